@@ -1,0 +1,39 @@
+"""looktwice: global perception feedback (Fu et al. 2017) for any ReLU classifier, from an image to maps and boxes.
+
+Nothing heavy is imported before it is used: ``import looktwice`` loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from looktwice.errors import LooktwiceError as LooktwiceError
+    from looktwice.images import read_image as read_image
+    from looktwice.localization import locate as locate
+    from looktwice.models import load_model as load_model
+    from looktwice.saliency import METHODS as METHODS
+    from looktwice.saliency import Attention as Attention
+    from looktwice.saliency import attend as attend
+
+_HOMES = {
+    "METHODS": "saliency",
+    "Attention": "saliency",
+    "LooktwiceError": "errors",
+    "attend": "saliency",
+    "load_model": "models",
+    "locate": "localization",
+    "read_image": "images",
+}
+__all__ = ["METHODS", "Attention", "LooktwiceError", "__version__", "attend", "load_model", "locate", "read_image"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'looktwice' has no attribute {name!r}")
+    return getattr(import_module(f"looktwice.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
