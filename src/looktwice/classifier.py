@@ -1,0 +1,124 @@
+"""A user's classifier as a frozen function from images to class scores, left as it was found."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from looktwice.errors import InputError, ModelError
+
+Targets = int | Sequence[int] | Tensor | None
+"""The class of each image: one for all, one each, or ``None`` for the network's own prediction."""
+
+
+def _class_scores(output: Any, images: Tensor) -> Tensor:
+    """The (N, K) logits in whatever the network returned: a tensor, ``.logits``, or the first of a tuple or dict."""
+    if hasattr(output, "logits"):
+        output = output.logits
+    if isinstance(output, dict):
+        output = output["logits"] if "logits" in output else next(iter(output.values()))
+    if isinstance(output, (tuple, list)):
+        output = output[0]
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(images):
+        seen = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ModelError(f"the network returned {seen} for {len(images)} images; class scores (N, classes) are needed")
+    return output
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    """The eager network inside a compiled or data-parallel one: gates need to see its calls."""
+    while True:
+        if isinstance(model, torch.jit.ScriptModule):
+            raise ModelError("a TorchScript model hides its ReLU calls; pass the eager nn.Module it was made from")
+        if hasattr(model, "_orig_mod"):
+            model = cast(nn.Module, model._orig_mod)
+        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """The network as images (N, C, H, W) → scores (N, K), frozen inside the ``with`` and as found behind it.
+
+    Inside it is in evaluation mode and its weights take no gradients.
+
+    Training flags, ``requires_grad``, ``.grad`` and buffers are put back, after an exception too. BatchNorm uses its
+    running statistics and Dropout is off inside, whatever mode the model was in: the method explains the trained
+    classifier, and a result must not depend on what else is in the batch. Gradients are enabled inside, also under
+    an outer ``torch.no_grad()`` or ``torch.inference_mode()``.
+
+    Raises:
+        ModelError: not an ``nn.Module``, or a TorchScript model.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a torch.nn.Module is needed, not {type(model).__name__}; load_model(...).module is one")
+    module = _unwrap(model)
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise ModelError("a TorchScript part hides its ReLU calls; pass the eager nn.Module it was made from")
+    training = [(part, part.training) for part in module.modules()]
+    trained = [weight for weight in module.parameters() if weight.requires_grad]
+    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in module.buffers() if not buffer.is_inference()]
+    try:
+        for part, _ in training:
+            part.training = False
+        for weight in trained:
+            weight.requires_grad_(False)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield lambda images: _class_scores(module(images), images)
+    finally:
+        for part, flag in training:
+            part.training = flag
+        for weight in trained:
+            weight.requires_grad_(True)
+        with torch.no_grad():
+            for buffer, version, value in buffers:
+                if buffer._version != version:
+                    buffer.copy_(value)
+
+
+def check_images(images: Tensor) -> Tensor:
+    """The images as a batch (N, 3 or so, H, W) ready for gradients; an inference-mode tensor is copied.
+
+    Raises:
+        InputError: not a floating-point (N, C, H, W) tensor, empty, or with values that are not finite.
+    """
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        seen = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise InputError(f"images must be a tensor (N, C, H, W), not {seen}; add a batch axis with images[None]")
+    if images.numel() == 0:
+        raise InputError(f"images is empty: {tuple(images.shape)}; at least one image is needed")
+    if not images.is_floating_point():
+        raise InputError(f"images must be floating point, not {images.dtype}; normalise them as the model was trained")
+    if not images.isfinite().all():
+        bad = int((~images.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise InputError(f"images[{bad}] has NaN or infinite values; mend or leave out that image")
+    return images.detach().clone() if images.is_inference() else images.detach()
+
+
+def resolve_targets(targets: Targets, scores: Tensor) -> Tensor:
+    """The class of each image as int64 (N,), on the scores' device; ``None`` takes the best score of each.
+
+    Raises:
+        InputError: as many targets as images are needed, whole numbers within the network's classes.
+    """
+    count, classes = scores.shape
+    if targets is None:
+        return scores.argmax(1)
+    wanted = torch.as_tensor(targets, device=scores.device)
+    if wanted.is_floating_point() or wanted.is_complex() or wanted.dtype == torch.bool:
+        raise InputError(f"targets must be whole numbers, not {wanted.dtype}; pass class indices")
+    wanted = wanted.long().flatten()
+    if len(wanted) == 1:
+        wanted = wanted.expand(count)
+    if len(wanted) != count:
+        raise InputError(f"{len(wanted)} targets for {count} images; pass one for all or one each")
+    outside = (wanted < 0) | (wanted >= classes)
+    if outside.any():
+        raise InputError(
+            f"target {int(wanted[outside][0])} is out of range; this network has classes 0 … {classes - 1}"
+        )
+    return wanted.clone()

@@ -1,0 +1,188 @@
+"""Global perception feedback (Fu, Wu, Dong, He 2017): optimise the gates of a frozen classifier for one class.
+
+Behind every ReLU output x stands a gate z of the same shape: y = x ⊙ z, 0 ≤ z ≤ 1, first all ones. For one image I
+and one class k
+
+    maximise   ℓ(z) = S_k(I, z) - λ Σ_{layer l, channel c} ‖z^{l,c}‖_*                                     (Eq. 4)
+
+by z ← clip(z + α ∂ℓ/∂z, 0, 1) with ∂ℓ/∂z = ∂S_k/∂z - λ g⁻¹z  (Eqs. 9-12, see ``spectral``). λ = 0 is the local
+feedback of Cao et al. (2015). The trace norm makes a channel's gates low-rank: isolated gates close, coherent regions
+survive. Because ∂S_k/∂z = x ⊙ ∂S_k/∂y does not see z itself, a closed gate can open again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from looktwice.errors import OptionError
+from looktwice.gating import Layers, Network, ReluCall, Saturation, gated_scores, select_layers
+from looktwice.spectral import Minor, check_spectral_options, trace_gradient, truncate
+
+GradientScale = Literal["none", "mean", "max"]
+"""Unit of ∂S_k/∂z in a layer, per image: none (the printed paper), its mean or its maximum magnitude there.
+
+∂S_k/∂z differs by orders of magnitude between layers (its sum over a layer is about S_k), so one λ and one α need it.
+With a unit, the penalty of an H×W channel is measured in its own: g⁻¹z times √(HW), which is 1 at an all-open gate.
+"""
+
+Step = Callable[[Tensor, Tensor], Tensor]
+"""One layer's update: its gates z and its gradient ∂S_k/∂z, both (N, ...) → the new gates, before clipping."""
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Where the gates ended.
+
+    Attributes:
+        gates: ReLU call index → z (N, ...) in [0, 1].
+        scores: S_k before each step, (N, steps).
+        closed: (image, call index) of every layer whose last gates would all have closed; its gates were kept as
+            they stood before that step, because no score or gradient passes a closed layer.
+    """
+
+    gates: dict[int, Tensor]
+    scores: Tensor
+    closed: tuple[tuple[int, int], ...]
+
+
+def feedback(
+    network: Network,
+    calls: Sequence[ReluCall],
+    images: Tensor,
+    targets: Tensor,
+    *,
+    trace_weight: float,
+    steps: int = 10,
+    step_size: float = 0.1,
+    smoothing: float = 1.0,
+    minor: Minor = "suppress",
+    minor_share: float = 0.1,
+    gradient_scale: GradientScale = "mean",
+    layers: Layers = None,
+    saturation: Saturation = "exact",
+) -> Feedback:
+    """Projected gradient ascent on ℓ(z) (Fu et al. 2017, Eqs. 4, 9-12); images (N, C, H, W), targets (N,).
+
+    Args:
+        network: images → scores (N, K), in evaluation mode.
+        calls: the network's ReLU calls on these images.
+        images: normalised as the network was trained; each is optimised for itself.
+        targets: class k of each image, int64.
+        trace_weight: λ ≥ 0; 0 is local feedback. Vector gates (behind a linear layer) have no rank and no penalty.
+        steps: T ≥ 0 updates, a forward and backward pass each.
+        step_size: α > 0, the largest change of a gate per unit of gradient.
+        smoothing: μ > 0, in units of a squared singular value.
+        minor: reading of "get rid of the minor constituent of γ"; see ``spectral``.
+        minor_share: share of the energy Σγ² that is minor.
+        gradient_scale: unit of the gradient in a layer; ``"none"`` is the printed paper.
+        layers: which calls carry gates.
+        saturation: gradient above an upper clamp (ReLU6).
+
+    Raises:
+        OptionError: a choice outside its range.
+        ModelError: the network's ReLU calls change between passes.
+    """
+    _check_options(steps, step_size, trace_weight, gradient_scale)
+    check_spectral_options(smoothing, minor, minor_share)
+
+    def step(z: Tensor, dS_dz: Tensor) -> Tensor:
+        ascent = in_layer_unit(dS_dz, gradient_scale)
+        if trace_weight and z.ndim == 4:
+            if minor == "project":
+                z = truncate(z, minor_share)
+            penalty = trace_gradient(z, smoothing=smoothing, minor=minor, minor_share=minor_share)
+            if gradient_scale != "none":
+                penalty = penalty * (z.shape[-2] * z.shape[-1]) ** 0.5
+            ascent = ascent - trace_weight * penalty
+        return z + step_size * ascent
+
+    gates = open_gates(calls, select_layers(calls, layers), images)
+    return ascend(network, images, targets, gates, step, steps=steps, saturation=saturation)
+
+
+def closed_form_feedback(
+    network: Network,
+    calls: Sequence[ReluCall],
+    images: Tensor,
+    targets: Tensor,
+    *,
+    steps: int = 10,
+    layers: Layers = None,
+    saturation: Saturation = "exact",
+) -> Feedback:
+    """Local feedback as its authors coded it: z = 1[∂S_k/∂y ⊙ x > 0], repeated (Cao et al. 2015).
+
+    Layer by layer Cao et al. pose a linear programme in z (their Eq. 5); its optimum is a corner, reached at once.
+    """
+    _check_options(steps, 1.0, 0.0, "none")
+    gates = open_gates(calls, select_layers(calls, layers), images)
+    return ascend(
+        network, images, targets, gates, lambda z, dS_dz: (dS_dz > 0).to(z.dtype), steps=steps, saturation=saturation
+    )
+
+
+def ascend(
+    network: Network,
+    images: Tensor,
+    targets: Tensor,
+    gates: dict[int, Tensor],
+    step: Step,
+    *,
+    steps: int,
+    saturation: Saturation,
+) -> Feedback:
+    """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]."""
+    scores = []
+    closed: set[tuple[int, int]] = set()
+    for _ in range(steps):
+        for z in gates.values():
+            z.requires_grad_()
+        chosen = gated_scores(network, images, gates, saturation=saturation).gather(1, targets[:, None]).squeeze(1)
+        gradients = torch.autograd.grad(chosen.sum(), list(gates.values()))
+        scores.append(chosen.detach())
+        with torch.no_grad():
+            for index, dS_dz in zip(list(gates), gradients, strict=True):
+                before = gates[index].detach()
+                gates[index], alive = _keep_alive(before, step(before, dS_dz).clamp(0, 1))
+                closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
+                closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
+    trajectory = torch.stack(scores, 1) if scores else images.new_empty((len(images), 0))
+    return Feedback({i: z.detach() for i, z in gates.items()}, trajectory, tuple(sorted(closed)))
+
+
+def open_gates(calls: Sequence[ReluCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
+    """z = 1 behind each of the given calls: call index → (N, ...) on the images' device, in their dtype."""
+    return {index: images.new_ones((len(images), *calls[index].shape)) for index in layers}
+
+
+def in_layer_unit(gradient: Tensor, scale: GradientScale) -> Tensor:
+    """A layer's gradient (N, ...) over its mean or maximum magnitude, image by image; zero where it is all zero."""
+    if scale == "none":
+        return gradient
+    magnitude = gradient.abs().flatten(1)
+    unit = magnitude.mean(1) if scale == "mean" else magnitude.amax(1)
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))
+    return gradient / unit.view(-1, *[1] * (gradient.ndim - 1))
+
+
+def _keep_alive(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """The new gates, or the old ones for an image where all would close or a value is not finite; and which took."""
+    flat = after.flatten(1)
+    alive = flat.isfinite().all(1) & (flat.amax(1) > 0)
+    return torch.where(alive.view(-1, *[1] * (after.ndim - 1)), after, before), alive
+
+
+def _check_options(steps: int, step_size: float, trace_weight: float, gradient_scale: str) -> None:
+    if steps < 0:
+        raise OptionError(f"steps is {steps}; 0 or more are needed")
+    if not step_size > 0:
+        raise OptionError(f"step_size is {step_size}; α must be positive")
+    if not trace_weight >= 0:
+        raise OptionError(f"trace_weight is {trace_weight}; λ must not be negative (0 is local feedback)")
+    if gradient_scale not in get_args(GradientScale):
+        raise OptionError(
+            f"gradient_scale is {gradient_scale!r}; one of {', '.join(get_args(GradientScale))} is needed"
+        )

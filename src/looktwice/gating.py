@@ -1,0 +1,226 @@
+"""See, gate or re-rule every ReLU *call* of a network, in call order, without touching the network.
+
+torchvision's GoogLeNet has no ``nn.ReLU`` (it calls ``F.relu``), its ResNet runs one in-place module three times a
+block: so a gate belongs to a call, not to a module. A ``TorchFunctionMode`` sees every such call in eager and fx-traced
+models; it sees nothing inside TorchScript, which is therefore refused.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from looktwice.errors import ModelError, OptionError
+
+Network = Callable[[Tensor], Tensor]
+"""A classifier: images (N, C, H, W) → class scores (N, K)."""
+
+Saturation = Literal["exact", "pass"]
+"""Gradient above an upper clamp (ReLU6): ``exact`` is 0, as the function has it; ``pass`` lets it through."""
+
+
+@dataclass(frozen=True)
+class ReluCall:
+    """One ReLU call of a forward pass: its place in call order, its output's shape without the batch, its clamp."""
+
+    index: int
+    shape: tuple[int, ...]
+    cap: float | None = None
+
+    @property
+    def is_map(self) -> bool:
+        """Whether the output is a stack of channels (C, H, W), not a vector behind a linear layer."""
+        return len(self.shape) == 3
+
+
+Layers = Sequence[int] | Callable[[ReluCall], bool] | None
+"""Which calls carry gates: all (``None``), call indices (negative ones count from the end), or a predicate."""
+
+
+class _GatedRelu(torch.autograd.Function):
+    """y = x ⊙ z with x = clamp(pre, 0, cap): ∂S/∂pre = z ⊙ ∂S/∂y where the ReLU is active, ∂S/∂z = x ⊙ ∂S/∂y.
+
+    ``guided`` cuts negative gradients as well (Springenberg et al. 2014), on the way down only: ∂S/∂z is not cut.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, pre: Tensor, z: Tensor | None, cap: float | None, guided: bool, saturation: Saturation, inplace: bool
+    ) -> Tensor:
+        x = F.relu(pre) if cap is None else pre.clamp(0, cap)
+        y = x if z is None else x * z.to(x.dtype)
+        ctx.save_for_backward(x, z)
+        ctx.cap = None if saturation == "pass" else cap
+        ctx.guided = guided
+        if not inplace:
+            return y
+        ctx.mark_dirty(pre)
+        return pre.copy_(y)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (dy,) = gradients
+        x, z = ctx.saved_tensors
+        dz = (x * dy).to(z.dtype) if z is not None and ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[0]:
+            return None, dz, None, None, None, None
+        active = x > 0
+        if ctx.cap is not None:
+            active &= x < ctx.cap
+        if ctx.guided:
+            active &= dy > 0
+        dx = dy * active if z is None else dy * active * z.to(dy.dtype)
+        return dx, dz, None, None, None, None
+
+
+def _gated_relu(
+    pre: Tensor, z: Tensor | None, cap: float | None, guided: bool, saturation: Saturation, inplace: bool
+) -> Tensor:
+    return cast(Tensor, _GatedRelu.apply(pre, z, cap, guided, saturation, inplace))
+
+
+def _hardtanh_bounds(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float, float]:
+    low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
+    high = args[2] if len(args) > 2 else kwargs.get("max_val", 1.0)
+    return float(low), float(high)
+
+
+# Every way to call a ReLU that a TorchFunctionMode meets: the position of its ``inplace`` flag, or True / False where
+# the name says so. ``nn.ReLU``, ``nn.ReLU6`` and ``nn.Hardtanh`` come here through the functional form.
+_RELU: dict[Callable[..., Any], int | bool] = {
+    F.relu: 1,
+    F.relu_: True,
+    torch.relu: False,
+    torch.relu_: True,
+    Tensor.relu: False,
+    Tensor.relu_: True,
+}
+_RELU6: dict[Callable[..., Any], int | bool] = {F.relu6: 1}
+_HARDTANH: dict[Callable[..., Any], int | bool] = {F.hardtanh: 3, F.hardtanh_: True}
+
+
+def _read_call(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[float | None, bool] | None:
+    """The upper clamp (None: unbounded) and whether the call is in place; None when this is no ReLU."""
+    for table, clamp in ((_RELU, None), (_RELU6, 6.0), (_HARDTANH, None)):
+        if func not in table:
+            continue
+        cap = clamp
+        if table is _HARDTANH:
+            low, cap = _hardtanh_bounds(args, kwargs)
+            if low != 0:
+                return None
+        where = table[func]
+        if isinstance(where, bool):
+            return cap, where
+        return cap, bool(args[where] if len(args) > where else kwargs.get("inplace", False))
+    return None
+
+
+class _ReluMode(TorchFunctionMode):
+    """Hands every ReLU call made inside the ``with`` to ``rule(index, pre, cap, inplace)`` and returns its answer."""
+
+    def __init__(self, rule: Callable[[int, Tensor, float | None, bool], Tensor]):
+        super().__init__()
+        self.rule = rule
+        self.calls = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        call = _read_call(func, args, kwargs)
+        if call is None:
+            return func(*args, **kwargs)
+        index, self.calls = self.calls, self.calls + 1
+        return self.rule(index, args[0] if args else kwargs["input"], *call)
+
+
+def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor]:
+    """One plain forward pass: every ReLU call in order, and the class scores (N, K).
+
+    Raises:
+        ModelError: the network makes no ReLU call that can be gated.
+    """
+    calls: list[ReluCall] = []
+
+    def see(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
+        calls.append(ReluCall(index, tuple(pre.shape[1:]), cap))
+        return _gated_relu(pre, None, cap, False, "exact", inplace)
+
+    with torch.no_grad(), _ReluMode(see):
+        scores = network(images)
+    if not calls:
+        raise ModelError(
+            "no ReLU call was seen in the forward pass, so there is nothing to gate; "
+            "the network needs ReLU or ReLU6 activations called in eager mode (not GELU/SiLU, not TorchScript)"
+        )
+    return calls, scores
+
+
+def select_layers(calls: Sequence[ReluCall], layers: Layers) -> list[int]:
+    """The indices of the calls that carry gates, ascending.
+
+    Raises:
+        OptionError: an index outside the network's calls, or a choice that leaves none.
+    """
+    if layers is None:
+        return [call.index for call in calls]
+    if callable(layers):
+        chosen = {call.index for call in calls if layers(call)}
+    else:
+        outside = [index for index in layers if not -len(calls) <= index < len(calls)]
+        if outside:
+            raise OptionError(
+                f"layers: no ReLU call {outside[0]}; this network makes {len(calls)} (0 … {len(calls) - 1})"
+            )
+        chosen = {index % len(calls) for index in layers}
+    if not chosen:
+        raise OptionError(f"layers: the choice leaves none of the network's {len(calls)} ReLU calls")
+    return sorted(chosen)
+
+
+def gated_scores(
+    network: Network,
+    images: Tensor,
+    gates: Mapping[int, Tensor],
+    *,
+    guided: bool = False,
+    saturation: Saturation = "exact",
+) -> Tensor:
+    """Scores (N, K) with y = x ⊙ z behind every ReLU call that ``gates`` names; the others stay plain ReLUs.
+
+    Args:
+        network: images (N, C, H, W) → scores (N, K), in evaluation mode.
+        images: (N, C, H, W).
+        gates: call index → gate of that call's shape (N, ...).
+        guided: cut negative gradients at every ReLU as well (Springenberg et al. 2014).
+        saturation: gradient above an upper clamp.
+
+    Raises:
+        ModelError: a gated call is missing in this pass, or its shape is not its gate's.
+    """
+
+    def rule(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
+        z = gates.get(index)
+        if z is not None and z.shape != pre.shape:
+            raise ModelError(
+                f"ReLU call {index} has shape {tuple(pre.shape)} in this pass and had {tuple(z.shape)} in the first; "
+                "the network's control flow must not change between passes"
+            )
+        return _gated_relu(pre, z, cap, guided, saturation, inplace)
+
+    mode = _ReluMode(rule)
+    with mode:
+        scores = network(images)
+    if gates and mode.calls <= max(gates):
+        raise ModelError(
+            f"the network made {mode.calls} ReLU calls in this pass and at least {max(gates) + 1} in the first; "
+            "its control flow must not change between passes"
+        )
+    return scores

@@ -1,0 +1,211 @@
+"""From a class gradient to an attention map; the table of methods; the front door ``attend``."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from inspect import Parameter, signature
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from looktwice.classifier import Targets, check_images, frozen, resolve_targets
+from looktwice.errors import OptionError
+from looktwice.feedback import Feedback, closed_form_feedback, feedback
+from looktwice.gating import Network, ReluCall, relu_calls
+from looktwice.gradients import class_gradient
+
+Channels = Literal["max", "sum"]
+"""How a gradient's input channels become one map: their largest magnitude (Simonyan et al. 2013) or their sum."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What the network attends to for one class of each image.
+
+    Attributes:
+        maps: (N, H, W) in [0, 1], each with maximum 1; all zero where no gradient reaches the image.
+        gradients: G_k (N, C, H, W), signed, per unit of the normalised image.
+        gates: one tensor (N, ...) in [0, 1] per gated ReLU call, in call order; empty without feedback.
+        layers: the gated calls, in the same order.
+        scores: S_k at the start and after every step, (N, steps + 1).
+        targets: class k of each image, int64 (N,).
+        closed: (image, ReLU call) of layers that the last step would have closed altogether; see ``Feedback``.
+    """
+
+    maps: Tensor
+    gradients: Tensor
+    gates: tuple[Tensor, ...]
+    layers: tuple[ReluCall, ...]
+    scores: Tensor
+    targets: Tensor
+    closed: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table of methods: how its gates are found, if it has any, and whether its last pass is guided."""
+
+    summary: str
+    source: str
+    guided: bool
+    optimise: Callable[..., Feedback] | None = None
+    defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword options that ``attend`` takes for this method, with their defaults."""
+        parameters = [*signature(_attend).parameters.values()]
+        if self.optimise is not None:
+            parameters = [*signature(self.optimise).parameters.values(), *parameters]
+        own = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+        fixed = {"guided": self.guided} | dict(self.defaults)
+        return {
+            name: fixed.get(name, default)
+            for name, default in own.items()
+            if default is not Parameter.empty or name in fixed
+        }
+
+
+def _row(
+    summary: str, source: str, optimise: Callable[..., Feedback] | None = None, *, guided: bool = True, **defaults: Any
+) -> Method:
+    return Method(summary, source, guided, optimise, MappingProxyType(defaults))
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "gradient": _row("class gradient at the image (GT)", "Simonyan et al. 2013", guided=False),
+        "guided_backprop": _row("gradient without negative parts at any ReLU (GB)", "Springenberg et al. 2014"),
+        "feedback": _row(
+            "gates optimised for the class score alone (FB)", "Cao et al. 2015", feedback, trace_weight=0.0
+        ),
+        "feedback_closed_form": _row("gates set to 1[x ∂S/∂y > 0], repeated", "Cao et al. 2015", closed_form_feedback),
+        "global_feedback": _row(
+            "gates optimised for the class score less their trace norm (GP)",
+            "Fu et al. 2017",
+            feedback,
+            trace_weight=1.0,
+        ),
+        "global_feedback_paper": _row(
+            "GP with the printed update: one step size and λ for all layers, raw gradients",
+            "Fu et al. 2017, Eqs. 9-12",
+            feedback,
+            trace_weight=0.01,
+            step_size=0.1,
+            smoothing=1.0,
+            minor="suppress",
+            gradient_scale="none",
+        ),
+    }
+)
+
+
+def attend(
+    model: nn.Module, images: Tensor, targets: Targets = None, *, method: str = "global_feedback", **options: Any
+) -> Attention:
+    """A class's attention map for each image: images (N, C, H, W) → maps (N, H, W) and what led to them.
+
+    Args:
+        model: a trained classifier with ReLUs, as it is; it is left as found. Its output may be (N, K) scores, an
+            object with ``.logits``, or a tuple or dict that begins with the scores.
+        images: normalised as the model was trained, on the model's device. The result stays there, in their dtype.
+        targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step.
+        method: a name of ``METHODS``.
+        **options: the method's own (``METHODS[method].options`` lists them with their defaults) and, for all,
+            ``guided`` (last pass), ``channels`` ("max", "sum") and ``blur`` (σ of a Gaussian over the map, as a share
+            of its shorter side; 0 is none).
+
+    Raises:
+        InputError: images or targets that cannot be used.
+        OptionError: an unknown method or option, or a value outside its range.
+        ModelError: no ReLU call to gate, a TorchScript model, control flow that changes between passes.
+    """
+    row = METHODS.get(method)
+    if row is None:
+        raise OptionError(_unknown("method", method, METHODS))
+    choices = row.options
+    for name in options:
+        if name not in choices:
+            raise OptionError(_unknown(f"option for {method}", name, choices))
+    choices |= options
+    images = check_images(images)
+    with frozen(model) as network:
+        calls, scores = relu_calls(network, images)
+        return _attend(network, calls, images, resolve_targets(targets, scores), row.optimise, **choices)
+
+
+def _attend(
+    network: Network,
+    calls: list[ReluCall],
+    images: Tensor,
+    targets: Tensor,
+    optimise: Callable[..., Feedback] | None,
+    *,
+    guided: bool = True,
+    saturation: Any = "exact",
+    channels: Channels = "max",
+    blur: float = 0.03,
+    **options: Any,
+) -> Attention:
+    found = Feedback({}, images.new_empty((len(images), 0)), ())
+    if optimise is not None:
+        found = optimise(network, calls, images, targets, saturation=saturation, **options)
+    gradients, last = class_gradient(network, images, targets, gates=found.gates, guided=guided, saturation=saturation)
+    return Attention(
+        maps=attention_map(gradients, channels=channels, blur=blur),
+        gradients=gradients,
+        gates=tuple(found.gates.values()),
+        layers=tuple(calls[index] for index in found.gates),
+        scores=torch.cat([found.scores, last[:, None]], 1).to(images.dtype),
+        targets=targets,
+        closed=found.closed,
+    )
+
+
+def attention_map(gradients: Tensor, *, channels: Channels = "max", blur: float = 0.03) -> Tensor:
+    """Magnitude of a gradient over its channels, smoothed, with maximum 1: (N, C, H, W) → (N, H, W) in [0, 1].
+
+    Args:
+        gradients: signed class gradients at the image.
+        channels: largest or summed magnitude.
+        blur: σ of a Gaussian as a share of the shorter side of the map; 0 leaves it as it is.
+
+    Raises:
+        OptionError: an unknown ``channels``, or ``blur`` outside [0, 0.5].
+    """
+    if channels not in get_args(Channels):
+        raise OptionError(f"channels is {channels!r}; one of {', '.join(get_args(Channels))} is needed")
+    if not 0 <= blur <= 0.5:
+        raise OptionError(f"blur is {blur}; a share of the shorter side in [0, 0.5] is needed")
+    magnitude = gradients.abs()
+    heat = magnitude.amax(1) if channels == "max" else magnitude.sum(1)
+    heat = _unit_maximum(heat)  # before the blur: a gradient of 1e-30 must not underflow in it
+    sigma = blur * min(heat.shape[-2:])
+    return _unit_maximum(_gaussian_blur(heat, sigma)) if sigma > 0 else heat
+
+
+def _unit_maximum(heat: Tensor) -> Tensor:
+    top = heat.flatten(1).amax(1)[:, None, None]
+    return heat / torch.where(top > 0, top, torch.ones_like(top))
+
+
+def _gaussian_blur(heat: Tensor, sigma: float) -> Tensor:
+    """A separable Gaussian cut off at 3σ, zero outside the map and renormalised there: (N, H, W) → (N, H, W)."""
+    radius = max(1, round(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, device=heat.device, dtype=heat.dtype)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+
+    def along_rows_then_columns(x: Tensor) -> Tensor:
+        x = F.conv2d(x[:, None], kernel.view(1, 1, 1, -1), padding=(0, radius))
+        return F.conv2d(x, kernel.view(1, 1, -1, 1), padding=(radius, 0))[:, 0]
+
+    return along_rows_then_columns(heat) / along_rows_then_columns(torch.ones_like(heat[:1]))
+
+
+def _unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:
+    near = get_close_matches(name, known, n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
+    return f"unknown {kind}: {name!r}; {hint}"
