@@ -17,9 +17,9 @@ def _class_scores(output: Any, images: Tensor) -> Tensor:
     """The (N, K) logits in whatever the network returned: a tensor, ``.logits``, or the first of a tuple or dict."""
     if hasattr(output, "logits"):
         output = output.logits
-    if isinstance(output, dict):
+    if isinstance(output, dict) and output:
         output = output["logits"] if "logits" in output else next(iter(output.values()))
-    if isinstance(output, (tuple, list)):
+    if isinstance(output, (tuple, list)) and output:
         output = output[0]
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(images):
         seen = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -61,22 +61,28 @@ def frozen(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
         raise ModelError("a TorchScript part hides its ReLU calls; pass the eager nn.Module it was made from")
     training = [(part, part.training) for part in module.modules()]
     trained = [weight for weight in module.parameters() if weight.requires_grad]
-    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in module.buffers() if not buffer.is_inference()]
+    buffers = [
+        (part, name, buffer, None if buffer.is_inference() else buffer._version, buffer.clone())
+        for part, _ in training
+        for name, buffer in part._buffers.items()
+        if buffer is not None
+    ]
     try:
         for part, _ in training:
             part.training = False
         for weight in trained:
             weight.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield lambda images: _class_scores(module(images), images)
+        with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
+            yield lambda images: _class_scores(module(images.clone()), images)
     finally:
         for part, flag in training:
             part.training = flag
         for weight in trained:
             weight.requires_grad_(True)
         with torch.no_grad():
-            for buffer, version, value in buffers:
-                if buffer._version != version:
+            for part, name, buffer, version, value in buffers:
+                part._buffers[name] = buffer
+                if version is not None and buffer._version != version:
                     buffer.copy_(value)
 
 
@@ -96,7 +102,8 @@ def check_images(images: Tensor) -> Tensor:
     if not images.isfinite().all():
         bad = int((~images.isfinite()).flatten(1).any(1).nonzero()[0])
         raise InputError(f"images[{bad}] has NaN or infinite values; mend or leave out that image")
-    return images.detach().clone() if images.is_inference() else images.detach()
+    with torch.inference_mode(False):
+        return images.clone() if images.is_inference() else images.detach()
 
 
 def resolve_targets(targets: Targets, scores: Tensor) -> Tensor:
@@ -108,7 +115,12 @@ def resolve_targets(targets: Targets, scores: Tensor) -> Tensor:
     count, classes = scores.shape
     if targets is None:
         return scores.argmax(1)
-    wanted = torch.as_tensor(targets, device=scores.device)
+    try:
+        wanted = torch.as_tensor(targets, device=scores.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"targets must be whole numbers, not {targets!r}; pass class indices") from None
+    if not wanted.numel():
+        raise InputError(f"0 targets for {count} images; pass one for all or one each")
     if wanted.is_floating_point() or wanted.is_complex() or wanted.dtype == torch.bool:
         raise InputError(f"targets must be whole numbers, not {wanted.dtype}; pass class indices")
     wanted = wanted.long().flatten()

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from looktwice.errors import OptionError
+from looktwice.errors import ModelError, OptionError
 from looktwice.gating import Layers, Network, ReluCall, Saturation, gated_scores, select_layers
 from looktwice.spectral import Minor, check_spectral_options, trace_gradient, truncate
 
@@ -93,14 +93,16 @@ def feedback(
         if trace_weight and z.ndim == 4:
             if minor == "project":
                 z = truncate(z, minor_share)
-            penalty = trace_gradient(z, smoothing=smoothing, minor=minor, minor_share=minor_share)
+            penalty = trace_gradient(
+                z, smoothing=smoothing, minor="keep" if minor == "project" else minor, minor_share=minor_share
+            )
             if gradient_scale != "none":
                 penalty = penalty * (z.shape[-2] * z.shape[-1]) ** 0.5
             ascent = ascent - trace_weight * penalty
         return z + step_size * ascent
 
     gates = open_gates(calls, select_layers(calls, layers), images)
-    return ascend(network, images, targets, gates, step, steps=steps, saturation=saturation)
+    return ascend(network, images, targets, gates, step, steps=steps, saturation=saturation, calls=len(calls))
 
 
 def closed_form_feedback(
@@ -120,7 +122,14 @@ def closed_form_feedback(
     _check_options(steps, 1.0, 0.0, "none")
     gates = open_gates(calls, select_layers(calls, layers), images)
     return ascend(
-        network, images, targets, gates, lambda z, dS_dz: (dS_dz > 0).to(z.dtype), steps=steps, saturation=saturation
+        network,
+        images,
+        targets,
+        gates,
+        lambda z, dS_dz: (dS_dz > 0).to(z.dtype),
+        steps=steps,
+        saturation=saturation,
+        calls=len(calls),
     )
 
 
@@ -133,6 +142,7 @@ def ascend(
     *,
     steps: int,
     saturation: Saturation,
+    calls: int | None = None,
 ) -> Feedback:
     """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]."""
     scores = []
@@ -140,8 +150,14 @@ def ascend(
     for _ in range(steps):
         for z in gates.values():
             z.requires_grad_()
-        chosen = gated_scores(network, images, gates, saturation=saturation).gather(1, targets[:, None]).squeeze(1)
-        gradients = torch.autograd.grad(chosen.sum(), list(gates.values()))
+        chosen = (
+            gated_scores(network, images, gates, saturation=saturation, calls=calls)
+            .gather(1, targets[:, None])
+            .squeeze(1)
+        )
+        if not chosen.requires_grad:
+            raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
+        gradients = torch.autograd.grad(chosen.sum(), list(gates.values()), allow_unused=True, materialize_grads=True)
         scores.append(chosen.detach())
         with torch.no_grad():
             for index, dS_dz in zip(list(gates), gradients, strict=True):

@@ -7,7 +7,7 @@ models; it sees nothing inside TorchScript, which is therefore refused.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -192,6 +192,7 @@ def gated_scores(
     *,
     guided: bool = False,
     saturation: Saturation = "exact",
+    calls: int | None = None,
 ) -> Tensor:
     """Scores (N, K) with y = x ⊙ z behind every ReLU call that ``gates`` names; the others stay plain ReLUs.
 
@@ -201,9 +202,11 @@ def gated_scores(
         gates: call index → gate of that call's shape (N, ...).
         guided: cut negative gradients at every ReLU as well (Springenberg et al. 2014).
         saturation: gradient above an upper clamp.
+        calls: how many ReLU calls the first pass made; ``None`` leaves it unchecked.
 
     Raises:
-        ModelError: a gated call is missing in this pass, or its shape is not its gate's.
+        OptionError: an unknown ``saturation``.
+        ModelError: a gated call is missing in this pass, its shape is not its gate's, or the calls' number changed.
     """
 
     def rule(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
@@ -215,12 +218,15 @@ def gated_scores(
             )
         return _gated_relu(pre, z, cap, guided, saturation, inplace)
 
+    if saturation not in get_args(Saturation):
+        raise OptionError(f"saturation is {saturation!r}; one of {', '.join(get_args(Saturation))} is needed")
     mode = _ReluMode(rule)
     with mode:
         scores = network(images)
-    if gates and mode.calls <= max(gates):
+    first = max(gates, default=-1) + 1 if calls is None else calls
+    if mode.calls < first or (calls is not None and mode.calls > first):
         raise ModelError(
-            f"the network made {mode.calls} ReLU calls in this pass and at least {max(gates) + 1} in the first; "
-            "its control flow must not change between passes"
+            f"the network made {mode.calls} ReLU calls in this pass and {'at least ' * (calls is None)}{first} in the "
+            "first; its control flow must not change between passes"
         )
     return scores

@@ -6,6 +6,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from looktwice.errors import ModelError
 from looktwice.gating import Network, Saturation, gated_scores
 
 NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
@@ -17,6 +18,7 @@ def class_gradient(
     targets: Tensor,
     *,
     gates: Mapping[int, Tensor] = NO_GATES,
+    calls: int | None = None,
     guided: bool = False,
     saturation: Saturation = "exact",
 ) -> tuple[Tensor, Tensor]:
@@ -32,9 +34,19 @@ def class_gradient(
         gates: ReLU call index → gate (N, ...).
         guided: cut negative gradients at every ReLU.
         saturation: gradient above an upper clamp.
+        calls: how many ReLU calls the first pass made; ``None`` leaves it unchecked.
+
+    Raises:
+        ModelError: the forward pass cuts the gradient off, the gradient overflows, or the ReLU calls changed.
     """
     leaf = images.detach().requires_grad_()
-    scores = gated_scores(network, leaf, gates, guided=guided, saturation=saturation)
+    scores = gated_scores(network, leaf, gates, guided=guided, saturation=saturation, calls=calls)
     chosen = scores.gather(1, targets[:, None]).squeeze(1)
-    (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
+    gradient = torch.autograd.grad(chosen.sum(), leaf, allow_unused=True)[0] if chosen.requires_grad else None
+    if gradient is None:
+        raise ModelError("no gradient reaches the images from the class scores; the forward pass must not detach")
+    if not gradient.isfinite().all():
+        raise ModelError(
+            "the class gradient is not finite; pass the model and the images as float64, or take fewer steps"
+        )
     return gradient, chosen.detach()

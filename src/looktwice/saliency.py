@@ -153,7 +153,9 @@ def _attend(
     found = Feedback({}, images.new_empty((len(images), 0)), ())
     if optimise is not None:
         found = optimise(network, calls, images, targets, saturation=saturation, **options)
-    gradients, last = class_gradient(network, images, targets, gates=found.gates, guided=guided, saturation=saturation)
+    gradients, last = class_gradient(
+        network, images, targets, gates=found.gates, guided=guided, saturation=saturation, calls=len(calls)
+    )
     return Attention(
         maps=attention_map(gradients, channels=channels, blur=blur),
         gradients=gradients,
@@ -181,10 +183,13 @@ def attention_map(gradients: Tensor, *, channels: Channels = "max", blur: float 
     if not 0 <= blur <= 0.5:
         raise OptionError(f"blur is {blur}; a share of the shorter side in [0, 0.5] is needed")
     magnitude = gradients.abs()
+    top = magnitude.flatten(1).amax(1)[:, None, None, None]
+    magnitude = magnitude / torch.where(top > 0, top, torch.ones_like(top))
     heat = magnitude.amax(1) if channels == "max" else magnitude.sum(1)
     heat = _unit_maximum(heat)  # before the blur: a gradient of 1e-30 must not underflow in it
     sigma = blur * min(heat.shape[-2:])
-    return _unit_maximum(_gaussian_blur(heat, sigma)) if sigma > 0 else heat
+    with torch.autocast(heat.device.type, enabled=False):
+        return _unit_maximum(_gaussian_blur(heat, sigma)) if sigma > 0 else heat
 
 
 def _unit_maximum(heat: Tensor) -> Tensor:

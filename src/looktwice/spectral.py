@@ -49,13 +49,15 @@ def trace_gradient(z: Tensor, *, smoothing: float, minor: Minor = "keep", minor_
         major = major_part(gamma, minor_share)
         minor_weight = gamma / smoothing**0.5 if minor == "suppress" else torch.zeros_like(gamma)
         weight = torch.where(major, weight, minor_weight)
-    return (U * weight[..., None, :]) @ Vh
+    with torch.autocast(z.device.type, enabled=False):
+        return (U * weight[..., None, :]) @ Vh
 
 
 def truncate(z: Tensor, minor_share: float) -> Tensor:
     """z without its minor singular values: (..., H, W) → (..., H, W)."""
     U, gamma, Vh = _svd(z)
-    return (U * (gamma * major_part(gamma, minor_share))[..., None, :]) @ Vh
+    with torch.autocast(z.device.type, enabled=False):
+        return (U * (gamma * major_part(gamma, minor_share))[..., None, :]) @ Vh
 
 
 def _svd(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

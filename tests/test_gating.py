@@ -1,0 +1,386 @@
+"""Every way to call a ReLU is seen once, gated and differentiated; nothing else is."""
+
+from collections.abc import Callable
+
+import networks
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from looktwice.errors import ModelError, OptionError
+from looktwice.gating import ReluCall, gated_scores, relu_calls, select_layers
+
+INF = float("inf")
+
+# name: (the call, its upper clamp, whether the caller's tensor changes)
+CALLS: dict[str, tuple[Callable[[Tensor], Tensor], float, bool]] = {
+    "nn.ReLU": (nn.ReLU(), INF, False),
+    "nn.ReLU(inplace=True)": (nn.ReLU(inplace=True), INF, True),
+    "F.relu": (F.relu, INF, False),
+    "F.relu(input=)": (lambda x: F.relu(input=x), INF, False),
+    "F.relu(x, True)": (lambda x: F.relu(x, True), INF, True),
+    "F.relu(x, inplace=True)": (lambda x: F.relu(x, inplace=True), INF, True),
+    "F.relu(x, inplace=False)": (lambda x: F.relu(x, inplace=False), INF, False),
+    "F.relu(inplace=True, input=x)": (lambda x: F.relu(inplace=True, input=x), INF, True),
+    "F.relu_": (F.relu_, INF, True),
+    "torch.relu": (torch.relu, INF, False),
+    "torch.relu(input=)": (lambda x: torch.relu(input=x), INF, False),
+    "torch.relu_": (torch.relu_, INF, True),
+    "Tensor.relu": (lambda x: x.relu(), INF, False),
+    "Tensor.relu_": (lambda x: x.relu_(), INF, True),
+    "Tensor.relu (unbound)": (Tensor.relu, INF, False),
+    "nn.ReLU6": (nn.ReLU6(), 6.0, False),
+    "nn.ReLU6(inplace=True)": (nn.ReLU6(inplace=True), 6.0, True),
+    "F.relu6": (F.relu6, 6.0, False),
+    "F.relu6(x, True)": (lambda x: F.relu6(x, True), 6.0, True),
+    "F.relu6(x, inplace=True)": (lambda x: F.relu6(x, inplace=True), 6.0, True),
+    "nn.Hardtanh(0, 6)": (nn.Hardtanh(0, 6), 6.0, False),
+    "nn.Hardtanh(0, 6, inplace=True)": (nn.Hardtanh(0, 6, inplace=True), 6.0, True),
+    "F.hardtanh(x, 0, 6)": (lambda x: F.hardtanh(x, 0, 6), 6.0, False),
+    "F.hardtanh(x, min_val=0, max_val=3)": (lambda x: F.hardtanh(x, min_val=0.0, max_val=3.0), 3.0, False),
+    "F.hardtanh(x, 0.0)": (lambda x: F.hardtanh(x, 0.0), 1.0, False),
+    "F.hardtanh(input=x, min_val=0)": (lambda x: F.hardtanh(input=x, min_val=0.0), 1.0, False),
+    "F.hardtanh(x, 0, 6, True)": (lambda x: F.hardtanh(x, 0.0, 6.0, True), 6.0, True),
+    "F.hardtanh(x, 0, 6, inplace=True)": (lambda x: F.hardtanh(x, 0.0, 6.0, inplace=True), 6.0, True),
+    "F.hardtanh_(x, 0, 6)": (lambda x: F.hardtanh_(x, 0.0, 6.0), 6.0, True),
+}
+
+NO_CALLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "hardtanh(-1, 1)": F.hardtanh,
+    "nn.Hardtanh()": nn.Hardtanh(),
+    "hardtanh(-2, 6)": lambda x: F.hardtanh(x, -2.0, 6.0),
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "leaky_relu": F.leaky_relu,
+    "nothing": lambda x: x,
+}
+
+
+def spread(*shape: int) -> Tensor:
+    """Values on both sides of 0 and of 6, none on a kink."""
+    return 6 * torch.randn(*shape, dtype=torch.float64) + 2
+
+
+def behind_one(call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Images → scores (N, C·H·W) through one call on a tensor that is no leaf."""
+    return lambda images: call(1.0 * images).flatten(1)
+
+
+@pytest.fixture(params=CALLS)
+def relu(request: pytest.FixtureRequest) -> tuple[Callable[[Tensor], Tensor], float, bool]:
+    return CALLS[request.param]
+
+
+# ---- one call --------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_is_seen_once_with_its_shape_and_clamp(relu):
+    call, cap, _ = relu
+    images = spread(2, 3, 4, 5)
+    calls, scores = relu_calls(behind_one(call), images)
+    assert calls == [ReluCall(0, (3, 4, 5), None if cap == INF else cap)]
+    assert torch.equal(scores, images.clamp(0, cap).flatten(1))
+
+
+def test_an_open_gate_changes_nothing_and_a_gate_multiplies(relu):
+    call, cap, _ = relu
+    images, z = spread(2, 3, 4, 5), torch.rand(2, 3, 4, 5, dtype=torch.float64)
+    x = images.clamp(0, cap)
+    assert torch.equal(gated_scores(behind_one(call), images, {}), x.flatten(1))
+    assert torch.equal(gated_scores(behind_one(call), images, {0: torch.ones_like(x)}), x.flatten(1))
+    assert torch.equal(gated_scores(behind_one(call), images, {0: z}), (x * z).flatten(1))
+
+
+@pytest.mark.parametrize("saturation", ["exact", "pass"])
+@pytest.mark.parametrize("guided", [False, True])
+def test_derivatives_of_a_call(relu, guided, saturation):
+    """∂S/∂pre = z dy where 0 < pre (< cap), and 0 < dy if guided; ∂S/∂z = x dy, never cut."""
+    call, cap, _ = relu
+    images, z = spread(2, 3, 4, 5).requires_grad_(), torch.rand(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
+    dy = torch.randn(2, 60, dtype=torch.float64)
+    scores = gated_scores(behind_one(call), images, {0: z}, guided=guided, saturation=saturation)
+    d_images, dz = torch.autograd.grad((scores * dy).sum(), [images, z])
+    for at in torch.cartesian_prod(*map(torch.arange, images.shape)).tolist():
+        n, c, row, column = at
+        down = dy.view_as(z)[n, c, row, column].item()
+        pre = images[n, c, row, column].item()
+        passes = pre > 0 and (pre < cap or saturation == "pass") and (down > 0 or not guided)
+        assert d_images[n, c, row, column].item() == (down * z[n, c, row, column].item() if passes else 0.0)
+        assert dz[n, c, row, column].item() == min(max(pre, 0.0), cap) * down
+
+
+def test_without_a_gate_the_derivative_is_pytorchs_own(relu):
+    call, _, _ = relu
+    images = spread(2, 3, 4, 5).requires_grad_()
+    dy = torch.randn(2, 60, dtype=torch.float64)
+    (ours,) = torch.autograd.grad((gated_scores(behind_one(call), images, {}) * dy).sum(), images)
+    (theirs,) = torch.autograd.grad((behind_one(call)(images) * dy).sum(), images)
+    assert torch.equal(ours, theirs)
+
+
+def test_the_derivative_at_the_kinks_is_pytorchs_own():
+    for call, pre in ((F.relu, [0.0]), (F.relu6, [0.0, 6.0]), (lambda x: F.hardtanh(x, 0.0, 2.0), [0.0, 2.0])):
+        images = torch.tensor(pre, dtype=torch.float64).view(1, 1, 1, -1).requires_grad_()
+        (ours,) = torch.autograd.grad(gated_scores(behind_one(call), images, {}).sum(), images)
+        (theirs,) = torch.autograd.grad(behind_one(call)(images).sum(), images)
+        assert torch.equal(ours, theirs)
+
+
+def test_a_caller_that_keeps_the_old_name_sees_what_the_call_leaves_there(relu):
+    """In place: the gated output; otherwise the untouched input. In value and in derivative."""
+    call, cap, inplace = relu
+
+    def keeps_old_name(images: Tensor) -> Tensor:
+        pre = 1.0 * images
+        returned = call(pre)
+        assert (returned is pre or returned.data_ptr() == pre.data_ptr()) is inplace
+        return pre.flatten(1)
+
+    images, z = spread(2, 3, 4, 5).requires_grad_(), torch.rand(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
+    scores = gated_scores(keeps_old_name, images, {0: z})
+    x = images.clamp(0, cap)
+    expected = x * z if inplace else images
+    assert torch.equal(scores, expected.flatten(1))
+    ours = torch.autograd.grad(scores.square().sum(), [images, z], allow_unused=True)
+    theirs = torch.autograd.grad(expected.square().sum(), [images, z], allow_unused=True)
+    for our, their in zip(ours, theirs, strict=True):
+        assert (our is None and their is None) or torch.allclose(our, their, rtol=1e-12, atol=0)
+
+
+def test_the_network_sees_no_in_place_change_it_did_not_ask_for():
+    def uses_input_again(images: Tensor) -> Tensor:
+        pre = 1.0 * images
+        return torch.cat([F.relu(pre), pre], 1).flatten(1)
+
+    images, z = spread(2, 1, 3, 3), torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    expected = torch.cat([images.clamp(min=0) * z, images], 1).flatten(1)
+    assert torch.equal(gated_scores(uses_input_again, images, {0: z}), expected)
+
+
+def test_relu_in_place_on_a_view():
+    """Only half of a tensor passes a ReLU; the other half and its derivative stay as they are."""
+
+    def half(images: Tensor) -> Tensor:
+        h = 1.0 * images
+        h[:, :2].relu_()
+        return h.flatten(1)
+
+    images = spread(2, 4, 3, 3).requires_grad_()
+    z = torch.rand(2, 2, 3, 3, dtype=torch.float64).requires_grad_()
+    expected = torch.cat([images[:, :2].clamp(min=0) * z, images[:, 2:]], 1).flatten(1)
+    scores = gated_scores(half, images, {0: z})
+    assert torch.equal(scores, expected)
+    dy = torch.randn_like(expected)
+    ours = torch.autograd.grad((scores * dy).sum(), [images, z])
+    theirs = torch.autograd.grad((expected * dy).sum(), [images, z])
+    for our, their in zip(ours, theirs, strict=True):
+        assert torch.allclose(our, their, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", NO_CALLS)
+def test_what_is_no_relu_is_left_alone(name):
+    images = spread(2, 3, 4, 5)
+    with pytest.raises(ModelError, match="no ReLU call"):
+        relu_calls(behind_one(NO_CALLS[name]), images)
+    assert torch.equal(gated_scores(behind_one(NO_CALLS[name]), images, {}), behind_one(NO_CALLS[name])(images))
+
+
+# ---- many calls ------------------------------------------------------------------------------------------------------
+
+
+def test_calls_are_numbered_in_call_order_through_functional_reused_and_in_place_relus():
+    network = networks.branching()
+    images = networks.pictures(2)
+    calls, scores = relu_calls(network, images)
+    shapes = [(6, 9, 8), (4, 5, 4), (4, 5, 4), (8, 5, 4), (8, 5, 4), (8, 5, 4), (7,)]
+    assert calls == [ReluCall(index, shape) for index, shape in enumerate(shapes)]
+    assert [call.is_map for call in calls] == [True] * 6 + [False]
+    assert torch.equal(scores, network(images).detach())
+    assert not scores.requires_grad
+
+
+def test_every_call_of_one_module_has_its_own_gate():
+    relu = nn.ReLU()
+
+    def three_times(images: Tensor) -> Tensor:
+        return relu(relu(relu(images) - 1) - 1).flatten(1)
+
+    images = torch.full((1, 1, 1, 1), 10.0)
+    gates = {index: torch.full((1, 1, 1, 1), z) for index, z in enumerate((0.5, 0.75, 0.25))}
+    assert gated_scores(three_times, images, gates).item() == ((10 * 0.5 - 1) * 0.75 - 1) * 0.25
+    assert gated_scores(three_times, images, {1: gates[1]}).item() == (10 - 1) * 0.75 - 1
+
+
+def test_scores_and_derivatives_of_a_branching_network_with_random_gates():
+    network, images = networks.branching(), networks.pictures(3)
+    scores_of = reference.branching_scores(network)
+    gates = {i: torch.rand_like(x).requires_grad_() for i, x in enumerate(reference.relu_outputs(scores_of, images))}
+    dy = torch.randn(3, 5, dtype=torch.float64)
+    ours = gated_scores(network, images, gates)
+    theirs = scores_of(images, lambda index, pre, cap: reference.plain_relu(pre, cap) * gates[index])
+    assert torch.allclose(ours, theirs, rtol=1e-12)
+    for our, their in zip(
+        torch.autograd.grad((ours * dy).sum(), list(gates.values())),
+        torch.autograd.grad((theirs * dy).sum(), list(gates.values())),
+        strict=True,
+    ):
+        assert torch.allclose(our, their, rtol=1e-9, atol=1e-15)
+
+
+def test_derivatives_by_finite_differences():
+    """The plain, ungated and gated rule is a true derivative; so it survives a perturbation of images and gates."""
+    network = Branching5()
+    images = networks.pictures(1, 5, 4).requires_grad_()
+    z = torch.rand(1, 3, 5, 4, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda i, z: gated_scores(network, i, {0: z}), (images, z), eps=1e-7, atol=1e-5)
+
+
+class Branching5(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1).double()
+
+    def forward(self, images: Tensor) -> Tensor:
+        h = F.relu6(20 * self.conv(images), inplace=True)
+        return (h + torch.relu(self.conv(h))).mean((2, 3))
+
+
+def test_a_traced_network_is_gated_like_the_eager_one():
+    network, images = networks.branching(), networks.pictures(2)
+    traced = torch.fx.symbolic_trace(network)
+    calls, _ = relu_calls(network, images)
+    assert relu_calls(traced, images)[0] == calls
+    gates = {call.index: torch.rand(2, *call.shape, dtype=torch.float64) for call in calls}
+    assert torch.equal(gated_scores(traced, images, gates), gated_scores(network, images, gates))
+
+
+def test_gates_end_with_the_pass():
+    network, images = networks.branching(), networks.pictures(1)
+    before = network(images)
+    gated_scores(network, images, {0: torch.zeros(1, 6, 9, 8, dtype=torch.float64)})
+    assert torch.equal(network(images), before)
+
+
+def test_gates_end_with_an_exception():
+    def breaks(images: Tensor) -> Tensor:
+        raise ArithmeticError("in forward")
+
+    with pytest.raises(ArithmeticError, match="in forward"):
+        gated_scores(breaks, networks.pictures(1), {0: torch.zeros(1)})
+    assert F.relu(torch.tensor([2.0])).item() == 2
+
+
+# ---- dtypes ----------------------------------------------------------------------------------------------------------
+
+
+def test_autocast_keeps_the_networks_dtypes_and_the_gates_own():
+    conv = nn.Conv2d(3, 4, 3)
+    seen = []
+
+    def network(images: Tensor) -> Tensor:
+        h = F.relu(conv(images))
+        seen.append(h.dtype)
+        return h.flatten(1)
+
+    images, z = torch.randn(2, 3, 6, 6), torch.rand(2, 4, 4, 4).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = gated_scores(network, images, {0: z})
+        (dz,) = torch.autograd.grad(scores.sum(), z)
+    assert seen == [torch.bfloat16]
+    assert dz.dtype == torch.float32
+    exact = F.relu(conv(images))
+    assert torch.allclose(dz, exact, atol=0.02, rtol=0.02)
+    assert torch.allclose(scores.float(), (exact * z).flatten(1), atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_networks_dtype_comes_out(dtype):
+    images = networks.pictures(1).to(dtype)
+    gates = {0: torch.ones_like(images)}
+    assert gated_scores(behind_one(F.relu), images, gates).dtype == dtype
+
+
+# ---- choice of layers ------------------------------------------------------------------------------------------------
+
+FIVE = [
+    ReluCall(0, (4, 8, 8)),
+    ReluCall(1, (4, 4, 4)),
+    ReluCall(2, (9, 4, 4)),
+    ReluCall(3, (9, 2, 2)),
+    ReluCall(4, (7,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("layers", "chosen"),
+    [
+        (None, [0, 1, 2, 3, 4]),
+        ([2], [2]),
+        ([3, 0, 3], [0, 3]),
+        ([-1, -5], [0, 4]),
+        ((1, -4), [1]),
+        (range(1, 3), [1, 2]),
+        (lambda call: call.is_map, [0, 1, 2, 3]),
+        (lambda call: call.shape[-1] <= 4 and call.is_map, [1, 2, 3]),
+    ],
+)
+def test_layers_are_chosen_by_index_or_predicate(layers, chosen):
+    assert select_layers(FIVE, layers) == chosen
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([5], r"no ReLU call 5; this network makes 5 \(0 … 4\)"),
+        ([0, -6], "no ReLU call -6"),
+        ([], "leaves none"),
+        (lambda call: False, "leaves none"),
+    ],
+)
+def test_a_choice_outside_the_network_is_refused(layers, message):
+    with pytest.raises(OptionError, match=message):
+        select_layers(FIVE, layers)
+
+
+# ---- control flow that changes ---------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A network that does another thing at each pass."""
+
+    def __init__(self, *passes: Callable[[Tensor], Tensor]) -> None:
+        self.passes = list(passes)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.passes.pop(0)(images)
+
+
+def once(images: Tensor) -> Tensor:
+    return F.relu(1.0 * images).flatten(1)
+
+
+def twice(images: Tensor) -> Tensor:
+    return F.relu(F.relu(1.0 * images)).flatten(1)
+
+
+def smaller(images: Tensor) -> Tensor:
+    return F.relu(1.0 * images[:, :, 1:]).flatten(1)
+
+
+def test_fewer_calls_than_gates_are_refused():
+    network = Counting(twice, once)
+    images = networks.pictures(2)
+    calls, _ = relu_calls(network, images)
+    gates = {call.index: torch.ones(2, *call.shape) for call in calls}
+    with pytest.raises(ModelError, match="made 1 ReLU calls in this pass and at least 2"):
+        gated_scores(network, images, gates)
+
+
+def test_another_shape_than_the_gates_is_refused():
+    network = Counting(once, smaller)
+    images = networks.pictures(2)
+    calls, _ = relu_calls(network, images)
+    with pytest.raises(ModelError, match=r"\(2, 3, 8, 8\) in this pass and had \(2, 3, 9, 8\)"):
+        gated_scores(network, images, {0: torch.ones(2, *calls[0].shape)})

@@ -1,0 +1,637 @@
+"""The front door: maps, results, names, and everything a caller may do wrong."""
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+import sys
+import types
+from typing import Any
+
+import networks
+import numpy as np
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import looktwice
+from looktwice.errors import InputError, LooktwiceError, ModelError, OptionError
+from looktwice.feedback import Feedback
+from looktwice.gating import relu_calls
+from looktwice.saliency import METHODS, Attention, attend, attention_map
+
+TARGETS = [4, 0, 2]
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def few_steps(method: str) -> dict[str, Any]:
+    return {"steps": 2} if "steps" in METHODS[method].options else {}
+
+
+def look(network: nn.Module, images: Tensor, targets: Any, method: str, **options: Any) -> Attention:
+    return attend(network, images, targets, method=method, **(few_steps(method) | options))
+
+
+def assert_same(ours: Attention, theirs: Attention, tolerance: float = 0.0) -> None:
+    for mine, other in (
+        (ours.maps, theirs.maps),
+        (ours.gradients, theirs.gradients),
+        (ours.scores, theirs.scores),
+        *zip(ours.gates, theirs.gates, strict=True),
+    ):
+        assert mine.shape == other.shape
+        assert (mine - other).abs().max() <= tolerance * other.abs().max()
+    assert torch.equal(ours.targets, theirs.targets)
+    assert (ours.layers, ours.closed) == (theirs.layers, theirs.closed)
+
+
+# ---- the map ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blur", [0.0, 0.03, 0.1, 0.5])
+@pytest.mark.parametrize("channels", ["max", "sum"])
+@pytest.mark.parametrize("shape", [(2, 3, 12, 9), (1, 1, 5, 5), (1, 2, 1, 8), (1, 3, 1, 1)])
+def test_map_pixel_by_pixel(shape, channels, blur):
+    gradients = torch.randn(*shape, dtype=torch.float64)
+    maps = attention_map(gradients, channels=channels, blur=blur)
+    assert maps.shape == (shape[0], *shape[2:])
+    for gradient, heat in zip(gradients, maps, strict=True):
+        expected = reference.attention_map(gradient.numpy(), channels, blur)
+        assert np.allclose(heat.numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_map_by_hand():
+    gradients = torch.tensor([[[[1.0, -4.0]], [[-2.0, 3.0]]]])
+    assert attention_map(gradients, channels="max", blur=0).tolist() == [[[0.5, 1.0]]]
+    assert torch.allclose(attention_map(gradients, channels="sum", blur=0), torch.tensor([[[3 / 7, 1.0]]]))
+
+
+def test_blur_of_one_pixel_is_a_gaussian_and_of_a_constant_is_constant():
+    """σ = 0.1 · 40 = 4 pixels; away from the borders the map is exp(-d² / 2σ²)."""
+    dot = torch.zeros(1, 1, 41, 40, dtype=torch.float64)
+    dot[0, 0, 20, 20] = -5
+    heat = attention_map(dot, blur=0.1)[0]
+    for row, column in [(20, 20), (20, 24), (16, 20), (23, 17), (28, 20)]:
+        distance = (row - 20) ** 2 + (column - 20) ** 2
+        assert heat[row, column].item() == pytest.approx(np.exp(-distance / (2 * 16)), rel=1e-9)
+    flat = attention_map(torch.full((1, 3, 20, 30), -2.0, dtype=torch.float64), blur=0.1)
+    assert torch.allclose(flat, torch.ones_like(flat), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-30, 1.0, 1e30, 3e38])
+@pytest.mark.parametrize("channels", ["max", "sum"])
+@pytest.mark.parametrize("blur", [0.0, 0.1])
+def test_maps_of_every_magnitude_have_maximum_one(scale, channels, blur):
+    gradients = torch.rand(3, 3, 10, 10) * 0.5 + 0.5
+    gradients[1] *= -scale
+    maps = attention_map(gradients, channels=channels, blur=blur)
+    assert maps.flatten(1).amax(1).tolist() == [1, 1, 1]
+    assert maps.min() >= 0
+
+
+def test_a_zero_gradient_gives_a_zero_map_and_leaves_its_neighbours_alone():
+    gradients = torch.randn(3, 3, 8, 8)
+    alone = attention_map(gradients[2:])
+    gradients[1] = 0
+    maps = attention_map(gradients)
+    assert torch.equal(maps[1], torch.zeros(8, 8))
+    assert torch.allclose(maps[2:], alone)
+
+
+def test_autocast_does_not_coarsen_the_map():
+    gradients = torch.randn(2, 3, 20, 20)
+    expected = attention_map(gradients, blur=0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps = attention_map(gradients, blur=0.1)
+    assert maps.dtype == torch.float32
+    assert torch.allclose(maps, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": "mean"}, "channels is 'mean'; one of max, sum"),
+        ({"blur": -0.1}, "blur is -0.1"),
+        ({"blur": 0.6}, "blur is 0.6"),
+        ({"blur": float("nan")}, "blur is nan"),
+    ],
+    ids=str,
+)
+def test_options_of_the_map_outside_their_range_are_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        attention_map(torch.ones(1, 3, 4, 4), **options)
+    with pytest.raises(OptionError, match=message):
+        attend(networks.branching(), networks.pictures(1), 0, method="gradient", **options)
+
+
+# ---- methods from end to end -----------------------------------------------------------------------------------------
+
+
+def test_methods_without_gates_against_a_network_written_out():
+    network, images = networks.branching(), networks.pictures(3)
+    for method, guided in (("gradient", False), ("guided_backprop", True)):
+        found = attend(network, images, TARGETS, method=method, blur=0.1, channels="sum")
+        expected = reference.class_gradient(reference.branching_scores(network), images, TARGETS, guided=guided)
+        assert torch.allclose(found.gradients, expected, rtol=1e-9, atol=1e-15)
+        for heat, gradient in zip(found.maps, expected, strict=True):
+            assert np.allclose(heat, reference.attention_map(gradient.numpy(), "sum", 0.1), atol=1e-9)
+        assert (found.gates, found.layers, found.closed) == ((), (), ())
+        assert torch.allclose(found.scores[:, 0], network(images)[range(3), TARGETS])
+
+
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("method", ["feedback", "global_feedback", "global_feedback_paper", "feedback_closed_form"])
+def test_feedback_methods_against_a_network_written_out(method, guided):
+    network, images = networks.branching(), networks.pictures(3)
+    written_out = reference.branching_scores(network)
+    chosen = {"steps": 3, "smoothing": 0.5, "minor_share": 0.2, "minor": "drop"}
+    if method == "feedback_closed_form":
+        chosen = {"steps": 3}
+        gates = reference.closed_form(written_out, images, TARGETS, steps=3)
+    else:
+        names = ("step_size", "trace_weight", "gradient_scale")
+        rest = {name: METHODS[method].options[name] for name in names}
+        gates = reference.feedback(written_out, images, TARGETS, **chosen, **rest)
+    expected = reference.class_gradient(written_out, images, TARGETS, gates.gates, guided=guided)
+    found = attend(network, images, TARGETS, method=method, guided=guided, **chosen)
+    for ours, theirs in zip(found.gates, gates.gates.values(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-9)
+    assert (found.gradients - expected).abs().max() <= 1e-8 * expected.abs().max()
+    assert torch.allclose(found.scores[:, :-1], gates.scores, rtol=1e-9)
+    with torch.no_grad():
+        last = written_out(images, lambda i, pre, cap: reference.plain_relu(pre, cap) * gates.gates[i])
+    assert torch.allclose(found.scores[:, -1], last[range(3), TARGETS], rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shapes_dtypes_and_ranges_of_a_result(method, dtype):
+    network, images = networks.branching().to(dtype), networks.pictures(3).to(dtype)
+    found = look(network, images, TARGETS, method)
+    steps = METHODS[method].options.get("steps", 0) and 2
+    assert found.maps.shape == (3, 9, 8)
+    assert found.gradients.shape == (3, 3, 9, 8)
+    assert found.scores.shape == (3, steps + 1)
+    assert found.targets.tolist() == TARGETS
+    assert found.targets.dtype == torch.int64
+    assert found.maps.flatten(1).amax(1).tolist() == [1, 1, 1]
+    assert found.maps.min() >= 0
+    calls = relu_calls(network, images)[0] if METHODS[method].optimise else []
+    assert list(found.layers) == calls
+    assert [tuple(z.shape) for z in found.gates] == [(3, *call.shape) for call in calls]
+    for tensor in (found.maps, found.gradients, found.scores, *found.gates):
+        assert tensor.dtype == dtype
+        assert tensor.device == images.device
+        assert not tensor.requires_grad
+    assert torch.allclose(found.scores[:, 0], network(images)[range(3), TARGETS], atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_results_stay_on_the_images_device(method):
+    network, images = networks.branching(), networks.pictures(3)
+    expected = look(network, images, TARGETS, method)
+    found = look(network.cuda(), images.cuda(), TARGETS, method)
+    for tensor, other in zip(
+        (found.maps, found.gradients, found.scores, *found.gates),
+        (expected.maps, expected.gradients, expected.scores, *expected.gates),
+        strict=True,
+    ):
+        assert tensor.device.type == "cuda"
+        assert torch.allclose(tensor.cpu(), other, atol=1e-8)
+    assert found.targets.device.type == "cuda"
+
+
+def test_a_result_names_the_layers_that_carried_gates():
+    network, images = networks.branching(), networks.pictures(1)
+    found = attend(network, images, 0, layers=[-1, 2], steps=1)
+    assert [layer.index for layer in found.layers] == [2, 6]
+    assert [tuple(z.shape) for z in found.gates] == [(1, 4, 5, 4), (1, 7)]
+
+
+def test_a_result_is_frozen():
+    found = attend(networks.branching(), networks.pictures(1), 0, method="gradient")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.maps = found.gradients
+    assert isinstance(found, looktwice.Attention)
+
+
+def test_a_batch_is_its_images(method):
+    network, images = networks.branching(), networks.pictures(3)
+    images[1] *= 100
+    together = look(network, images, TARGETS, method)
+    for i in range(3):
+        alone = look(network, images[i : i + 1], TARGETS[i], method)
+        one = slice(i, i + 1)
+        cut = Attention(
+            together.maps[one], together.gradients[one], tuple(z[one] for z in together.gates), together.layers,
+            together.scores[one], together.targets[one],
+            tuple((0, layer) for image, layer in together.closed if image == i),
+        )  # fmt: skip
+        assert_same(cut, alone, 1e-8)
+
+
+def test_the_prediction_is_the_target_and_fixed_before_the_first_step(method):
+    network, images = networks.branching(), networks.pictures(6)
+    with torch.no_grad():
+        network.head.bias -= network(images).mean(0)
+    predicted = network(images).argmax(1)
+    assert len(set(predicted.tolist())) > 1
+    assert_same(look(network, images, None, method), look(network, images, predicted, method))
+
+
+@pytest.mark.parametrize("outer", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_gets_the_same_result(method, outer):
+    network, images = networks.branching(), networks.pictures(3)
+    expected = look(network, images, TARGETS, method)
+    with outer():
+        assert_same(look(network, images, TARGETS, method), expected)
+        assert_same(look(network, images.clone(), torch.tensor(TARGETS), method), expected)
+        assert_same(look(network, images.clone(), None, method), look(network, images, None, method))
+
+
+def test_inference_tensors_as_images(method):
+    network, images = networks.branching(), networks.pictures(3)
+    with torch.inference_mode():
+        copies = images.clone()
+    assert_same(look(network, copies, TARGETS, method), look(network, images, TARGETS, method))
+
+
+def test_autocast_keeps_the_images_dtype(method):
+    network, images = networks.branching().float(), networks.pictures(2).float()
+    exact = look(network, images, [4, 0], method)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = look(network, images, [4, 0], method)
+    for tensor in (found.maps, found.gradients, found.scores, *found.gates):
+        assert tensor.dtype == torch.float32
+        assert tensor.isfinite().all()
+    assert found.maps.flatten(1).amax(1).tolist() == [1, 1]
+    assert torch.allclose(found.scores[:, 0], exact.scores[:, 0], rtol=0.1, atol=0.1)
+
+
+def test_images_keep_their_values_and_gradient_state(method):
+    images = networks.pictures(2).requires_grad_()
+    before = images.detach().clone()
+    look(networks.branching(), images, [0, 1], method)
+    assert torch.equal(images, before)
+    assert images.requires_grad
+    assert images.grad is None
+
+
+# ---- the model is left as found --------------------------------------------------------------------------------------
+
+
+def in_training() -> nn.Module:
+    network = networks.branching()
+    network.train()
+    network.norm.eval()
+    network.stem.weight.requires_grad_(False)
+    network.head.bias.grad = torch.ones_like(network.head.bias)
+    network.join.register_forward_hook(lambda *_: None)
+    return network
+
+
+def test_a_training_model_gives_the_evaluation_result_and_goes_on_training(method):
+    images = networks.pictures(3)
+    network = in_training()
+    network.norm.train()
+    evaluation = networks.branching()
+    evaluation.load_state_dict(network.state_dict())
+    before = networks.outside(network)
+    found = look(network, images, TARGETS, method)
+    assert networks.outside(network) == before
+    assert_same(found, look(evaluation, images, TARGETS, method))
+
+
+@pytest.mark.parametrize("passes_before", [0, 1, 2])
+def test_an_exception_in_forward_leaves_the_model_as_found(method, passes_before):
+    network = in_training()
+    hidden = network.hidden
+    count = iter(range(passes_before))
+
+    def fail(*_: Any) -> None:
+        if next(count, None) is None:
+            raise ArithmeticError("in forward")
+
+    hidden.register_forward_hook(fail)
+    before = networks.outside(network)
+    passes = 2 + 2 * (METHODS[method].optimise is not None)
+    if passes_before < passes:
+        with pytest.raises(ArithmeticError, match="in forward"):
+            look(network, networks.pictures(2), [0, 1], method)
+    assert networks.outside(network) == before
+    assert torch.is_grad_enabled()
+    assert F.relu(torch.tensor(-1.0)).item() == 0
+
+
+def test_an_exception_in_a_step_leaves_the_model_as_found(monkeypatch):
+    network = in_training()
+    before = networks.outside(network)
+    calls = []
+
+    def fail(z: Tensor, **_: Any) -> Tensor:
+        calls.append(z)
+        if len(calls) > 3:
+            raise ArithmeticError("in the step")
+        return torch.zeros_like(z)
+
+    monkeypatch.setattr("looktwice.feedback.trace_gradient", fail)
+    with pytest.raises(ArithmeticError, match="in the step"):
+        attend(network, networks.pictures(2), 0)
+    assert networks.outside(network) == before
+    assert torch.is_grad_enabled()
+
+
+# ---- never NaN -------------------------------------------------------------------------------------------------------
+
+
+def test_a_huge_trace_weight_gives_finite_maps_and_says_what_closed():
+    network, images = networks.branching(), networks.pictures(2)
+    found = attend(network, images, [3, 1], trace_weight=1e9, steps=3)
+    assert found.closed == tuple((image, layer) for image in range(2) for layer in range(6))
+    assert found.maps.flatten(1).amax(1).tolist() == [1, 1]
+    assert found.gradients.isfinite().all()
+    assert found.scores.isfinite().all()
+
+
+def test_a_network_without_gradient_gives_a_zero_map(method):
+    network = networks.branching()
+    nn.init.zeros_(network.head.weight)
+    found = look(network, networks.pictures(2), [0, 1], method)
+    assert torch.equal(found.maps, torch.zeros(2, 9, 8, dtype=torch.float64))
+    assert torch.equal(found.gradients, torch.zeros(2, 3, 9, 8, dtype=torch.float64))
+    assert all(z.isfinite().all() for z in found.gates)
+
+
+class Saturated(networks.Plain):
+    def features(self, images: Tensor) -> Tensor:
+        return F.relu6(self.conv(images).abs() + 7)
+
+
+def test_a_saturated_clamp_gives_a_zero_map_unless_the_gradient_may_pass(method):
+    network, images = Saturated(), torch.randn(2, 3, 6, 6)
+    found = look(network, images, [0, 1], method, steps=0) if few_steps(method) else look(network, images, 0, method)
+    assert torch.equal(found.maps, torch.zeros(2, 6, 6))
+    passed = look(network, images, [0, 1], method, saturation="pass", guided=False)
+    assert passed.maps.flatten(1).amax(1).tolist() == [1, 1]
+
+
+class Exploding(networks.Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return 1e30 * self.classify(1e15 * self.features(images))
+
+
+def test_a_gradient_beyond_floating_point_is_an_error_or_a_finite_map(method):
+    found = None
+    with contextlib.suppress(LooktwiceError):
+        found = look(Exploding(), torch.randn(2, 3, 6, 6), [0, 1], method, guided=False)
+    assert found is None or found.maps.isfinite().all()
+
+
+# ---- networks that cannot be used ------------------------------------------------------------------------------------
+
+
+def test_a_network_without_relu_is_refused(method):
+    with pytest.raises(ModelError, match=r"no ReLU call was seen .* nothing to gate"):
+        look(networks.Gelu(), torch.randn(1, 3, 8, 8), 0, method)
+
+
+class Detached(networks.Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            h = self.features(images)
+        return self.classify(h)
+
+
+class DetachedInTheMiddle(networks.Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.relu(self.features(images).detach() - 0.1))
+
+
+@pytest.mark.parametrize("kind", [Detached, DetachedInTheMiddle])
+def test_a_network_that_lets_no_gradient_through_is_refused(method, kind):
+    with pytest.raises(ModelError, match="gradient"):
+        look(kind(), torch.randn(2, 3, 8, 8), 0, method)
+
+
+class Auxiliary(networks.Plain):
+    """Returns (scores, auxiliary scores), the second through a ReLU of its own."""
+
+    def forward(self, images: Tensor) -> Any:
+        h = self.features(images)
+        return self.classify(h), self.classify(F.relu(h - 0.1))
+
+
+def test_relus_of_an_auxiliary_output_take_no_part(method):
+    network, images = Auxiliary(), torch.randn(2, 3, 8, 8)
+    plain = networks.Plain()
+    plain.load_state_dict(network.state_dict())
+    found, expected = look(network, images, [0, 1], method), look(plain, images, [0, 1], method)
+    assert torch.allclose(found.maps, expected.maps, atol=1e-6)
+    assert torch.allclose(found.scores, expected.scores, atol=1e-6)
+
+
+class Drifting(networks.Plain):
+    """One ReLU more, or another shape, from the second pass on."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.count = how, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.count += 1
+        if self.count > 1 and self.how == "shape":
+            images = images[..., 1:]
+        h = self.features(images)
+        if self.count > 1 and self.how == "more":
+            h = F.relu(h - 0.1)
+        if self.count == 1 and self.how == "fewer":
+            h = F.relu(h - 0.1)
+        return self.classify(h)
+
+
+@pytest.mark.parametrize("how", ["shape", "more", "fewer"])
+@pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.optimise])
+def test_control_flow_that_changes_between_passes_is_refused(method, how):
+    with pytest.raises(ModelError, match="control flow must not change"):
+        look(Drifting(how), torch.randn(2, 3, 8, 8), 0, method)
+
+
+class WithRectifiedWeight(networks.Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images * F.relu(self.conv.bias).sum())
+
+
+def test_a_relu_that_is_not_over_the_images_is_refused():
+    """Its gates could not be those of one image."""
+    with pytest.raises(ModelError):
+        attend(WithRectifiedWeight(), torch.randn(2, 3, 8, 8), 0, steps=1)
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda scores: (scores, None),
+        lambda scores: {"logits": scores, "hidden": scores[:, :1]},
+        lambda scores: types.SimpleNamespace(logits=scores),
+    ],
+    ids=["tuple", "dict", ".logits"],
+)
+@pytest.mark.parametrize(
+    "wrap", [lambda model: model, nn.DataParallel, torch.compile], ids=["", "parallel", "compiled"]
+)
+def test_packed_outputs_of_wrapped_networks(pack, wrap):
+    class Packed(networks.Plain):
+        def forward(self, images: Tensor) -> Any:
+            return pack(super().forward(images))
+
+    network, images = Packed(), torch.randn(2, 3, 8, 8)
+    plain = networks.Plain()
+    plain.load_state_dict(network.state_dict())
+    assert_same(attend(wrap(network), images, steps=1), attend(plain, images, steps=1))
+
+
+def test_torchscript_and_what_is_no_module_are_refused():
+    with pytest.raises(ModelError, match="TorchScript"):
+        attend(networks.scripted(networks.Plain()), torch.randn(1, 3, 8, 8))
+    with pytest.raises(ModelError, match=r"torch\.nn\.Module is needed, not str"):
+        attend("resnet50", torch.randn(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "message"),
+    [
+        (torch.zeros(3, 8, 8), 0, r"\(N, C, H, W\)"),
+        (torch.zeros(0, 3, 8, 8), 0, "empty"),
+        (torch.full((1, 3, 8, 8), float("nan")), 0, "NaN"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.int32), 0, "floating point"),
+        (torch.zeros(2, 3, 8, 8), 4, "out of range"),
+        (torch.zeros(2, 3, 8, 8), [0, 1, 2], "3 targets for 2 images"),
+        (torch.zeros(2, 3, 8, 8), 0.5, "whole numbers"),
+    ],
+)
+def test_images_and_targets_that_cannot_be_used_are_refused(images, targets, message):
+    network = networks.Plain().train()
+    with pytest.raises(InputError, match=message):
+        attend(network, images, targets)
+    assert network.training
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+FOR_ALL = {"guided", "saturation", "channels", "blur"}
+FOR_GATES = FOR_ALL | {"steps", "layers"}
+FOR_ASCENT = FOR_GATES | {"step_size", "trace_weight", "smoothing", "minor", "minor_share", "gradient_scale"}
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        ("gradient", FOR_ALL),
+        ("guided_backprop", FOR_ALL),
+        ("feedback", FOR_ASCENT),
+        ("feedback_closed_form", FOR_GATES),
+        ("global_feedback", FOR_ASCENT),
+        ("global_feedback_paper", FOR_ASCENT),
+    ],
+)
+def test_the_options_of_every_method(method, names):
+    options = METHODS[method].options
+    assert set(options) == names
+    assert options["guided"] is (method != "gradient")
+
+
+def test_the_table_covers_the_methods_of_the_test_above():
+    assert len(METHODS) == 6
+    assert all(row.summary and row.source for row in METHODS.values())
+    with pytest.raises(TypeError):
+        METHODS["mine"] = METHODS["gradient"]
+
+
+def test_trace_weights_of_the_methods():
+    assert METHODS["feedback"].options["trace_weight"] == 0
+    assert METHODS["global_feedback"].options["trace_weight"] > 0
+    paper = METHODS["global_feedback_paper"].options
+    assert paper["trace_weight"] > 0
+    assert paper["gradient_scale"] == "none"
+
+
+def test_the_listed_defaults_are_those_of_the_call(method):
+    network, images = networks.branching(), networks.pictures(2)
+    spelled_out = METHODS[method].options | few_steps(method)
+    assert_same(attend(network, images, 1, method=method, **spelled_out), look(network, images, 1, method))
+
+
+def test_options_reach_the_optimiser(monkeypatch):
+    seen: dict[str, Any] = {}
+
+    def optimise(
+        network: Any, calls: Any, images: Tensor, targets: Tensor, *, trace_weight: float, saturation: Any
+    ) -> Feedback:
+        seen.update(trace_weight=trace_weight, saturation=saturation)
+        return Feedback({}, images.new_zeros(2, 3), ((1, 0),))
+
+    row = dataclasses.replace(METHODS["global_feedback"], optimise=optimise)
+    monkeypatch.setattr("looktwice.saliency.METHODS", {"mine": row})
+    with pytest.raises(OptionError, match="unknown option"):
+        attend(networks.Plain(), torch.randn(2, 3, 8, 8), method="mine", steps=3)
+    found = attend(networks.Plain(), torch.randn(2, 3, 8, 8), method="mine", trace_weight=7.0, saturation="pass")
+    assert seen == {"trace_weight": 7.0, "saturation": "pass"}
+    assert found.closed == ((1, 0),)
+    assert found.scores.shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("global_feedbak", {}, "unknown method: 'global_feedbak'; did you mean global_feedback"),
+        ("grad-cam", {}, "unknown method: 'grad-cam'; .*gradient"),
+        ("zzz", {}, "unknown method: 'zzz'; there are gradient, guided_backprop"),
+        ("gradient", {"steps": 3}, "unknown option for gradient: 'steps'"),
+        ("feedback_closed_form", {"trace_weight": 3.0}, "unknown option for feedback_closed_form: 'trace_weight'"),
+        ("global_feedback", {"trace_wieght": 3.0}, "unknown option .*'trace_wieght'; did you mean trace_weight"),
+        ("global_feedback", {"network": 3}, "unknown option"),
+        ("global_feedback", {"optimise": None}, "unknown option"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(method, options, message):
+    with pytest.raises(OptionError, match=message):
+        attend(networks.Plain(), torch.randn(1, 3, 8, 8), method=method, **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_unknown_rule_at_the_clamp_is_refused(method):
+    with pytest.raises(OptionError, match="saturation is 'soft'; one of exact, pass"):
+        look(networks.branching(), networks.pictures(1), 0, method, saturation="soft")
+
+
+# ---- import ----------------------------------------------------------------------------------------------------------
+
+
+def in_a_new_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    return done.stdout.strip()
+
+
+def test_import_loads_nothing_heavy():
+    heavy = ["torch", "torchvision", "numpy", "cv2", "PIL"]
+    code = f"import sys, looktwice; dir(looktwice); print([m for m in {heavy} if m in sys.modules])"
+    assert in_a_new_python(code) == "[]"
+
+
+def test_the_method_rooms_know_only_torch():
+    code = "import sys, looktwice.saliency; print([m for m in ('torchvision', 'cv2', 'PIL') if m in sys.modules])"
+    assert in_a_new_python(code) == "[]"
+
+
+def test_names_arrive_when_they_are_used():
+    assert looktwice.attend is attend
+    assert looktwice.METHODS is METHODS
+    assert looktwice.LooktwiceError is LooktwiceError
+    assert set(looktwice.__all__) <= {*dir(looktwice), "__version__"}
+    with pytest.raises(AttributeError, match="has no attribute 'attent'"):
+        _ = looktwice.attent
