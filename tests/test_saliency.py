@@ -525,7 +525,16 @@ def test_images_and_targets_that_cannot_be_used_are_refused(images, targets, mes
 
 FOR_ALL = {"guided", "saturation", "channels", "blur"}
 FOR_GATES = FOR_ALL | {"steps", "layers"}
-FOR_ASCENT = FOR_GATES | {"step_size", "trace_weight", "smoothing", "minor", "minor_share", "gradient_scale"}
+FOR_ASCENT = FOR_GATES | {
+    "step_size",
+    "trace_weight",
+    "smoothing",
+    "minor",
+    "minor_share",
+    "rank",
+    "solver",
+    "gradient_scale",
+}
 
 
 @pytest.mark.parametrize(

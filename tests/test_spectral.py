@@ -216,3 +216,46 @@ def test_options_outside_their_range_are_refused(options, message):
 def test_options_inside_their_range_are_taken():
     for minor in MINORS:
         check_spectral_options(1e-12, minor, 0.0)
+
+
+def gates_like_a_run(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Mostly open matrices with smooth and pixel-wise closing, as feedback leaves them."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.rand(count, height, 1, generator=generator)
+    columns = torch.rand(count, 1, width, generator=generator)
+    noise = torch.rand(count, height, width, generator=generator)
+    return (0.4 + rows * columns + 0.5 * (noise - 0.5)).clamp(0, 1)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (28, 28), (13, 29), (56, 9), (1, 8), (8, 1)])
+@pytest.mark.parametrize("options", [{"rank": 1}, {"rank": 3}, {"minor_share": 0.1}])
+@pytest.mark.parametrize("minor", ["keep", "suppress", "drop", "project"])
+def test_the_fast_solver_takes_the_reference_step(size, options, minor):
+    z = gates_like_a_run(16, *size)
+    fast = trace_gradient(z, smoothing=1.0, minor=minor, solver="fast", **options)
+    reference = trace_gradient(z.double(), smoothing=1.0, minor=minor, solver="svd", **options)
+    assert (fast - reference).norm() / reference.norm() < 1e-3
+    fast = truncate(z, solver="fast", **options)
+    reference = truncate(z.double(), solver="svd", **options)
+    assert (fast - reference).norm() / reference.norm() < 1e-3
+
+
+@pytest.mark.parametrize("rank", [1, None])
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1.0])
+@pytest.mark.parametrize(
+    "z", [torch.zeros(2, 5, 4), torch.ones(2, 5, 4), torch.linspace(0, 1, 5)[:, None] * torch.ones(4), torch.eye(5)]
+)
+def test_the_fast_solver_at_the_edges(z, scale, rank):
+    z = z * scale
+    fast = trace_gradient(z, smoothing=1.0, minor="suppress", rank=rank, solver="fast")
+    assert fast.isfinite().all()
+    if not torch.equal(z, torch.eye(5) * scale):  # five equal singular values have no leading one
+        reference = trace_gradient(z.double(), smoothing=1.0, minor="suppress", rank=rank)
+        assert torch.allclose(fast.double(), reference, rtol=1e-4, atol=1e-6 * scale)
+
+
+def test_rank_and_solver_out_of_range():
+    with pytest.raises(OptionError, match="rank is 0"):
+        trace_gradient(torch.ones(3, 3), smoothing=1.0, rank=0)
+    with pytest.raises(OptionError, match="solver is 'quick'"):
+        trace_gradient(torch.ones(3, 3), smoothing=1.0, solver="quick")

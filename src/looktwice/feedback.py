@@ -19,7 +19,7 @@ from torch import Tensor
 
 from looktwice.errors import ModelError, OptionError
 from looktwice.gating import Layers, Network, ReluCall, Saturation, gated_scores, select_layers
-from looktwice.spectral import Minor, check_spectral_options, trace_gradient, truncate
+from looktwice.spectral import Minor, Solver, check_spectral_options, trace_gradient, truncate
 
 GradientScale = Literal["none", "mean", "max"]
 """Unit of ∂S_k/∂z in a layer, per image: none (the printed paper), its mean or its maximum magnitude there.
@@ -60,6 +60,8 @@ def feedback(
     smoothing: float = 1.0,
     minor: Minor = "suppress",
     minor_share: float = 0.1,
+    rank: int | None = None,
+    solver: Solver = "fast",
     gradient_scale: GradientScale = "mean",
     layers: Layers = None,
     saturation: Saturation = "exact",
@@ -77,6 +79,8 @@ def feedback(
         smoothing: μ > 0, in units of a squared singular value.
         minor: reading of "get rid of the minor constituent of γ"; see ``spectral``.
         minor_share: share of the energy Σγ² that is minor.
+        rank: how many leading singular values are major, instead of ``minor_share``.
+        solver: ``"svd"`` is the slow reference.
         gradient_scale: unit of the gradient in a layer; ``"none"`` is the printed paper.
         layers: which calls carry gates.
         saturation: gradient above an upper clamp (ReLU6).
@@ -86,15 +90,20 @@ def feedback(
         ModelError: the network's ReLU calls change between passes.
     """
     _check_options(steps, step_size, trace_weight, gradient_scale)
-    check_spectral_options(smoothing, minor, minor_share)
+    check_spectral_options(smoothing, minor, minor_share, rank, solver)
 
     def step(z: Tensor, dS_dz: Tensor) -> Tensor:
         ascent = in_layer_unit(dS_dz, gradient_scale)
         if trace_weight and z.ndim == 4:
             if minor == "project":
-                z = truncate(z, minor_share)
+                z = truncate(z, minor_share, rank, solver)
             penalty = trace_gradient(
-                z, smoothing=smoothing, minor="keep" if minor == "project" else minor, minor_share=minor_share
+                z,
+                smoothing=smoothing,
+                minor="keep" if minor == "project" else minor,
+                minor_share=minor_share,
+                rank=rank,
+                solver=solver,
             )
             if gradient_scale != "none":
                 penalty = penalty * (z.shape[-2] * z.shape[-1]) ** 0.5

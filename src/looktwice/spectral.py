@@ -23,6 +23,11 @@ Minor = Literal["keep", "suppress", "drop", "project"]
 Eq. 11. ``drop``: the minor part takes no part in the step. ``project``: z itself is replaced by its truncation.
 """
 
+Solver = Literal["fast", "svd"]
+"""``svd``: full decomposition, the reference. ``fast``: power iteration at rank 1, else eigenvectors of z zᵀ."""
+
+POWER_ITERATIONS = 3
+
 
 def trace_norm(z: Tensor) -> Tensor:
     """‖z‖_*, the sum of the singular values: z (..., H, W) → (...)."""
@@ -30,52 +35,106 @@ def trace_norm(z: Tensor) -> Tensor:
     return singular_values.sum(-1)
 
 
-def trace_gradient(z: Tensor, *, smoothing: float, minor: Minor = "keep", minor_share: float = 0.1) -> Tensor:
-    """g⁻¹ z, the gradient of the smoothed trace norm by full singular value decomposition: (..., H, W) → (..., H, W).
+def trace_gradient(
+    z: Tensor,
+    *,
+    smoothing: float,
+    minor: Minor = "keep",
+    minor_share: float = 0.1,
+    rank: int | None = None,
+    solver: Solver = "svd",
+) -> Tensor:
+    """g⁻¹ z, the gradient of the smoothed trace norm: (..., H, W) → (..., H, W).
 
     Args:
-        z: gates, any leading axes.
+        z: gates in [0, 1], any leading axes.
         smoothing: μ > 0 of g = (z zᵀ + μI)^½, in units of a squared singular value (an all-open H×W gate has γ² = HW).
         minor: which reading of "get rid of the minor constituent"; ``project`` steps on the truncated z.
         minor_share: share of the energy Σγ² that counts as minor, taken from the smallest γ up; 0 ≤ share < 1.
+        rank: how many leading singular values are major, instead of ``minor_share``.
+        solver: full singular value decomposition, or the fast way to the same.
 
     Raises:
-        OptionError: ``smoothing`` not positive, an unknown ``minor``, a share outside [0, 1).
+        OptionError: ``smoothing`` not positive, an unknown ``minor`` or ``solver``, a share outside [0, 1), a rank
+            below 1.
     """
-    check_spectral_options(smoothing, minor, minor_share)
-    U, gamma, Vh = _svd(z)
-    weight = gamma / (gamma.square() + smoothing).sqrt()
-    if minor != "keep":
-        major = major_part(gamma, minor_share)
-        minor_weight = gamma / smoothing**0.5 if minor == "suppress" else torch.zeros_like(gamma)
-        weight = torch.where(major, weight, minor_weight)
+    check_spectral_options(smoothing, minor, minor_share, rank, solver)
     with torch.autocast(z.device.type, enabled=False):
-        return (U * weight[..., None, :]) @ Vh
+        if solver == "fast" and rank == 1 and minor != "keep":
+            u, gamma_v = _leading_pair(z)
+            gamma = gamma_v.norm(dim=-1, keepdim=True)
+            weight = (gamma.square() + smoothing).rsqrt()
+            minor_weight = smoothing**-0.5 if minor == "suppress" else 0.0
+            leading: Tensor = (weight - minor_weight) * (u @ gamma_v)
+            return minor_weight * z + leading
+        U, gamma, gamma_Vh = _gram_decomposition(z) if solver == "fast" else _svd(z)
+        weight = (gamma.square() + smoothing).rsqrt()
+        if minor != "keep":
+            minor_weight = smoothing**-0.5 if minor == "suppress" else 0.0
+            weight = weight.masked_fill(~major_part(gamma, minor_share, rank), minor_weight)
+        step: Tensor = (U * weight[..., None, :]) @ gamma_Vh
+        return step
 
 
-def truncate(z: Tensor, minor_share: float) -> Tensor:
+def truncate(z: Tensor, minor_share: float = 0.1, rank: int | None = None, solver: Solver = "svd") -> Tensor:
     """z without its minor singular values: (..., H, W) → (..., H, W)."""
-    U, gamma, Vh = _svd(z)
     with torch.autocast(z.device.type, enabled=False):
-        return (U * (gamma * major_part(gamma, minor_share))[..., None, :]) @ Vh
+        if solver == "fast" and rank == 1:
+            u, gamma_v = _leading_pair(z)
+            return u @ gamma_v
+        U, gamma, gamma_Vh = _gram_decomposition(z) if solver == "fast" else _svd(z)
+        return (U * major_part(gamma, minor_share, rank)[..., None, :].to(z.dtype)) @ gamma_Vh
 
 
 def _svd(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """U (..., H, R), γ descending (..., R) and diag(γ) Vᵀ (..., R, W)."""
     U, gamma, Vh = torch.linalg.svd(z, full_matrices=False)
-    return U, gamma, Vh
+    return U, gamma, gamma[..., None] * Vh
 
 
-def major_part(gamma: Tensor, minor_share: float) -> Tensor:
+def _gram_decomposition(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same from the eigenvectors of z zᵀ; a γ below √ε of the largest is only good to that."""
+    _, U = torch.linalg.eigh(z @ z.mT)
+    U = U.flip(-1)[..., : min(z.shape[-2:])]
+    gamma_Vh = U.mT @ z
+    return U, gamma_Vh.norm(dim=-1), gamma_Vh
+
+
+def _leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
+    """u (..., H, 1) and γ vᵀ (..., 1, W) of the largest singular value, by power iteration; zeros for a zero matrix.
+
+    Gates are not negative, so the row sums are never orthogonal to u (Perron), and γ₁ stands well apart; the error
+    falls with (γ₂ / γ₁)² an iteration.
+    """
+    u = z.sum(-1, keepdim=True)
+    for _ in range(POWER_ITERATIONS):
+        u = z @ (z.mT @ _unit_maximum(u))
+    u = _unit_maximum(u)
+    u = u / u.norm(dim=-2, keepdim=True).clamp_min(1)
+    return u, u.mT @ z
+
+
+def _unit_maximum(u: Tensor) -> Tensor:
+    """u (..., H, 1) with largest entry 1, or 0 where it is all zero; a norm would underflow on tiny gates."""
+    return u / u.amax(-2, keepdim=True).clamp_min(torch.finfo(u.dtype).tiny)
+
+
+def major_part(gamma: Tensor, minor_share: float, rank: int | None = None) -> Tensor:
     """Which of the descending singular values (..., R) belong to the major part, as a mask (..., R).
 
-    The fewest leading ones that hold at least 1 - ``minor_share`` of the energy Σγ²; all of them for a zero matrix.
+    The ``rank`` leading ones; without a rank the fewest that hold at least 1 - ``minor_share`` of the energy Σγ², all
+    of them for a zero matrix.
     """
+    if rank is not None:
+        return torch.arange(gamma.shape[-1], device=gamma.device).expand_as(gamma) < rank
     energy = gamma.square()
     held_before = energy.cumsum(-1) - energy
     return held_before < (1 - minor_share) * energy.sum(-1, keepdim=True) + torch.finfo(gamma.dtype).tiny
 
 
-def check_spectral_options(smoothing: float, minor: str, minor_share: float) -> None:
+def check_spectral_options(
+    smoothing: float, minor: str, minor_share: float, rank: int | None = None, solver: str = "svd"
+) -> None:
     """Refuses options outside their range, naming the argument."""
     if not smoothing > 0:
         raise OptionError(f"smoothing is {smoothing}; μ must be positive, or g⁻¹ does not exist for a closed gate")
@@ -83,3 +142,9 @@ def check_spectral_options(smoothing: float, minor: str, minor_share: float) -> 
         raise OptionError(f"minor is {minor!r}; one of {', '.join(get_args(Minor))} is needed")
     if not 0 <= minor_share < 1:
         raise OptionError(f"minor_share is {minor_share}; a share of the energy in [0, 1) is needed")
+    if rank is not None and rank < 1:
+        raise OptionError(
+            f"rank is {rank}; at least one singular value is major, or none is given (minor_share decides)"
+        )
+    if solver not in get_args(Solver):
+        raise OptionError(f"solver is {solver!r}; one of {', '.join(get_args(Solver))} is needed")
