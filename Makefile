@@ -1,0 +1,44 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv first where there is none.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint format types contract check clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[eval]" --group test --group lint
+	touch $@
+
+demo: $(VENV)/.installed  ## the main job on the sample pictures with the embedded model: overlays and JSON in out/
+	$(BIN)/looktwice attend examples/images --output out
+
+test: $(VENV)/.installed-dev  ## the default tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-dev  ## the longer ones
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+contract: $(VENV)/.installed-dev  ## imports go down only
+	$(BIN)/lint-imports
+
+check: lint types contract test
+
+clean:
+	rm -rf $(VENV) out build dist site

@@ -1,0 +1,6 @@
+"""``python -m looktwice``: the command line."""
+
+from looktwice.cli import run
+
+if __name__ == "__main__":
+    run()
