@@ -534,6 +534,7 @@ FOR_ASCENT = FOR_GATES | {
     "rank",
     "solver",
     "gradient_scale",
+    "guided_gates",
 }
 
 

@@ -63,6 +63,7 @@ def feedback(
     rank: int | None = None,
     solver: Solver = "fast",
     gradient_scale: GradientScale = "mean",
+    guided_gates: bool = False,
     layers: Layers = None,
     saturation: Saturation = "exact",
 ) -> Feedback:
@@ -82,6 +83,9 @@ def feedback(
         rank: how many leading singular values are major, instead of ``minor_share``.
         solver: ``"svd"`` is the slow reference.
         gradient_scale: unit of the gradient in a layer; ``"none"`` is the printed paper.
+        guided_gates: cut negative gradients at every ReLU on the way down to the gates too; the printed paper does so
+            only in the last pass. A gate then closes for what its neuron does itself, not for what an inhibited
+            neuron above it does, and the score cannot be driven up by switching inhibition off.
         layers: which calls carry gates.
         saturation: gradient above an upper clamp (ReLU6).
 
@@ -111,7 +115,17 @@ def feedback(
         return z + step_size * ascent
 
     gates = open_gates(calls, select_layers(calls, layers), images)
-    return ascend(network, images, targets, gates, step, steps=steps, saturation=saturation, calls=len(calls))
+    return ascend(
+        network,
+        images,
+        targets,
+        gates,
+        step,
+        steps=steps,
+        guided=guided_gates,
+        saturation=saturation,
+        calls=len(calls),
+    )
 
 
 def closed_form_feedback(
@@ -150,6 +164,7 @@ def ascend(
     step: Step,
     *,
     steps: int,
+    guided: bool = False,
     saturation: Saturation,
     calls: int | None = None,
 ) -> Feedback:
@@ -160,7 +175,7 @@ def ascend(
         for z in gates.values():
             z.requires_grad_()
         chosen = (
-            gated_scores(network, images, gates, saturation=saturation, calls=calls)
+            gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls)
             .gather(1, targets[:, None])
             .squeeze(1)
         )
