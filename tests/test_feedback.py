@@ -9,10 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from looktwice import gradients
 from looktwice.errors import ModelError, OptionError
 from looktwice.feedback import Feedback, ascend, closed_form_feedback, feedback, in_layer_unit, open_gates
 from looktwice.gating import relu_calls
-from looktwice.gradients import class_gradient
+
+
+def class_gradient(*arguments, **choices):
+    """The gradient at the image and the scores."""
+    found = gradients.class_gradient(*arguments, **choices)
+    return found.image, found.scores
+
 
 GP = {"trace_weight": 1.0, "steps": 3, "step_size": 0.1, "smoothing": 1.0, "minor": "suppress", "minor_share": 0.1}
 GP["gradient_scale"] = "mean"

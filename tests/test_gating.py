@@ -330,6 +330,23 @@ def test_layers_are_chosen_by_index_or_predicate(layers, chosen):
     assert select_layers(FIVE, layers) == chosen
 
 
+def test_coarse_layers_are_maps_at_a_stride_of_sixteen_or_the_coarsest():
+    strides = [2.0, 8.0, 16.0, 17.2, 32.0]
+    calls = [ReluCall(i, (1, 1, 1), stride=stride) for i, stride in enumerate(strides)] + [ReluCall(5, (7,))]
+    assert select_layers(calls, "coarse") == [2, 3, 4]
+    assert select_layers([calls[0], calls[1], calls[5]], "coarse") == [1]
+    with pytest.raises(OptionError, match="layers is 'fine'"):
+        select_layers(calls, "fine")
+    with pytest.raises(OptionError, match="leaves none"):
+        select_layers([ReluCall(0, (7,))], "coarse")
+
+
+def test_a_calls_stride_is_image_pixels_per_map_pixel():
+    network = nn.Sequential(nn.Conv2d(3, 2, 2, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 4 * 6, 5), nn.ReLU())
+    calls, _ = relu_calls(network, torch.rand(1, 3, 8, 12))
+    assert [call.stride for call in calls] == [2.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [

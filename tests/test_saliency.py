@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import looktwice
+from looktwice.classifier import frozen
 from looktwice.errors import InputError, LooktwiceError, ModelError, OptionError
 from looktwice.feedback import Feedback
-from looktwice.gating import relu_calls
-from looktwice.saliency import METHODS, Attention, attend, attention_map
+from looktwice.gating import gated_scores, relu_calls, select_layers
+from looktwice.saliency import METHODS, Attention, attend, attention_map, evidence_map
 
 TARGETS = [4, 0, 2]
 
@@ -523,7 +524,7 @@ def test_images_and_targets_that_cannot_be_used_are_refused(images, targets, mes
 
 # ---- names -----------------------------------------------------------------------------------------------------------
 
-FOR_ALL = {"guided", "saturation", "channels", "blur"}
+FOR_ALL = {"guided", "saturation", "source", "channels", "blur"}
 FOR_GATES = FOR_ALL | {"steps", "layers"}
 FOR_ASCENT = FOR_GATES | {
     "step_size",
@@ -645,3 +646,51 @@ def test_names_arrive_when_they_are_used():
     assert set(looktwice.__all__) <= {*dir(looktwice), "__version__"}
     with pytest.raises(AttributeError, match="has no attribute 'attent'"):
         _ = looktwice.attent
+
+
+# ---- evidence --------------------------------------------------------------------------------------------------------
+
+
+def test_evidence_map_by_loops():
+    fine = torch.tensor([[[[0.0, 4.0], [2.0, 0.0]], [[0.0, 4.0], [0.0, 0.0]]]])  # two channels, maximum of the sum 8
+    also_fine = torch.tensor([[[[5.0, 0.0], [0.0, 0.0]]]])
+    coarse = torch.tensor([[[[3.0]]]])
+    found = evidence_map([fine, coarse, also_fine], size=(2, 2), blur=0.0)
+    # same resolution averaged: ([[0, 1], [.25, 0]] + [[1, 0], [0, 0]]) / 2; other resolutions added: + 1
+    expected = torch.tensor([[[1.5, 1.5], [1.125, 1.0]]]) / 1.5
+    assert torch.allclose(found, expected)
+
+
+def test_no_evidence_is_a_zero_map():
+    assert torch.equal(evidence_map([torch.zeros(2, 3, 4, 4)], size=(8, 8)), torch.zeros(2, 8, 8))
+
+
+def test_evidence_is_the_positive_part_of_what_each_gate_passes_on():
+    network, images = networks.branching(), networks.pictures(2)
+    found = attend(network, images, [1, 2], method="feedback", steps=2, source="evidence", guided=False, blur=0.0)
+    written_out = reference.branching_scores(network)
+    gates = dict(zip([call.index for call in found.layers], found.gates, strict=True))
+    outputs = reference.relu_outputs(written_out, images)
+    step = 1e-4
+    with frozen(network) as inside:
+        calls, _ = relu_calls(inside, images)
+        layers = []
+        for index in select_layers(calls, "coarse"):
+            # contribution of channel c at a pixel: its gate times how the score moves with it, by finite differences
+            contribution = torch.zeros_like(outputs[index])
+            for place in range(contribution[0].numel()):
+                moved = {i: z.clone() for i, z in gates.items()}
+                moved[index].flatten(1)[:, place] += step
+                more = gated_scores(inside, images, moved)
+                moved[index].flatten(1)[:, place] -= 2 * step
+                less = gated_scores(inside, images, moved)
+                slope = ((more - less) / (2 * step))[[0, 1], [1, 2]]
+                contribution.flatten(1)[:, place] = (gates[index].flatten(1)[:, place] * slope).clamp_min(0)
+            layers.append(contribution)
+    expected = evidence_map(layers, size=tuple(images.shape[-2:]), blur=0.0)
+    assert torch.allclose(found.maps, expected.to(found.maps.dtype), atol=1e-3)
+
+
+def test_an_unknown_source_is_refused():
+    with pytest.raises(OptionError, match="source is 'gates'"):
+        attend(networks.branching(), networks.pictures(1), method="gradient", source="gates")

@@ -6,7 +6,7 @@ models; it sees nothing inside TorchScript, which is therefore refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -25,11 +25,19 @@ Saturation = Literal["exact", "pass"]
 
 @dataclass(frozen=True)
 class ReluCall:
-    """One ReLU call of a forward pass: its place in call order, its output's shape without the batch, its clamp."""
+    """One ReLU call of a forward pass.
+
+    Attributes:
+        index: its place in call order.
+        shape: its output's, without the batch.
+        cap: its upper clamp; ``None`` for a plain ReLU.
+        stride: image pixels per pixel of its map, on the shorter side; 0 for a vector.
+    """
 
     index: int
     shape: tuple[int, ...]
     cap: float | None = None
+    stride: float = field(default=0.0, compare=False)
 
     @property
     def is_map(self) -> bool:
@@ -37,8 +45,14 @@ class ReluCall:
         return len(self.shape) == 3
 
 
-Layers = Sequence[int] | Callable[[ReluCall], bool] | None
-"""Which calls carry gates: all (``None``), call indices (negative ones count from the end), or a predicate."""
+Layers = Sequence[int] | Callable[[ReluCall], bool] | Literal["coarse"] | None
+"""Which calls carry gates: all (``None``), call indices (negative ones count from the end), or a predicate.
+
+``"coarse"``: the maps at a stride of 16 pixels or more (14×14 and smaller at 224×224), the network's coarsest where
+none is that coarse. Their neurons stand for parts of objects; gates on finer ones mostly fit noise.
+"""
+
+COARSE_STRIDE = 16
 
 
 class _GatedRelu(torch.autograd.Function):
@@ -150,7 +164,9 @@ def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor
     calls: list[ReluCall] = []
 
     def see(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
-        calls.append(ReluCall(index, tuple(pre.shape[1:]), cap))
+        shape = tuple(pre.shape[1:])
+        stride = min(images.shape[-2:]) / min(shape[-2:]) if len(shape) == 3 else 0.0
+        calls.append(ReluCall(index, shape, cap, stride))
         return _gated_relu(pre, None, cap, False, "exact", inplace)
 
     with torch.no_grad(), _ReluMode(see):
@@ -171,7 +187,12 @@ def select_layers(calls: Sequence[ReluCall], layers: Layers) -> list[int]:
     """
     if layers is None:
         return [call.index for call in calls]
-    if callable(layers):
+    if isinstance(layers, str):
+        if layers != "coarse":
+            raise OptionError(f"layers is {layers!r}; 'coarse', call indices, a predicate or None is needed")
+        coarsest = max(call.stride for call in calls)
+        chosen = {call.index for call in calls if call.is_map and call.stride >= min(COARSE_STRIDE, coarsest)}
+    elif callable(layers):
         chosen = {call.index for call in calls if layers(call)}
     else:
         outside = [index for index in layers if not -len(calls) <= index < len(calls)]

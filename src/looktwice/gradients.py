@@ -1,6 +1,7 @@
 """The class gradient at the image: plain (Simonyan et al. 2013), guided (Springenberg et al. 2014), through gates."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -12,6 +13,21 @@ from looktwice.gating import Network, Saturation, gated_scores
 NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
 
 
+@dataclass(frozen=True)
+class ClassGradient:
+    """One backward pass of a class score.
+
+    Attributes:
+        image: ∂S_k/∂I (N, C, H, W).
+        gates: ReLU call index → ∂S_k/∂z = x ⊙ ∂S_k/∂y (N, ...), for the gates that were given and reached.
+        scores: S_k (N,).
+    """
+
+    image: Tensor
+    gates: Mapping[int, Tensor]
+    scores: Tensor
+
+
 def class_gradient(
     network: Network,
     images: Tensor,
@@ -21,8 +37,8 @@ def class_gradient(
     calls: int | None = None,
     guided: bool = False,
     saturation: Saturation = "exact",
-) -> tuple[Tensor, Tensor]:
-    """G_k(z) = ∂S_k/∂I at the gates z (Fu et al. 2017, Eq. 2): images (N, C, H, W) → (N, C, H, W), and S_k (N,).
+) -> ClassGradient:
+    """G_k(z) = ∂S_k/∂I at the gates z (Fu et al. 2017, Eq. 2), and ∂S_k/∂z from the same pass.
 
     Without gates and guidance it is the vanilla gradient, guided without gates it is guided backpropagation, guided
     through feedback's gates it is the attention of FB and GP.
@@ -39,14 +55,24 @@ def class_gradient(
     Raises:
         ModelError: the forward pass cuts the gradient off, the gradient overflows, or the ReLU calls changed.
     """
-    leaf = images.detach().requires_grad_()
-    scores = gated_scores(network, leaf, gates, guided=guided, saturation=saturation, calls=calls)
+    leaves = [images.detach().requires_grad_(), *(z.detach().requires_grad_() for z in gates.values())]
+    scores = gated_scores(
+        network,
+        leaves[0],
+        dict(zip(gates, leaves[1:], strict=True)),
+        guided=guided,
+        saturation=saturation,
+        calls=calls,
+    )
     chosen = scores.gather(1, targets[:, None]).squeeze(1)
-    gradient = torch.autograd.grad(chosen.sum(), leaf, allow_unused=True)[0] if chosen.requires_grad else None
-    if gradient is None:
+    if not chosen.requires_grad:
         raise ModelError("no gradient reaches the images from the class scores; the forward pass must not detach")
-    if not gradient.isfinite().all():
+    image, *at_gates = torch.autograd.grad(chosen.sum(), leaves, allow_unused=True)
+    if image is None:
+        raise ModelError("no gradient reaches the images from the class scores; the forward pass must not detach")
+    if not image.isfinite().all():
         raise ModelError(
             "the class gradient is not finite; pass the model and the images as float64, or take fewer steps"
         )
-    return gradient, chosen.detach()
+    reached = {index: gradient for index, gradient in zip(gates, at_gates, strict=True) if gradient is not None}
+    return ClassGradient(image, reached, chosen.detach())

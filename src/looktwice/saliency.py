@@ -1,6 +1,6 @@
 """From a class gradient to an attention map; the table of methods; the front door ``attend``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -13,12 +13,16 @@ from torch import Tensor, nn
 
 from looktwice.classifier import Targets, check_images, frozen, resolve_targets
 from looktwice.errors import OptionError
-from looktwice.feedback import Feedback, closed_form_feedback, feedback
-from looktwice.gating import Network, ReluCall, relu_calls
+from looktwice.feedback import Feedback, closed_form_feedback, feedback, open_gates
+from looktwice.gating import Network, ReluCall, Saturation, relu_calls, select_layers
 from looktwice.gradients import class_gradient
 
 Channels = Literal["max", "sum"]
 """How a gradient's input channels become one map: their largest magnitude (Simonyan et al. 2013) or their sum."""
+
+Source = Literal["gradient", "evidence"]
+"""What the map shows: the magnitude of the gradient at the image (Fu et al. 2017, Eq. 2), or the class evidence in the
+coarse layers, z ⊙ ∂S_k/∂z = y ⊙ ∂S_k/∂y where it is positive (without gates this is LayerCAM, Jiang et al. 2021)."""
 
 
 @dataclass(frozen=True)
@@ -145,26 +149,69 @@ def _attend(
     optimise: Callable[..., Feedback] | None,
     *,
     guided: bool = True,
-    saturation: Any = "exact",
+    saturation: Saturation = "exact",
+    source: Source = "gradient",
     channels: Channels = "max",
     blur: float = 0.03,
     **options: Any,
 ) -> Attention:
+    if source not in get_args(Source):
+        raise OptionError(f"source is {source!r}; one of {', '.join(get_args(Source))} is needed")
     found = Feedback({}, images.new_empty((len(images), 0)), ())
     if optimise is not None:
         found = optimise(network, calls, images, targets, saturation=saturation, **options)
-    gradients, last = class_gradient(
-        network, images, targets, gates=found.gates, guided=guided, saturation=saturation, calls=len(calls)
+    seen = select_layers(calls, "coarse") if source == "evidence" else []
+    gradient = class_gradient(
+        network,
+        images,
+        targets,
+        gates=open_gates(calls, seen, images) | found.gates,
+        guided=guided,
+        saturation=saturation,
+        calls=len(calls),
     )
+    if source == "evidence":
+        positive = [
+            (found.gates[index] * dS_dz if index in found.gates else dS_dz).clamp_min(0)
+            for index, dS_dz in gradient.gates.items()
+            if index in seen
+        ]
+        maps = evidence_map(positive, size=(images.shape[-2], images.shape[-1]), blur=blur)
+    else:
+        maps = attention_map(gradient.image, channels=channels, blur=blur)
     return Attention(
-        maps=attention_map(gradients, channels=channels, blur=blur),
-        gradients=gradients,
+        maps=maps.to(images.dtype),
+        gradients=gradient.image,
         gates=tuple(found.gates.values()),
         layers=tuple(calls[index] for index in found.gates),
-        scores=torch.cat([found.scores, last[:, None]], 1).to(images.dtype),
+        scores=torch.cat([found.scores, gradient.scores[:, None]], 1).to(images.dtype),
         targets=targets,
         closed=found.closed,
     )
+
+
+def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: float = 0.03) -> Tensor:
+    """Positive class evidence of several layers as one map with maximum 1: (N, C, h, w) each → (N, H, W) in [0, 1].
+
+    Each layer is summed over its channels and scaled to maximum 1; layers of one resolution are averaged, so that a
+    resolution does not count for its number of layers, and the resolutions are summed at the image's size.
+
+    Args:
+        evidence: one tensor of not negative values a layer.
+        size: (H, W) of the map.
+        blur: σ of a Gaussian as a share of the shorter side of the map; 0 leaves it as it is.
+    """
+    check_blur(blur)
+    resolutions: dict[tuple[int, int], list[Tensor]] = {}
+    for layer in evidence:
+        resolutions.setdefault((layer.shape[-2], layer.shape[-1]), []).append(_unit_maximum(layer.sum(1)))
+    heat = torch.stack(
+        [
+            F.interpolate(torch.stack(layers).mean(0)[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+            for layers in resolutions.values()
+        ]
+    ).sum(0)
+    return _smoothed(heat, blur)
 
 
 def attention_map(gradients: Tensor, *, channels: Channels = "max", blur: float = 0.03) -> Tensor:
@@ -180,16 +227,25 @@ def attention_map(gradients: Tensor, *, channels: Channels = "max", blur: float 
     """
     if channels not in get_args(Channels):
         raise OptionError(f"channels is {channels!r}; one of {', '.join(get_args(Channels))} is needed")
-    if not 0 <= blur <= 0.5:
-        raise OptionError(f"blur is {blur}; a share of the shorter side in [0, 0.5] is needed")
+    check_blur(blur)
     magnitude = gradients.abs()
     top = magnitude.flatten(1).amax(1)[:, None, None, None]
     magnitude = magnitude / torch.where(top > 0, top, torch.ones_like(top))
     heat = magnitude.amax(1) if channels == "max" else magnitude.sum(1)
+    return _smoothed(heat, blur)
+
+
+def _smoothed(heat: Tensor, blur: float) -> Tensor:
     heat = _unit_maximum(heat)  # before the blur: a gradient of 1e-30 must not underflow in it
     sigma = blur * min(heat.shape[-2:])
     with torch.autocast(heat.device.type, enabled=False):
         return _unit_maximum(_gaussian_blur(heat, sigma)) if sigma > 0 else heat
+
+
+def check_blur(blur: float) -> None:
+    """Refuses a σ outside [0, 0.5] of the map's shorter side."""
+    if not 0 <= blur <= 0.5:
+        raise OptionError(f"blur is {blur}; a share of the shorter side in [0, 0.5] is needed")
 
 
 def _unit_maximum(heat: Tensor) -> Tensor:
