@@ -8,6 +8,7 @@ the ordinary product y = relu(x) * z, left to autograd.
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -129,8 +130,10 @@ def class_gradient(
 # ---- the trace norm ---------------------------------------------------------------------------------------------
 
 
-def is_major(gamma: Array, minor_share: float) -> list[bool]:
-    """Leading singular values are taken until they hold 1 - minor_share of Σγ²."""
+def is_major(gamma: Array, minor_share: float, rank: int | None = None) -> list[bool]:
+    """Leading singular values are taken until they hold 1 - minor_share of Σγ², or until there are ``rank``."""
+    if rank is not None:
+        return [i < rank for i in range(len(gamma))]
     total, held, major = float((gamma**2).sum()), 0.0, []
     for value in gamma:
         major.append(held < (1 - minor_share) * total)
@@ -138,11 +141,11 @@ def is_major(gamma: Array, minor_share: float) -> list[bool]:
     return major
 
 
-def polar_step(matrix: Array, smoothing: float, minor: str, minor_share: float) -> Array:
+def polar_step(matrix: Array, smoothing: float, minor: str, minor_share: float, rank: int | None = None) -> Array:
     """g⁻¹ z of one channel, singular triple by singular triple, and the literal Eq. 11 with its erratum mended."""
     U, gamma, Vh = np.linalg.svd(matrix)
     step = np.zeros_like(matrix)
-    for i, major in enumerate(is_major(gamma, minor_share)):
+    for i, major in enumerate(is_major(gamma, minor_share, rank)):
         gamma_of_weight = gamma[i]
         if not major and minor == "suppress":
             gamma_of_weight = 0.0
@@ -152,10 +155,10 @@ def polar_step(matrix: Array, smoothing: float, minor: str, minor_share: float) 
     return step
 
 
-def truncated(matrix: Array, minor_share: float) -> Array:
+def truncated(matrix: Array, minor_share: float, rank: int | None = None) -> Array:
     U, gamma, Vh = np.linalg.svd(matrix)
     kept = np.zeros_like(matrix)
-    for i, major in enumerate(is_major(gamma, minor_share)):
+    for i, major in enumerate(is_major(gamma, minor_share, rank)):
         if major:
             kept += gamma[i] * np.outer(U[:, i], Vh[i])
     return kept
@@ -177,16 +180,25 @@ class Found:
 
 
 def _score_and_gradients(
-    scores: Scores, image: Tensor, target: int, gates: dict[int, Array], saturation: str
+    scores: Scores,
+    image: Tensor,
+    target: int,
+    gates: dict[int, Array],
+    saturation: str,
+    objective: str = "score",
+    guided: bool = False,
 ) -> tuple[float, dict[int, Array]]:
     leaves = {index: torch.from_numpy(z)[None].clone().requires_grad_() for index, z in gates.items()}
 
     def rule(index: int, pre: Tensor, cap: float | None) -> Tensor:
         x = plain_relu(pre, cap, saturation)
+        if guided and x.requires_grad:
+            x.register_hook(lambda dx: torch.where(dx > 0, dx, torch.zeros_like(dx)))
         return x * leaves[index] if index in leaves else x
 
-    score = scores(image, rule)[0, target]
-    score.backward()
+    every_score = scores(image, rule)[0]
+    score = every_score[target]
+    (score if objective == "score" else score - torch.logsumexp(every_score, 0)).backward()
     gradients = {}
     for index, leaf in leaves.items():
         assert leaf.grad is not None
@@ -201,7 +213,8 @@ def _every_image(
     layers: list[int] | None,
     steps: int,
     saturation: str,
-    step: Callable[[Array, Array], Array],
+    step: Callable[[int, int, Array, Array], Array],
+    **passes: Any,
 ) -> Found:
     shapes = {i: x.shape[1:] for i, x in enumerate(relu_outputs(scores, images)) if layers is None or i in layers}
     gates_of_images, scores_of_images, closed = [], [], []
@@ -210,11 +223,11 @@ def _every_image(
         trajectory = []
         kept: set[int] = set()
         for _ in range(steps):
-            score, gradients = _score_and_gradients(scores, images[i : i + 1], targets[i], gates, saturation)
+            score, gradients = _score_and_gradients(scores, images[i : i + 1], targets[i], gates, saturation, **passes)
             trajectory.append(score)
             kept = set()
             for index, z in gates.items():
-                new = np.minimum(np.maximum(step(z, gradients[index]), 0.0), 1.0)
+                new = np.minimum(np.maximum(step(i, index, z, gradients[index]), 0.0), 1.0)
                 if new.max() > 0:
                     gates[index] = new
                 else:
@@ -243,31 +256,38 @@ def feedback(
     gradient_scale: str,
     saturation: str = "exact",
     layers: list[int] | None = None,
+    rank: int | None = None,
+    fixed_scale: bool = False,
+    **passes: Any,
 ) -> Found:
     """z ← clip(z + α (∂S/∂z / unit - λ g⁻¹z · √(HW)), 0, 1), √(HW) only where there is a unit; vectors unpenalised."""
 
-    def step(z: Array, dS_dz: Array) -> Array:
+    first_units: dict[tuple[int, int], float] = {}
+
+    def step(image: int, index: int, z: Array, dS_dz: Array) -> Array:
         magnitudes = np.abs(dS_dz)
         unit = {"none": 1.0, "mean": float(magnitudes.mean()), "max": float(magnitudes.max())}[gradient_scale]
+        if fixed_scale:
+            unit = first_units.setdefault((image, index), unit)
         ascent = dS_dz / unit if unit > 0 else dS_dz
         if trace_weight == 0 or z.ndim != 3:
             return z + step_size * ascent
         new = np.empty_like(z)
         for channel, matrix in enumerate(z):
-            start, reading = (truncated(matrix, minor_share), "keep") if minor == "project" else (matrix, minor)
-            penalty = polar_step(start, smoothing, reading, minor_share)
+            start, reading = (truncated(matrix, minor_share, rank), "keep") if minor == "project" else (matrix, minor)
+            penalty = polar_step(start, smoothing, reading, minor_share, rank)
             if gradient_scale != "none":
                 penalty = penalty * np.sqrt(matrix.size)
             new[channel] = start + step_size * (ascent[channel] - trace_weight * penalty)
         return new
 
-    return _every_image(scores, images, targets, layers, steps, saturation, step)
+    return _every_image(scores, images, targets, layers, steps, saturation, step, **passes)
 
 
 def closed_form(scores: Scores, images: Tensor, targets: list[int], *, steps: int, saturation: str = "exact") -> Found:
     """z = 1 where x ∂S/∂y > 0, else 0."""
     return _every_image(
-        scores, images, targets, None, steps, saturation, lambda z, dS_dz: np.where(dS_dz > 0, 1.0, 0.0)
+        scores, images, targets, None, steps, saturation, lambda image, index, z, dS_dz: np.where(dS_dz > 0, 1.0, 0.0)
     )
 
 

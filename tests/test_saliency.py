@@ -536,6 +536,8 @@ FOR_ASCENT = FOR_GATES | {
     "solver",
     "gradient_scale",
     "guided_gates",
+    "fixed_scale",
+    "objective",
 }
 
 

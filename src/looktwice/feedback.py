@@ -28,8 +28,11 @@ GradientScale = Literal["none", "mean", "max"]
 With a unit, the penalty of an H×W channel is measured in its own: g⁻¹z times √(HW), which is 1 at an all-open gate.
 """
 
-Step = Callable[[Tensor, Tensor], Tensor]
-"""One layer's update: its gates z and its gradient ∂S_k/∂z, both (N, ...) → the new gates, before clipping."""
+Objective = Literal["score", "log_probability"]
+"""What the gates raise: S_k, the logit (the paper), or log softmax(S)_k, with nothing to gain once k is certain."""
+
+Step = Callable[[int, Tensor, Tensor], Tensor]
+"""A layer's update: call index, gates z and gradient ∂S_k/∂z, both (N, ...) → the new gates, before clipping."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ def feedback(
     rank: int | None = None,
     solver: Solver = "fast",
     gradient_scale: GradientScale = "mean",
+    fixed_scale: bool = False,
+    objective: Objective = "score",
     guided_gates: bool = False,
     layers: Layers = None,
     saturation: Saturation = "exact",
@@ -83,6 +88,9 @@ def feedback(
         rank: how many leading singular values are major, instead of ``minor_share``.
         solver: ``"svd"`` is the slow reference.
         gradient_scale: unit of the gradient in a layer; ``"none"`` is the printed paper.
+        fixed_scale: measure that unit in the first pass only. Then the ascent fades as the objective has less to gain
+            (log probability), and what is left closes the gates that nothing holds open.
+        objective: what the gates raise in place of S_k.
         guided_gates: cut negative gradients at every ReLU on the way down to the gates too; the printed paper does so
             only in the last pass. A gate then closes for what its neuron does itself, not for what an inhibited
             neuron above it does, and the score cannot be driven up by switching inhibition off.
@@ -93,11 +101,15 @@ def feedback(
         OptionError: a choice outside its range.
         ModelError: the network's ReLU calls change between passes.
     """
-    _check_options(steps, step_size, trace_weight, gradient_scale)
+    _check_options(steps, step_size, trace_weight, gradient_scale, objective)
     check_spectral_options(smoothing, minor, minor_share, rank, solver)
 
-    def step(z: Tensor, dS_dz: Tensor) -> Tensor:
-        ascent = in_layer_unit(dS_dz, gradient_scale)
+    units: dict[int, Tensor] = {}
+
+    def step(index: int, z: Tensor, dS_dz: Tensor) -> Tensor:
+        if index not in units or not fixed_scale:
+            units[index] = layer_unit(dS_dz, gradient_scale)
+        ascent = dS_dz / units[index]
         if trace_weight and z.ndim == 4:
             if minor == "project":
                 z = truncate(z, minor_share, rank, solver)
@@ -122,6 +134,7 @@ def feedback(
         gates,
         step,
         steps=steps,
+        objective=objective,
         guided=guided_gates,
         saturation=saturation,
         calls=len(calls),
@@ -142,14 +155,14 @@ def closed_form_feedback(
 
     Layer by layer Cao et al. pose a linear programme in z (their Eq. 5); its optimum is a corner, reached at once.
     """
-    _check_options(steps, 1.0, 0.0, "none")
+    _check_options(steps, 1.0, 0.0, "none", "score")
     gates = open_gates(calls, select_layers(calls, layers), images)
     return ascend(
         network,
         images,
         targets,
         gates,
-        lambda z, dS_dz: (dS_dz > 0).to(z.dtype),
+        lambda _, z, dS_dz: (dS_dz > 0).to(z.dtype),
         steps=steps,
         saturation=saturation,
         calls=len(calls),
@@ -164,33 +177,37 @@ def ascend(
     step: Step,
     *,
     steps: int,
+    objective: Objective = "score",
     guided: bool = False,
     saturation: Saturation,
     calls: int | None = None,
 ) -> Feedback:
     """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]."""
-    scores = []
+    trajectory = []
     closed: set[tuple[int, int]] = set()
     for _ in range(steps):
         for z in gates.values():
             z.requires_grad_()
-        chosen = (
-            gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls)
-            .gather(1, targets[:, None])
-            .squeeze(1)
-        )
-        if not chosen.requires_grad:
+        scores = gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls)
+        if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
-        gradients = torch.autograd.grad(chosen.sum(), list(gates.values()), allow_unused=True, materialize_grads=True)
-        scores.append(chosen.detach())
+        trajectory.append(_of_targets(scores.detach(), targets))
+        raised = scores if objective == "score" else scores.log_softmax(1)
+        gradients = torch.autograd.grad(
+            _of_targets(raised, targets).sum(), list(gates.values()), allow_unused=True, materialize_grads=True
+        )
         with torch.no_grad():
             for index, dS_dz in zip(list(gates), gradients, strict=True):
                 before = gates[index].detach()
-                gates[index], alive = _keep_alive(before, step(before, dS_dz).clamp(0, 1))
+                gates[index], alive = _keep_alive(before, step(index, before, dS_dz).clamp(0, 1))
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
-    trajectory = torch.stack(scores, 1) if scores else images.new_empty((len(images), 0))
-    return Feedback({i: z.detach() for i, z in gates.items()}, trajectory, tuple(sorted(closed)))
+    scores_before = torch.stack(trajectory, 1) if trajectory else images.new_empty((len(images), 0))
+    return Feedback({i: z.detach() for i, z in gates.items()}, scores_before, tuple(sorted(closed)))
+
+
+def _of_targets(scores: Tensor, targets: Tensor) -> Tensor:
+    return scores.gather(1, targets[:, None]).squeeze(1)
 
 
 def open_gates(calls: Sequence[ReluCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
@@ -198,14 +215,13 @@ def open_gates(calls: Sequence[ReluCall], layers: Sequence[int], images: Tensor)
     return {index: images.new_ones((len(images), *calls[index].shape)) for index in layers}
 
 
-def in_layer_unit(gradient: Tensor, scale: GradientScale) -> Tensor:
-    """A layer's gradient (N, ...) over its mean or maximum magnitude, image by image; zero where it is all zero."""
+def layer_unit(gradient: Tensor, scale: GradientScale) -> Tensor:
+    """A layer's gradient (N, ...) → its unit (N, 1, ...): the mean or largest magnitude of each image; 1 for 0."""
     if scale == "none":
-        return gradient
+        return gradient.new_ones([1] * gradient.ndim)
     magnitude = gradient.abs().flatten(1)
     unit = magnitude.mean(1) if scale == "mean" else magnitude.amax(1)
-    unit = torch.where(unit > 0, unit, torch.ones_like(unit))
-    return gradient / unit.view(-1, *[1] * (gradient.ndim - 1))
+    return torch.where(unit > 0, unit, torch.ones_like(unit)).view(-1, *[1] * (gradient.ndim - 1))
 
 
 def _keep_alive(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,7 +231,7 @@ def _keep_alive(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(alive.view(-1, *[1] * (after.ndim - 1)), after, before), alive
 
 
-def _check_options(steps: int, step_size: float, trace_weight: float, gradient_scale: str) -> None:
+def _check_options(steps: int, step_size: float, trace_weight: float, gradient_scale: str, objective: str) -> None:
     if steps < 0:
         raise OptionError(f"steps is {steps}; 0 or more are needed")
     if not step_size > 0:
@@ -226,3 +242,5 @@ def _check_options(steps: int, step_size: float, trace_weight: float, gradient_s
         raise OptionError(
             f"gradient_scale is {gradient_scale!r}; one of {', '.join(get_args(GradientScale))} is needed"
         )
+    if objective not in get_args(Objective):
+        raise OptionError(f"objective is {objective!r}; one of {', '.join(get_args(Objective))} is needed")
