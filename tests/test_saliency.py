@@ -156,9 +156,11 @@ def test_feedback_methods_against_a_network_written_out(method, guided):
         chosen = {"steps": 3}
         gates = reference.closed_form(written_out, images, TARGETS, steps=3)
     else:
+        chosen |= {"rank": None, "layers": None, "guided_gates": False, "saturation": "exact"}
         names = ("step_size", "trace_weight", "gradient_scale")
         rest = {name: METHODS[method].options[name] for name in names}
-        gates = reference.feedback(written_out, images, TARGETS, **chosen, **rest)
+        in_reference = {k: v for k, v in chosen.items() if k != "guided_gates"}
+        gates = reference.feedback(written_out, images, TARGETS, **in_reference, **rest)
     expected = reference.class_gradient(written_out, images, TARGETS, gates.gates, guided=guided)
     found = attend(network, images, TARGETS, method=method, guided=guided, **chosen)
     for ours, theirs in zip(found.gates, gates.gates.values(), strict=True):
@@ -183,6 +185,7 @@ def test_shapes_dtypes_and_ranges_of_a_result(method, dtype):
     assert found.maps.flatten(1).amax(1).tolist() == [1, 1, 1]
     assert found.maps.min() >= 0
     calls = relu_calls(network, images)[0] if METHODS[method].optimise else []
+    calls = [calls[index] for index in select_layers(calls, METHODS[method].options["layers"])] if calls else []
     assert list(found.layers) == calls
     assert [tuple(z.shape) for z in found.gates] == [(3, *call.shape) for call in calls]
     for tensor in (found.maps, found.gradients, found.scores, *found.gates):
@@ -352,7 +355,7 @@ def test_an_exception_in_a_step_leaves_the_model_as_found(monkeypatch):
 
 def test_a_huge_trace_weight_gives_finite_maps_and_says_what_closed():
     network, images = networks.branching(), networks.pictures(2)
-    found = attend(network, images, [3, 1], trace_weight=1e9, steps=3)
+    found = attend(network, images, [3, 1], trace_weight=1e9, steps=3, layers=None)
     assert found.closed == tuple((image, layer) for image in range(2) for layer in range(6))
     assert found.maps.flatten(1).amax(1).tolist() == [1, 1]
     assert found.gradients.isfinite().all()
@@ -375,7 +378,8 @@ class Saturated(networks.Plain):
 
 def test_a_saturated_clamp_gives_a_zero_map_unless_the_gradient_may_pass(method):
     network, images = Saturated(), torch.randn(2, 3, 6, 6)
-    found = look(network, images, [0, 1], method, steps=0) if few_steps(method) else look(network, images, 0, method)
+    no_steps = {"steps": 0} if few_steps(method) else {}
+    found = look(network, images, [0, 1], method, saturation="exact", **no_steps)
     assert torch.equal(found.maps, torch.zeros(2, 6, 6))
     passed = look(network, images, [0, 1], method, saturation="pass", guided=False)
     assert passed.maps.flatten(1).amax(1).tolist() == [1, 1]
@@ -470,7 +474,7 @@ class WithRectifiedWeight(networks.Plain):
 def test_a_relu_that_is_not_over_the_images_is_refused():
     """Its gates could not be those of one image."""
     with pytest.raises(ModelError):
-        attend(WithRectifiedWeight(), torch.randn(2, 3, 8, 8), 0, steps=1)
+        attend(WithRectifiedWeight(), torch.randn(2, 3, 8, 8), 0, steps=1, layers=None)
 
 
 @pytest.mark.parametrize(

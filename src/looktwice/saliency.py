@@ -91,7 +91,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             "gates optimised for the class score less their trace norm (GP)",
             "Fu et al. 2017",
             feedback,
-            trace_weight=1.0,
+            trace_weight=0.3,
+            minor="suppress",
+            rank=1,
+            guided_gates=True,
+            layers="coarse",
+            saturation="pass",
         ),
         "global_feedback_paper": _row(
             "GP with the printed update: one step size and λ for all layers, raw gradients",
