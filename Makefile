@@ -12,7 +12,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[eval]" --group test --group lint
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate]" --group test --group lint
 	touch $@
 
 demo: $(VENV)/.installed  ## the main job on the sample pictures with the embedded model: overlays and JSON in out/

@@ -473,7 +473,7 @@ def test_nothing_but_missing_images(looktwice, net, tmp_path):
         (["--option", "steps=-1"], ["-1"]),
         (["--option", "blur=nan"], ["blur=nan", "number"]),
         (["--option", "guided=maybe"], ["guided=maybe", "true or false"]),
-        (["--option", "layers=all"], ["layers=all", "whole numbers"]),
+        (["--option", "layers=some"], ["layers=some", "whole numbers"]),
         (["--option", "layers=99"], ["99"]),
         (["--option", "minor=huge"], ["'huge'", "suppress"]),
         (["--box", "round"], ["'round'", "contour", "energy"]),

@@ -1,10 +1,8 @@
 """The command line: images in, maps with boxes out. What is heavy is imported where a command needs it."""
 
-import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -13,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from looktwice import __version__
+from looktwice.cli_evaluate import register
 from looktwice.errors import InputError, LooktwiceError, OptionError
+from looktwice.options import check_known, option_value
 
 if TYPE_CHECKING:
     from looktwice.gallery import Comparison, Outcome
@@ -24,6 +24,7 @@ PAPER = "gradient,guided_backprop,feedback,global_feedback"
 """The four methods that Fu et al. (2017) compare."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
+register(app)
 
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files, folders, globs.", show_default=False)]
 ModelName = Annotated[str, typer.Option("--model", help="A name from `looktwice models`, or FILE.py:FACTORY.")]
@@ -158,7 +159,7 @@ def compare(
 
     Written is compare-FIGURE.png, with a row for each image (and method, with --figure boxes) and one class in a row.
     """
-    _check_known("figure", figure, ("methods", "boxes"))
+    check_known("figure", figure, ("methods", "boxes"))
     chosen = (methods or ("global_feedback" if figure == "boxes" else PAPER)).split(",")
     for name in chosen:
         _check_method(name)
@@ -228,17 +229,10 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 # What the choices mean.
 
 
-def _check_known(kind: str, name: str, names: Iterable[str]) -> None:
-    if name not in names:
-        near = get_close_matches(name, list(names), n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names)}"
-        raise OptionError(f"unknown {kind}: {name!r}; {hint}")
-
-
 def _check_method(name: str) -> None:
     from looktwice.saliency import METHODS
 
-    _check_known("method", name, METHODS)
+    check_known("method", name, METHODS)
 
 
 def _method_options(method: str, pairs: Sequence[str]) -> dict[str, Any]:
@@ -252,25 +246,9 @@ def _method_options(method: str, pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not equals:
             raise OptionError(f"--option {pair}: KEY=VALUE is needed, with one of {', '.join(defaults)}")
-        _check_known(f"option for {method}", key, defaults)
-        chosen[key] = _option_value(key, text, defaults[key])
+        check_known(f"option for {method}", key, defaults)
+        chosen[key] = option_value(key, text, defaults[key])
     return chosen
-
-
-def _option_value(key: str, text: str, default: object) -> object:
-    try:
-        if default is None:  # gate layers: all, unless their indices are given
-            return [int(index) for index in text.split(",")]
-        if isinstance(default, bool):
-            return {"true": True, "false": False}[text.lower()]
-        value = type(default)(text)  # type: ignore[call-arg]
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError
-    except (KeyError, ValueError) as error:
-        kinds = {bool: "true or false", int: "a whole number", float: "a number"}
-        needed = kinds.get(type(default), "whole numbers with commas between")
-        raise OptionError(f"--option {key}={text}: {needed} is needed; the default is {default}") from error
-    return value
 
 
 def _box_rule(box: str, threshold: float | None, by: str | None) -> "BoxRule":

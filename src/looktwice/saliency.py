@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -16,6 +15,7 @@ from looktwice.errors import OptionError
 from looktwice.feedback import Feedback, closed_form_feedback, feedback, open_gates
 from looktwice.gating import Network, ReluCall, Saturation, relu_calls, select_layers
 from looktwice.gradients import class_gradient
+from looktwice.options import check_known
 
 Channels = Literal["max", "sum"]
 """How a gradient's input channels become one map: their largest magnitude (Simonyan et al. 2013) or their sum."""
@@ -91,7 +91,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             "gates optimised for the class score less their trace norm (GP)",
             "Fu et al. 2017",
             feedback,
-            trace_weight=0.3,
+            trace_weight=1.0,
             minor="suppress",
             rank=1,
             guided_gates=True,
@@ -132,13 +132,11 @@ def attend(
         OptionError: an unknown method or option, or a value outside its range.
         ModelError: no ReLU call to gate, a TorchScript model, control flow that changes between passes.
     """
-    row = METHODS.get(method)
-    if row is None:
-        raise OptionError(_unknown("method", method, METHODS))
+    check_known("method", method, METHODS)
+    row = METHODS[method]
     choices = row.options
     for name in options:
-        if name not in choices:
-            raise OptionError(_unknown(f"option for {method}", name, choices))
+        check_known(f"option for {method}", name, choices)
     choices |= options
     images = check_images(images)
     with frozen(model) as network:
@@ -269,9 +267,3 @@ def _gaussian_blur(heat: Tensor, sigma: float) -> Tensor:
         return F.conv2d(x, kernel.view(1, 1, -1, 1), padding=(radius, 0))[:, 0]
 
     return along_rows_then_columns(heat) / along_rows_then_columns(torch.ones_like(heat[:1]))
-
-
-def _unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:
-    near = get_close_matches(name, known, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
-    return f"unknown {kind}: {name!r}; {hint}"

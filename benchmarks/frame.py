@@ -1,0 +1,167 @@
+"""What an evaluation costs beside the method: decoding, measuring and writing, as a share of a vanilla-gradient run.
+
+    python benchmarks/frame.py [--model googlenet] [--images 96] [--batch-size 8] [--workers N] [--threads N]
+
+The same network sees the same images twice: alone, in a bare loop over tensors that are there already (prediction and
+gradient, nothing else), and in a whole run with its baselines. What the run takes longer for an image, as a share of
+the run, is the frame's. Both are taken in turns, since machines have moods; start-up and summary are told apart. Random
+weights cost what trained ones do.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import torch
+from PIL import Image
+
+from looktwice.classifier import frozen
+from looktwice.datasets import Dataset, Sample
+from looktwice.evaluate import evaluate
+from looktwice.models import Model, load_model
+from looktwice.saliency import attend
+
+
+def main() -> None:
+    """Prints one JSON object."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="googlenet")
+    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--turns", type=int, default=3)
+    choices = parser.parse_args()
+    torch.set_num_threads(choices.threads)
+    model = load_model(choices.model, weights="random", device=choices.device)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        dataset = draw(folder / "images", choices.images)
+        batch = load_batch(model, dataset, choices.batch_size)
+        turns = [
+            (
+                seconds_alone(lambda: predict(model, batch), choices),
+                seconds_alone(lambda: attend(model.module, batch, 0, method="gradient"), choices),
+                run(model, dataset, folder / f"run{turn}", choices),
+            )
+            for turn in range(choices.turns)
+        ]
+        size = sum(file.stat().st_size for file in (folder / "run0" / "rows").iterdir())
+    predicting, attending = (statistics.median(turn[k] for turn in turns) for k in (0, 1))
+    whole, processor, startup, end = (statistics.median(turn[2][k] for turn in turns) for k in range(4))
+    alone = predicting + attending
+    print(  # noqa: T201 - a script's output
+        json.dumps(
+            {
+                "benchmark": "frame",
+                "model": choices.model,
+                "images": choices.images,
+                "batch_size": choices.batch_size,
+                "workers": choices.workers,
+                "seconds_per_image": {"predict": predicting, "gradient": attending, "run": whole},
+                "frame_share_of_run": max(0.0, 1 - alone / whole),
+                "frame_seconds_per_image_in_workers": processor,
+                "bytes_per_image": size / choices.images,
+                "seconds_to_first_part": startup,
+                "summary_seconds": end,
+                "machine": machine(choices),
+            },
+            indent=2,
+        )
+    )
+
+
+def draw(folder: Path, count: int) -> Dataset:
+    """JPEG files of ImageNet's usual size, with its usual one box."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    samples = []
+    for number in range(count):
+        # Noise at a few scales compresses about as a photograph does.
+        layers = [rng.integers(0, 256 // 2**k, (375 // 2**k + 1, 500 // 2**k + 1, 3), dtype=np.uint8) for k in (3, 5)]
+        pixels = sum(np.asarray(Image.fromarray(layer).resize((500, 375))).astype(np.int64) for layer in layers)
+        file = folder / f"{number:05d}.jpg"
+        Image.fromarray(np.clip(pixels * 4, 0, 255).astype(np.uint8)).save(file, quality=95)
+        samples.append(Sample(file.name, file, (number % 1000,), (((100.0, 80.0, 380.0, 300.0),),), 500, 375))
+    return Dataset(tuple(samples))
+
+
+def load_batch(model: Model, dataset: Dataset, size: int) -> torch.Tensor:
+    """A batch on the device."""
+    return torch.cat([model.prepare(Image.open(sample.image).convert("RGB"))[0] for sample in dataset.samples[:size]])
+
+
+def predict(model: Model, batch: torch.Tensor) -> torch.Tensor:
+    """The classes' scores, once more on the CPU."""
+    with frozen(model.module) as network, torch.no_grad():
+        return network(batch).cpu()
+
+
+def seconds_alone(work: Callable[[], Any], choices: argparse.Namespace) -> float:
+    """Seconds an image, of as many batches as a run has."""
+    work()
+    synchronize(choices)
+    begun = time.perf_counter()
+    batches = max(1, choices.images // choices.batch_size)
+    for _ in range(batches):
+        work()
+    synchronize(choices)
+    return (time.perf_counter() - begun) / (batches * choices.batch_size)
+
+
+def synchronize(choices: argparse.Namespace) -> None:
+    """Waits for the device."""
+    if choices.device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def run(model: Model, dataset: Dataset, folder: Path, choices: argparse.Namespace) -> tuple[float, float, float, float]:
+    """Seconds an image once under way, those the workers spent on it, and seconds before the first part and after."""
+    begun = time.time()
+    evaluate(
+        dataset,
+        model,
+        folder,
+        methods={"gradient": {}},
+        batch_size=choices.batch_size,
+        workers=choices.workers,
+    )
+    end = time.time()
+    rows = pq.read_table(folder / "rows", columns=["seconds_frame"])
+    processor = sum(rows["seconds_frame"].to_pylist()) / choices.images
+    # From the first part to the last, so that what happens once does not count for an image.
+    first, *_, last = sorted(part.stat().st_mtime for part in (folder / "rows").iterdir())
+    images = choices.images - choices.batch_size
+    return (last - first) / images, processor, first - begun, end - last
+
+
+def machine(choices: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers hang on."""
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        processor = named[0].partition(":")[2].strip() if named else processor
+    gpu = choices.device.startswith("cuda")
+    return {
+        "device": torch.cuda.get_device_name() if gpu else processor,
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+if __name__ == "__main__":
+    main()

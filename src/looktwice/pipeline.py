@@ -1,0 +1,248 @@
+"""From a data set's images to written rows: decoded by processes ahead of the network, measured by others behind it."""
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from looktwice.classifier import frozen
+from looktwice.curves import Floats
+from looktwice.datasets import Sample, fit_to_image
+from looktwice.errors import InputError, RunError
+from looktwice.images import read_image
+from looktwice.models import Model, Preprocessing
+from looktwice.rows import Chunk, Guess, Picture, Sheet, write_chunk
+from looktwice.saliency import attend
+from looktwice.summary import Target
+
+GUESSES = 5
+"""How many classes an image is looked at for with target top5; ILSVRC allows as many."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A chunk's pictures and their pixels (N, 3, H, W); zeros where one could not be decoded."""
+
+    index: int
+    pictures: tuple[Picture, ...]
+    pixels: Tensor
+
+
+class Chunks(Dataset[Decoded]):
+    """Chunk by chunk the run's images, decoded."""
+
+    def __init__(self, pictures: Sequence[Picture], size: int, preprocessing: Preprocessing) -> None:
+        self._pictures, self._size, self._preprocessing = tuple(pictures), size, preprocessing
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._pictures) / self._size)
+
+    def pictures(self, index: int) -> tuple[Picture, ...]:
+        """Those of a chunk, not decoded."""
+        return self._pictures[index * self._size : (index + 1) * self._size]
+
+    def __getitem__(self, index: int) -> Decoded:
+        decoded = [_decode(picture, self._preprocessing) for picture in self.pictures(index)]
+        return Decoded(index, tuple(picture for picture, _ in decoded), torch.cat([pixels for _, pixels in decoded]))
+
+
+def _decode(picture: Picture, preprocessing: Preprocessing) -> tuple[Picture, Tensor]:
+    begun = time.perf_counter()
+    sample = picture.sample
+    try:
+        image = read_image(sample.image, upright=False)  # annotations count pixels as stored
+        pixels, window = preprocessing.prepare(image)
+    except InputError as error:
+        # Its place in the batch stays taken: the others' numbers must not hang on whether this file gets mended.
+        blank = torch.zeros(1, 3, preprocessing.crop, preprocessing.crop)
+        return replace(picture, error=_without_place(str(error), sample)), blank
+    fitted, faults = fit_to_image(sample, *image.size)
+    note = _without_place("; ".join(faults), sample) or None
+    return replace(picture, sample=fitted, window=window, note=note, seconds=time.perf_counter() - begun), pixels
+
+
+def _without_place(text: str, sample: Sample) -> str:
+    """Rows of one data set are the same wherever it lies."""
+    return text.replace(str(sample.image), sample.id)
+
+
+def decoded_chunks(chunks: Chunks, indices: Sequence[int], *, workers: int) -> Iterable[Decoded]:
+    """Chunks in that order, decoded by worker processes a few ahead; with 0 workers by this one."""
+    return DataLoader(
+        chunks,
+        batch_size=None,
+        sampler=list(indices),
+        num_workers=workers,
+        multiprocessing_context=_context() if workers else None,
+        generator=torch.Generator(),  # the loader draws a seed, and the caller's own draws are not its business
+    )
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Forked where that is safe: the caller's script need not be importable, and workers start at once."""
+    return multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+
+
+@contextmanager
+def measuring(sheet: Sheet, *, workers: int, done: Callable[[int], None]) -> Iterator[Callable[[Chunk], None]]:
+    """A function that has chunks measured and written by worker processes; with 0 workers by this one.
+
+    A few wait at most, so memory stays flat. ``done`` gets the index of each chunk that is written; behind the ``with``
+    all are.
+
+    Raises:
+        RunError: a part cannot be written, or a worker was killed.
+    """
+    if not workers:
+
+        def measure_here(chunk: Chunk) -> None:
+            write_chunk(sheet, chunk)
+            done(chunk.index)
+
+        yield measure_here
+        return
+    pending: deque[tuple[int, Future[None]]] = deque()
+
+    def settle(most: int) -> None:
+        while pending and (len(pending) > most or pending[0][1].done()):
+            index, future = pending.popleft()
+            future.result()
+            done(index)
+
+    def measure(chunk: Chunk) -> None:
+        settle(2 * workers - 1)
+        pending.append((chunk.index, pool.submit(write_chunk, sheet, chunk)))
+
+    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_begin_worker, initargs=(os.getpid(),))
+    try:
+        pool.submit(os.getpid).result()  # starts the workers now, before the network's threads are there
+        yield measure
+        settle(0)
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a process that measures rows was killed, for want of memory perhaps; all that was written before stays: "
+            "run the same command again to go on, with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker(parent: int) -> None:
+    cv2.setNumThreads(0)  # there are processes enough
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """Ends this process soon after its parent was killed, which nothing else would tell it."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+@contextmanager
+def repeatable(threads: int, device: torch.device) -> Iterator[None]:
+    """The same numbers for the same batch, as far as torch can: on the CPU with the run's own number of threads."""
+    cudnn = torch.backends.cudnn
+    before = (cudnn.deterministic, cudnn.benchmark, torch.get_num_threads())
+    algorithms = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+    try:
+        cudnn.deterministic, cudnn.benchmark = True, False
+        if device.type == "cpu":
+            torch.set_num_threads(threads)
+        else:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*deterministic", category=UserWarning)
+            yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before[:2]
+        torch.set_num_threads(before[2])
+        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+
+
+def look(model: Model, decoded: Decoded, options: Mapping[str, Mapping[str, Any]], target: Target) -> Chunk:
+    """The network's part of a chunk: predictions, fixed first, and each method's maps of the classes to look for."""
+    images = for_network(model, decoded.pixels)
+    try:
+        with frozen(model.module) as network, torch.no_grad():
+            scores = network(images).double()
+        guesses = tuple(_guesses(scores.cpu().numpy(), decoded.pictures, target))
+        maps: dict[str, Any] = {}
+        seconds: dict[str, list[float]] = {}
+        for method, chosen in options.items():
+            found = [
+                _maps(model, images, guesses[start : start + len(images)], method, chosen)
+                for start in range(0, len(guesses), len(images))
+            ]
+            maps[method] = np.concatenate([heat for heat, _ in found])
+            seconds[method] = [each for _, spent in found for each in spent]
+    except torch.cuda.OutOfMemoryError as error:
+        raise RunError("the device's memory is too small for this batch; begin a run with a smaller one") from error
+    return Chunk(decoded.index, decoded.pictures, guesses, maps, seconds, images.shape[-1])
+
+
+def for_network(model: Model, pixels: Tensor) -> Tensor:
+    """The pixels in the dtype and on the device of the network's weights."""
+    weight = next((weight for weight in model.module.parameters() if weight.is_floating_point()), pixels)
+    return pixels.to(weight.device, weight.dtype)
+
+
+def _guesses(scores: Floats, pictures: Sequence[Picture], target: Target) -> Iterator[Guess]:
+    """Scores (N, K) → the classes to look for: guess after guess, so that a batch is of different pictures."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    places = np.argsort(order, axis=1, kind="stable")
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
+
+    def guess(index: int, rank: int, wanted: int) -> Guess:
+        predicted = int(order[index, 0])
+        return Guess(
+            picture=index,
+            rank=rank,
+            target=wanted,
+            target_place=int(places[index, wanted]),
+            probability=float(probabilities[index, wanted]),
+            predicted=predicted,
+            predicted_probability=float(probabilities[index, predicted]),
+            label_place=int(places[index, list(pictures[index].sample.labels)].min()),
+        )
+
+    numbers = range(len(pictures))
+    if target == "true":
+        for place in range(max(len(picture.sample.labels) for picture in pictures)):
+            labels = ((index, pictures[index].sample.labels) for index in numbers)
+            yield from (guess(index, 0, known[place]) for index, known in labels if place < len(known))
+    else:
+        for rank in range(1 if target == "predicted" else min(GUESSES, scores.shape[1])):
+            yield from (guess(index, rank, int(order[index, rank])) for index in numbers)
+
+
+def _maps(
+    model: Model, images: Tensor, guesses: Sequence[Guess], method: str, options: Mapping[str, Any]
+) -> tuple[NDArray[np.float32], list[float]]:
+    """The maps (G, H, W) of some guesses, and the seconds each took."""
+    begun = time.perf_counter()
+    chosen = images[[guess.picture for guess in guesses]]
+    targets = [guess.target for guess in guesses]
+    maps = attend(model.module, chosen, targets, method=method, **options).maps.float().cpu().numpy()
+    return maps, [(time.perf_counter() - begun) / len(guesses)] * len(guesses)

@@ -1,0 +1,334 @@
+"""What is measured of each image, class and method: a row.
+
+A row judges a map by the boxes of one label: the target itself where the image shows it, else the image's first label
+that has boxes, so that a wrong prediction's map is still judged by what there is to find. ``right`` tells the two cases
+apart, and no localization error counts a row without it.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from looktwice import runs
+from looktwice.curves import Floats, Traces, overlap_curve, trace
+from looktwice.datasets import Sample
+from looktwice.errors import InputError
+from looktwice.images import Window
+from looktwice.localization import Box, BoxRule, locate
+from looktwice.metrics import BoxCurve, box_curve, energy_in_box, iou, pointing_hit
+
+CURVES = (
+    "iou_by_max_largest",
+    "iou_by_max_any",
+    "iou_by_energy_largest",
+    "iou_by_energy_any",
+    "iou_energy_box",
+    "max_box_acc_iou",
+    "max_box_acc_v2_iou",
+)
+"""Columns with an IoU for each threshold 0.00, 0.01 … 0.99: of the largest or the best box by either contour rule (by
+energy only where the run's own rule is), of the energy box, and of the boxes of MaxBoxAcc and MaxBoxAccV2, which
+wsolevaluation draws by rules of its own."""
+
+COLUMNS: Mapping[str, str] = MappingProxyType(
+    {
+        "sample": "string",
+        "order": "int32",  # place in the run's order of images
+        "tuning": "bool",  # an image on which thresholds are chosen, and on which none is judged
+        "method": "string",
+        "options": "string",  # hash of the method's options
+        "rank": "int32",  # of the guess: 0 … 4 with target top5, else 0
+        "target": "int32",
+        "target_place": "int32",  # of the target among all classes by score, from 0
+        "probability": "double",  # of the target
+        "predicted": "int32",
+        "predicted_probability": "double",
+        "labels": "list<int32>",
+        "label_place": "int32",  # of the best placed label
+        "correct": "bool",  # the predicted class is a label
+        "right": "bool",  # the target is a label
+        "judged": "int32",  # the label whose boxes the map is judged by; null without boxes
+        "width": "int32",
+        "height": "int32",
+        "threshold": "double",  # at which boxes were drawn
+        "boxes": "boxes",  # half-open pixels of the original image, the largest contour first
+        "iou_per_truth": "list<double>",  # of the first box with each of the judged label's boxes
+        "iou": "double",  # the best of these
+        "iou_any": "double",  # the best of any box with any of them
+        "pointing_hit": "bool",
+        "energy_in_box": "double",
+        **dict.fromkeys(CURVES, "list<float>"),
+        "note": "string",  # what was amiss with the annotation
+        "error": "string",  # why there are no values
+        "seconds_method": "double",
+        "seconds_frame": "double",  # decoding the image and measuring the row
+    }
+)
+
+BASELINES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"center_box": MappingProxyType({"sigma": 0.2}), "full_image": MappingProxyType({})}
+)
+"""Two that see no picture: a Gaussian in the middle of the map, its σ as a share of the map's sides (at the default
+threshold its box covers half of the map), and one box around the whole image."""
+
+WSOL_SIZE = 224
+"""Side, in pixels, of the maps that wsolevaluation reads."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the run, decoded or not: ``error`` says why not, and then there is no ``window``."""
+
+    sample: Sample
+    order: int
+    tuning: bool
+    window: Window | None = None
+    note: str | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class that a picture (its index in the chunk) is looked at for, and what the network thinks of both."""
+
+    picture: int
+    rank: int
+    target: int
+    target_place: int
+    probability: float
+    predicted: int
+    predicted_probability: float
+    label_place: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Pictures, guesses, and by method a map (H, W) and the seconds it took for each guess."""
+
+    index: int
+    pictures: tuple[Picture, ...]
+    guesses: tuple[Guess, ...]
+    maps: Mapping[str, NDArray[np.float32]]
+    seconds: Mapping[str, Sequence[float]]
+    side: int
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Where rows go and how they are measured: by method, the box rule and the hash of its options."""
+
+    run: Path
+    rules: Mapping[str, BoxRule]
+    options: Mapping[str, str]
+    save_maps: bool = False
+    save_npy: bool = False
+
+
+def options_hash(method: str, options: Mapping[str, Any]) -> str:
+    """16 hex digits that two rows share when their methods had the same options."""
+    return hashlib.sha256(json.dumps([method, dict(options)], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_chunk(sheet: Sheet, chunk: Chunk) -> None:
+    """Measures a chunk and writes what it leaves, its part last: a part says that all else is there.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    if sheet.save_maps:
+        _save_maps(sheet.run, chunk)
+    if sheet.save_npy:
+        _save_npy(sheet.run, chunk)
+    runs.write_part(sheet.run, chunk.index, list(measure_chunk(sheet, chunk)), runs.row_schema(COLUMNS))
+
+
+def measure_chunk(sheet: Sheet, chunk: Chunk) -> Iterator[dict[str, Any]]:
+    """The rows of a chunk: picture after picture, method after method, guess after guess.
+
+    A picture or a map that cannot be used leaves a row with the error instead of values.
+    """
+    of_picture: dict[int, list[int]] = {}
+    for number, guess in enumerate(chunk.guesses):
+        of_picture.setdefault(guess.picture, []).append(number)
+    for index, picture in enumerate(chunk.pictures):
+        numbers = of_picture[index]
+        decoding = picture.seconds / (len(sheet.rules) * len(numbers))
+        for method in sheet.rules:
+            for number in numbers if picture.error is None else numbers[:1]:
+                begun = time.perf_counter()
+                row = _row(sheet, chunk, picture, method, number)
+                row["seconds_frame"] = time.perf_counter() - begun + decoding
+                yield row
+
+
+def _row(sheet: Sheet, chunk: Chunk, picture: Picture, method: str, number: int) -> dict[str, Any]:
+    sample, guess = picture.sample, chunk.guesses[number]
+    row: dict[str, Any] = {
+        "sample": sample.id,
+        "order": picture.order,
+        "tuning": picture.tuning,
+        "method": method,
+        "options": sheet.options[method],
+        "rank": guess.rank,
+        "labels": sample.labels,
+        "note": picture.note,
+        "error": picture.error,
+    }
+    if picture.window is None:
+        return row
+    row |= {
+        "target": guess.target,
+        "target_place": guess.target_place,
+        "probability": guess.probability,
+        "predicted": guess.predicted,
+        "predicted_probability": guess.predicted_probability,
+        "label_place": guess.label_place,
+        "correct": guess.predicted in sample.labels,
+        "right": guess.target in sample.labels,
+        "width": picture.window.width,
+        "height": picture.window.height,
+        "seconds_method": chunk.seconds[method][number] if method in chunk.seconds else 0.0,
+    }
+    judged = judged_label(sample, guess.target)
+    truths = np.array(sample.boxes_of(judged) if judged is not None else ()).reshape(-1, 4)
+    try:
+        if method == "full_image":
+            return row | {"judged": judged} | _measure_full_image(truths, picture.window)
+        rule = sheet.rules[method]
+        heat = _center(chunk.side) if method == "center_box" else chunk.maps[method][number]
+        traces = _center_traces(chunk.side, rule) if method == "center_box" else None
+        return row | {"judged": judged} | _measure(heat, truths, picture.window, rule, traces)
+    except InputError as error:  # a map with NaN, say
+        return row | {"error": str(error)}
+
+
+def judged_label(sample: Sample, target: int) -> int | None:
+    """The label by whose boxes a map for ``target`` is judged: itself, else the first with boxes; None without any."""
+    if target in sample.labels:
+        return target if sample.boxes_of(target) else None
+    return next((label for label in sample.labels if sample.boxes_of(label)), None)
+
+
+def _measure(
+    heat: NDArray[np.float32], truths: Floats, window: Window, rule: BoxRule, traces: Traces | None
+) -> dict[str, Any]:
+    boxes = locate(heat, window, rule)
+    found: dict[str, Any] = {"threshold": rule.threshold, "boxes": [_as_struct(box) for box in boxes]}
+    if not len(truths):
+        return found
+    traces = _traces(heat, rule) if traces is None else traces
+    by_max = overlap_curve(traces.by_max, truths, window)
+    by_energy = None if traces.by_energy is None else overlap_curve(traces.by_energy, truths, window)
+    energy_box = overlap_curve(traces.energy_box, truths, window)
+    return (
+        found
+        | _overlaps([box.corners for box in boxes], truths)
+        | {
+            # A map without a maximum points nowhere.
+            "pointing_hit": bool(heat.max() > 0) and pointing_hit(heat, truths, window),
+            "energy_in_box": energy_in_box(heat, truths, window),
+        }
+        | _as_columns(by_max, by_energy, energy_box, box_curve(heat, truths, window))
+    )
+
+
+def _measure_full_image(truths: Floats, window: Window) -> dict[str, Any]:
+    """The box is known, so no threshold moves it; it points nowhere, and its energy is even all over the image."""
+    whole = (0.0, 0.0, float(window.width), float(window.height))
+    found: dict[str, Any] = {"boxes": [_as_struct(Box(*whole, 1.0))]}
+    if not len(truths):
+        return found
+    overlaps = _overlaps([whole], truths)
+    even = np.full(100, overlaps["iou"])
+    everywhere = energy_in_box(np.ones((1, 1)), truths, Window.whole(window.width, window.height))
+    curve = BoxCurve(even, even)
+    return found | overlaps | {"energy_in_box": everywhere} | _as_columns(curve, curve, curve, curve)
+
+
+def _overlaps(boxes: Sequence[Sequence[float]], truths: Floats) -> dict[str, Any]:
+    overlap = iou(boxes, truths)
+    if not len(overlap):
+        return {"iou_per_truth": [0.0] * len(truths), "iou": 0.0, "iou_any": 0.0}
+    return {
+        "iou_per_truth": overlap[0].tolist(),
+        "iou": float(overlap[0].max()),
+        "iou_any": float(overlap.max()),
+    }
+
+
+def _as_columns(
+    by_max: BoxCurve, by_energy: BoxCurve | None, energy_box: BoxCurve, protocol: BoxCurve
+) -> dict[str, Any]:
+    curves = (
+        *(by_max.largest, by_max.best),
+        *((None, None) if by_energy is None else (by_energy.largest, by_energy.best)),
+        *(energy_box.largest, protocol.largest, protocol.best),
+    )
+    return {
+        name: None if curve is None else curve.astype(np.float32) for name, curve in zip(CURVES, curves, strict=True)
+    }
+
+
+def _as_struct(box: Box) -> dict[str, float]:
+    return {"x1": box.x1, "y1": box.y1, "x2": box.x2, "y2": box.y2, "score": box.score}
+
+
+@lru_cache(maxsize=4)
+def _center(side: int) -> NDArray[np.float32]:
+    offsets = (np.arange(side) + 0.5) / side - 0.5
+    along = np.exp(-0.5 * (offsets / BASELINES["center_box"]["sigma"]) ** 2)
+    return np.outer(along, along).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _center_traces(side: int, rule: BoxRule) -> Traces:
+    return _traces(_center(side), rule)
+
+
+def _traces(heat: NDArray[np.float32], rule: BoxRule) -> Traces:
+    return trace(heat, by_energy=rule.by == "energy", smallest=rule.smallest)
+
+
+# Maps on disk.
+
+
+def _save_maps(run: Path, chunk: Chunk) -> None:
+    """RUN/maps/part-000000.npz: by method (guesses, H, W) in half precision, and whose they are, row for row."""
+    usable = [n for n, guess in enumerate(chunk.guesses) if chunk.pictures[guess.picture].error is None]
+    guesses = [chunk.guesses[number] for number in usable]
+    arrays: dict[str, Any] = {method: maps[usable].astype(np.float16) for method, maps in chunk.maps.items()}
+    arrays["sample"] = np.array([chunk.pictures[guess.picture].sample.id for guess in guesses], dtype=np.str_)
+    arrays["target"] = np.array([guess.target for guess in guesses], dtype=np.int32)
+    arrays["rank"] = np.array([guess.rank for guess in guesses], dtype=np.int32)
+    path = run / "maps" / f"part-{chunk.index:06d}.npz"
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)
+    runs.write_atomically(path, buffer.getvalue())
+
+
+def _save_npy(run: Path, chunk: Chunk) -> None:
+    """RUN/npy/METHOD/ID.npy as wsolevaluation reads it: 224 × 224, 0 … 1; of an image's guesses the first."""
+    written: set[int] = set()
+    for number, guess in enumerate(chunk.guesses):
+        picture = chunk.pictures[guess.picture]
+        if picture.error is not None or guess.picture in written:
+            continue
+        written.add(guess.picture)
+        for method, maps in chunk.maps.items():
+            heat = np.clip(cv2.resize(maps[number], (WSOL_SIZE, WSOL_SIZE)), 0.0, 1.0).astype(np.float32)
+            path = run / "npy" / method / f"{picture.sample.id}.npy"
+            buffer = BytesIO()
+            np.save(buffer, heat)
+            runs.write_atomically(path, buffer.getvalue())

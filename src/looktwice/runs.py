@@ -1,0 +1,264 @@
+"""A run's folder: its manifest, its parts, and writing that a kill at any moment cannot spoil.
+
+    RUN/manifest.json            what is evaluated; written first, never changed
+    RUN/rows/part-000000.parquet a part for each chunk of images
+    RUN/summary.json             when all parts are there
+
+A file appears under its name only when it is complete and on the disk. So whatever exists is right, whatever is missing
+can be made, and any number of processes may work in one folder without a word to each other.
+"""
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from looktwice.errors import MissingExtraError, RunError
+
+COMPARED = "run"
+"""The part of a manifest on which rows depend; the rest only tells."""
+
+MANIFEST, SUMMARY, PROBLEMS = "manifest.json", "summary.json", "problems.txt"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """The file, complete and synced to the disk, or no file; in a folder made where it is missing.
+
+    Raises:
+        RunError: it cannot be written, for want of space for instance.
+    """
+    part = _unfinished(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(part, content)
+        part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """As ``write_atomically``; the same content gives the same bytes."""
+    write_atomically(path, _as_json(content))
+
+
+def sweep(folder: Path) -> None:
+    """Removes what processes of this machine left unfinished when they died; other machines' files are theirs."""
+    for file in folder.rglob(".*.tmp"):
+        *_, host, process, _ = file.name.rsplit(".", 3)
+        if host == _host() and not _alive(int(process)):
+            with suppress(OSError):
+                file.unlink()
+
+
+def open_run(run: Path, manifest: Mapping[str, Any]) -> None:
+    """Begins a run with this manifest, or goes on with one that agrees in all that rows depend on.
+
+    Raises:
+        RunError: the folder belongs to another evaluation, each difference named; or it cannot be written.
+    """
+    path = run / MANIFEST
+    part = _unfinished(path)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _write_synced(part, _as_json(manifest))
+            _claim(path, part)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    before = read_manifest(run)
+    found = differences(before[COMPARED], json.loads(_as_json(manifest))[COMPARED])
+    if found:
+        raise RunError(
+            f"{run} holds another evaluation: {'; '.join(found)}; name another --output, or repeat the command that "
+            f"began it: {before.get('about', {}).get('command')}"
+        )
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """What the run in a folder evaluates.
+
+    Raises:
+        RunError: there is no run, or its manifest is damaged.
+    """
+    manifest = _read_json(run / MANIFEST, f"{run} holds no run; name the folder that evaluate wrote to (--output)")
+    if not isinstance(manifest.get(COMPARED), dict):
+        raise RunError(f"{run / MANIFEST} is no manifest of a run; name the folder that evaluate wrote to")
+    return manifest
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """The summary of a finished run.
+
+    Raises:
+        RunError: it is not finished, or the file is damaged.
+    """
+    read_manifest(run)
+    return _read_json(run / SUMMARY, f"{run} is not finished; run the command that began it again, then this one")
+
+
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Where two JSON values differ, a line each: "batch_size was 8, is 16"."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [*before, *(key for key in now if key not in before)]
+        return [
+            line
+            for key in keys
+            for line in differences(before.get(key, "absent"), now.get(key, "absent"), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if before == now else [f"{name} was {_shown(before)}, is {_shown(now)}"]
+
+
+def part_path(run: Path, index: int) -> Path:
+    """Where the rows of a chunk of images belong."""
+    return run / "rows" / f"part-{index:06d}.parquet"
+
+
+def write_part(run: Path, index: int, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
+    """The rows of a chunk as its part."""
+    arrow, parquet = _arrow()
+    content = arrow.BufferOutputStream()
+    parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), content, compression="zstd")
+    write_atomically(part_path(run, index), content.getvalue().to_pybytes())
+
+
+def is_complete(run: Path, index: int, keys: Collection[tuple[str, str]], schema: Any) -> bool:
+    """Whether a chunk's part is there, can be read to its end, and has exactly these (sample, method) in it."""
+    arrow, parquet = _arrow()
+    try:
+        table = parquet.read_table(part_path(run, index), partitioning=None)
+    except (OSError, arrow.ArrowException):
+        return False
+    if not table.schema.equals(schema):
+        return False
+    found = zip(table["sample"].to_pylist(), table["method"].to_pylist(), strict=True)
+    return set(found) == set(keys)
+
+
+def read_rows(run: Path, parts: Iterable[int], columns: Sequence[str]) -> Any:
+    """Columns of all rows of these parts, as a pyarrow table.
+
+    Raises:
+        RunError: a part is missing or damaged.
+    """
+    arrow, parquet = _arrow()
+    tables = []
+    for index in parts:
+        path = part_path(run, index)
+        try:
+            tables.append(parquet.read_table(path, columns=list(columns), partitioning=None))
+        except (OSError, arrow.ArrowException) as error:
+            raise RunError(f"{path} cannot be read; run the command that began the run again to redo it") from error
+    return arrow.concat_tables(tables)
+
+
+def row_schema(columns: Mapping[str, str]) -> Any:
+    """Column names and types → a pyarrow schema; a type is "int32", "list<float32>" … or "boxes"."""
+    arrow, _ = _arrow()
+    box = arrow.struct([(name, arrow.float64()) for name in ("x1", "y1", "x2", "y2", "score")])
+
+    def parsed(text: str) -> Any:
+        if text == "boxes":
+            return arrow.list_(box)
+        if text.startswith("list<"):
+            return arrow.list_(parsed(text[5:-1]))
+        return arrow.type_for_alias(text)
+
+    return arrow.schema([(name, parsed(text)) for name, text in columns.items()])
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("evaluation writes Parquet files: pip install 'looktwice[evaluate]'") from error
+    return pyarrow, parquet
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname().replace(".", "-") or "localhost"
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":
+        return True  # there, signal 0 is not a question
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
+
+def _claim(path: Path, part: Path) -> None:
+    """Gives a complete file its name unless another process was first."""
+    try:
+        path.hardlink_to(part)  # unlike a rename, a link never replaces
+    except FileExistsError:
+        return
+    except OSError:
+        part.replace(path)  # a file system without links
+    _sync_folder(path.parent)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts a rename on the disk; where folders cannot be opened (Windows) the system sees to it."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space" if full else "check the folder's permissions"
+    return RunError(
+        f"{path}: cannot be written ({error.strerror}); all that was written before stays: {remedy}, "
+        "then run the same command again to go on"
+    )
+
+
+def _as_json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _read_json(path: Path, missing: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(missing) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); remove it if its run can be repeated") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} holds no JSON object; remove it if its run can be repeated")
+    return content
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
