@@ -79,14 +79,23 @@ def _row(
     return Method(summary, source, guided, optimise, MappingProxyType(defaults))
 
 
+_OURS: Mapping[str, Any] = {"guided_gates": True, "layers": "coarse", "saturation": "pass"}
+"""What makes feedback sound on any network; see docs/method.md. λ is then all that sets GP and FB apart."""
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "gradient": _row("class gradient at the image (GT)", "Simonyan et al. 2013", guided=False),
         "guided_backprop": _row("gradient without negative parts at any ReLU (GB)", "Springenberg et al. 2014"),
         "feedback": _row(
-            "gates optimised for the class score alone (FB)", "Cao et al. 2015", feedback, trace_weight=0.0
+            "gates optimised for the class score alone (FB)",
+            "Cao et al. 2015",
+            feedback,
+            trace_weight=0.0,
+            **_OURS,
         ),
-        "feedback_closed_form": _row("gates set to 1[x ∂S/∂y > 0], repeated", "Cao et al. 2015", closed_form_feedback),
+        "feedback_closed_form": _row(
+            "gates set to 1[x ∂S/∂y > 0], repeated, on every layer", "Cao et al. 2015", closed_form_feedback
+        ),
         "global_feedback": _row(
             "gates optimised for the class score less their trace norm (GP)",
             "Fu et al. 2017",
@@ -94,9 +103,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             trace_weight=1.0,
             minor="suppress",
             rank=1,
-            guided_gates=True,
-            layers="coarse",
-            saturation="pass",
+            **_OURS,
         ),
         "global_feedback_paper": _row(
             "GP with the printed update: one step size and λ for all layers, raw gradients",
@@ -155,7 +162,7 @@ def _attend(
     saturation: Saturation = "exact",
     source: Source = "gradient",
     channels: Channels = "max",
-    blur: float = 0.03,
+    blur: float = 0.045,
     **options: Any,
 ) -> Attention:
     if source not in get_args(Source):
@@ -193,7 +200,7 @@ def _attend(
     )
 
 
-def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: float = 0.03) -> Tensor:
+def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: float = 0.045) -> Tensor:
     """Positive class evidence of several layers as one map with maximum 1: (N, C, h, w) each → (N, H, W) in [0, 1].
 
     Each layer is summed over its channels and scaled to maximum 1; layers of one resolution are averaged, so that a
@@ -217,7 +224,7 @@ def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: flo
     return _smoothed(heat, blur)
 
 
-def attention_map(gradients: Tensor, *, channels: Channels = "max", blur: float = 0.03) -> Tensor:
+def attention_map(gradients: Tensor, *, channels: Channels = "max", blur: float = 0.045) -> Tensor:
     """Magnitude of a gradient over its channels, smoothed, with maximum 1: (N, C, H, W) → (N, H, W) in [0, 1].
 
     Args:
