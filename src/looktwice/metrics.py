@@ -195,20 +195,51 @@ def box_curve(heat: ArrayLike, truths: ArrayLike, window: Window, *, thresholds:
     Raises:
         InputError: as ``check_map``; no ground truth, or an empty one.
     """
+    return protocol_curve(protocol_boxes(heat, thresholds=thresholds), truths, window)
+
+
+@dataclass(frozen=True)
+class ProtocolBoxes:
+    """A map's boxes at every threshold of the grid, by wsolevaluation's rules.
+
+    Attributes:
+        boxes: inclusive pixels of the map, those of each distinct cut behind one another (B, 4).
+        starts: where each cut's boxes begin (C,).
+        largest: the row of the largest contour's box of each cut (C,).
+        cut: the cut of each threshold (T,).
+        size: width and height of the map.
+    """
+
+    boxes: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    largest: NDArray[np.int64]
+    cut: NDArray[np.int64]
+    size: tuple[int, int]
+
+
+def protocol_boxes(heat: ArrayLike, *, thresholds: ArrayLike | None = None) -> ProtocolBoxes:
+    """The part of ``box_curve`` that depends on the map (H, W) alone."""
     gray = _gray_levels(check_map(heat))
-    inclusive = _as_truths(truths) - [0, 0, 1, 1]
-    inclusive[:, 2:] = np.maximum(inclusive[:, 2:], inclusive[:, :2])
-    inclusive = np.floor(window.to_map(inclusive, gray.shape[1], gray.shape[0]))
     grid = threshold_grid() if thresholds is None else np.asarray(thresholds, dtype=np.float64)
     levels = (grid * gray.max()).astype(np.int64)
     # Thresholds with no gray value between them cut the same pixels: contours are traced once for all of them.
     below = np.searchsorted(np.unique(gray), levels, "right")
-    _, first, which = np.unique(below, return_index=True, return_inverse=True)
+    _, first, cut = np.unique(below, return_index=True, return_inverse=True)
     traced = [_traced_boxes(gray, int(level)) for level in levels[first]]
     starts = np.cumsum([0] + [len(boxes) for boxes, _ in traced[:-1]])
-    overlap = iou_inclusive(np.concatenate([boxes for boxes, _ in traced]), inclusive).max(axis=1)
-    largest = overlap[starts + [index for _, index in traced]]
-    return BoxCurve(largest[which], np.maximum.reduceat(overlap, starts)[which])
+    largest = starts + [index for _, index in traced]
+    return ProtocolBoxes(
+        np.concatenate([boxes for boxes, _ in traced]), starts, largest, cut, (gray.shape[1], gray.shape[0])
+    )
+
+
+def protocol_curve(found: ProtocolBoxes, truths: ArrayLike, window: Window) -> BoxCurve:
+    """The part of ``box_curve`` that compares boxes with ground truths (B, 4)."""
+    inclusive = _as_truths(truths) - [0, 0, 1, 1]
+    inclusive[:, 2:] = np.maximum(inclusive[:, 2:], inclusive[:, :2])
+    inclusive = np.floor(window.to_map(inclusive, *found.size))
+    overlap = iou_inclusive(found.boxes, inclusive).max(axis=1)
+    return BoxCurve(overlap[found.largest][found.cut], np.maximum.reduceat(overlap, found.starts)[found.cut])
 
 
 def _gray_levels(heat: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -26,7 +26,15 @@ from looktwice.datasets import Sample
 from looktwice.errors import InputError
 from looktwice.images import Window
 from looktwice.localization import Box, BoxRule, locate
-from looktwice.metrics import BoxCurve, box_curve, energy_in_box, iou, pointing_hit
+from looktwice.metrics import (
+    BoxCurve,
+    ProtocolBoxes,
+    energy_in_box,
+    iou,
+    pointing_hit,
+    protocol_boxes,
+    protocol_curve,
+)
 
 CURVES = (
     "iou_by_max_largest",
@@ -208,8 +216,8 @@ def _row(sheet: Sheet, chunk: Chunk, picture: Picture, method: str, number: int)
             return row | {"judged": judged} | _measure_full_image(truths, picture.window)
         rule = sheet.rules[method]
         heat = _center(chunk.side) if method == "center_box" else chunk.maps[method][number]
-        traces = _center_traces(chunk.side, rule) if method == "center_box" else None
-        return row | {"judged": judged} | _measure(heat, truths, picture.window, rule, traces)
+        traced = _center_traced(chunk.side, rule) if method == "center_box" else None
+        return row | {"judged": judged} | _measure(heat, truths, picture.window, rule, traced)
     except InputError as error:  # a map with NaN, say
         return row | {"error": str(error)}
 
@@ -222,13 +230,17 @@ def judged_label(sample: Sample, target: int) -> int | None:
 
 
 def _measure(
-    heat: NDArray[np.float32], truths: Floats, window: Window, rule: BoxRule, traces: Traces | None
+    heat: NDArray[np.float32],
+    truths: Floats,
+    window: Window,
+    rule: BoxRule,
+    traced: tuple[Traces, ProtocolBoxes] | None,
 ) -> dict[str, Any]:
     boxes = locate(heat, window, rule)
     found: dict[str, Any] = {"threshold": rule.threshold, "boxes": [_as_struct(box) for box in boxes]}
     if not len(truths):
         return found
-    traces = _traces(heat, rule) if traces is None else traces
+    traces, protocol = (_traces(heat, rule), protocol_boxes(heat)) if traced is None else traced
     by_max = overlap_curve(traces.by_max, truths, window)
     by_energy = None if traces.by_energy is None else overlap_curve(traces.by_energy, truths, window)
     energy_box = overlap_curve(traces.energy_box, truths, window)
@@ -240,7 +252,7 @@ def _measure(
             "pointing_hit": bool(heat.max() > 0) and pointing_hit(heat, truths, window),
             "energy_in_box": energy_in_box(heat, truths, window),
         }
-        | _as_columns(by_max, by_energy, energy_box, box_curve(heat, truths, window))
+        | _as_columns(by_max, by_energy, energy_box, protocol_curve(protocol, truths, window))
     )
 
 
@@ -293,8 +305,8 @@ def _center(side: int) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=4)
-def _center_traces(side: int, rule: BoxRule) -> Traces:
-    return _traces(_center(side), rule)
+def _center_traced(side: int, rule: BoxRule) -> tuple[Traces, ProtocolBoxes]:
+    return _traces(_center(side), rule), protocol_boxes(_center(side))
 
 
 def _traces(heat: NDArray[np.float32], rule: BoxRule) -> Traces:
