@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from looktwice.errors import ModelError, OptionError
-from looktwice.gating import ReluCall, gated_scores, relu_calls, select_layers
+from looktwice.gating import Prefix, ReluCall, gated_scores, relu_calls, select_layers
 
 INF = float("inf")
 
@@ -401,3 +401,86 @@ def test_another_shape_than_the_gates_is_refused():
     calls, _ = relu_calls(network, images)
     with pytest.raises(ModelError, match=r"\(2, 3, 8, 8\) in this pass and had \(2, 3, 9, 8\)"):
         gated_scores(network, images, {0: torch.ones(2, *calls[0].shape)})
+
+
+# ---- the prefix ------------------------------------------------------------------------------------------------------
+
+
+def residual_in_place(images: Tensor) -> Tensor:
+    """The gated call writes on what the first layers made, and what they made is used again behind it."""
+    early = F.relu(images[:, :1] * 2 - 1)
+    kept = early + 0.25
+    late = F.relu(kept, inplace=True)
+    kept += early
+    return torch.stack([late.flatten(1).sum(1), (kept * early).flatten(1).sum(1)], 1)
+
+
+def halves(images: Tensor) -> Tensor:
+    """Two views of one tensor are in use behind the first gate; one is written on."""
+    both = F.relu(images * 2 - 1)
+    one, other = both[:, :1], both[:, 1:2]
+    late = F.relu(one - 0.5)
+    one += 1
+    return torch.stack([late.flatten(1).sum(1), (both[:, :1] * other).flatten(1).sum(1)], 1)
+
+
+def unseen(images: Tensor) -> Tensor:
+    early = F.relu(images * 2 - 1)
+    with torch._C.DisableTorchFunction():  # as a compiled extension would be
+        early = 2 * early
+    return torch.stack([F.relu(early - 0.5).flatten(1).sum(1), early.flatten(1).sum(1)], 1)
+
+
+def passes(network, images: Tensor, index: int, prefix: Prefix | None) -> list[Tensor]:
+    """Scores and gate gradients of four passes, each through other gates."""
+    calls, _ = relu_calls(network, images)
+    found = []
+    for number in range(4):
+        z = torch.full((len(images), *calls[index].shape), 1 - number / 8, requires_grad=True)
+        scores = gated_scores(network, images.clone(), {index: z}, calls=len(calls), prefix=prefix)
+        found += [scores.detach(), torch.autograd.grad(scores[:, 0].sum(), z)[0]]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("network", "index", "plays"),
+    [(residual_in_place, 1, True), (halves, 1, False), (unseen, 1, False), (networks.branching().float(), 4, True)],
+    ids=["residual in place", "views", "unseen operation", "branching"],
+)
+def test_a_pass_that_is_played_back_is_the_pass(network, index, plays):
+    images = torch.rand(2, 3, 9, 8)
+    prefix = Prefix()
+    for fast, full in zip(passes(network, images, index, prefix), passes(network, images, index, None), strict=True):
+        assert torch.equal(fast, full)
+    assert prefix.usable == plays
+
+
+def test_what_comes_before_the_first_gate_is_computed_once():
+    class Counted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)
+
+        def forward(self, images):
+            return F.relu(self.second(F.relu(self.first(images)))).mean((2, 3))
+
+    network, images, gate = Counted(), torch.rand(1, 3, 9, 9), {1: torch.ones(1, 5, 5, 5)}
+    prefix = Prefix()
+    first = gated_scores(network, images, gate, prefix=prefix)
+    nn.init.zeros_(network.first.weight)  # the first layer is not looked at again
+    assert torch.equal(gated_scores(network, images, gate, prefix=prefix), first)
+    assert not torch.equal(gated_scores(network, images, gate), first)
+
+
+def test_another_function_before_the_first_gate_is_computed_in_full():
+    switch = iter([True, False, False])
+
+    def network(images):
+        early = images.exp() if next(switch) else images.sin()
+        return F.relu(early).flatten(1)
+
+    images, prefix = torch.rand(1, 1, 2, 2), Prefix()
+    gate = {0: torch.ones(1, 1, 2, 2)}
+    assert torch.equal(gated_scores(network, images, gate, prefix=prefix), images.exp().flatten(1))
+    assert torch.equal(gated_scores(network, images, gate, prefix=prefix), images.sin().flatten(1))
+    assert not prefix.usable

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from looktwice.errors import ModelError, OptionError
-from looktwice.gating import Layers, Network, ReluCall, Saturation, gated_scores, select_layers
+from looktwice.gating import Layers, Network, Prefix, ReluCall, Saturation, gated_scores, select_layers
 from looktwice.spectral import Minor, Solver, check_spectral_options, trace_gradient, truncate
 
 GradientScale = Literal["none", "mean", "max"]
@@ -185,10 +185,11 @@ def ascend(
     """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]."""
     trajectory = []
     closed: set[tuple[int, int]] = set()
+    prefix = Prefix()
     for _ in range(steps):
         for z in gates.values():
             z.requires_grad_()
-        scores = gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls)
+        scores = gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls, prefix=prefix)
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
         trajectory.append(_of_targets(scores.detach(), targets))

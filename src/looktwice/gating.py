@@ -5,6 +5,7 @@ block: so a gate belongs to a call, not to a module. A ``TorchFunctionMode`` see
 models; it sees nothing inside TorchScript, which is therefore refused.
 """
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from looktwice.errors import ModelError, OptionError
 
@@ -155,6 +157,99 @@ class _ReluMode(TorchFunctionMode):
         return self.rule(index, args[0] if args else kwargs["input"], *call)
 
 
+class Prefix:
+    """What a network computes before its first gated call: the same in every step, so done once and played back.
+
+    In the first pass every torch function called before that point is noted with what it returned. What of it is still
+    in use at that point (few maps) is kept; later passes get copies of those, and in place of all else a *meta* tensor
+    of the same shape. So nothing can be computed unnoticed from what is no longer there: an operation that a
+    ``TorchFunctionMode`` does not see would fail on it, and then the pass is made in full.
+    """
+
+    def __init__(self) -> None:
+        self.usable = True
+        self.complete = False
+        self._returned: list[tuple[Callable[..., Any], Any]] = []
+        self._copies: dict[int, Tensor] = {}
+        self._next = 0
+
+    def note(self, func: Callable[..., Any], value: Any) -> None:
+        """Notes what a function returned, without keeping it alive."""
+        self._returned.append((func, tree_map_only(Tensor, _Noted, value)))
+
+    def end(self) -> None:
+        """Keeps copies of what is still in use; gives up where two of those share memory."""
+        noted = [leaf for _, value in self._returned for leaf in tree_leaves(value) if isinstance(leaf, _Noted)]
+        in_use = {id(tensor): tensor for tensor in (leaf.tensor() for leaf in noted) if tensor is not None}
+        places = {tensor.untyped_storage().data_ptr() for tensor in in_use.values()}
+        self.usable = len(places) == len(in_use)
+        for leaf in noted:
+            leaf.key = None if leaf.tensor() is None else id(leaf.tensor())
+        self._copies = {key: tensor.detach().clone() for key, tensor in in_use.items()}
+        self.complete = True
+
+    def begin(self) -> None:
+        """Another pass: fresh copies, since what follows may write on them."""
+        self._next = 0
+        self._handed_out: dict[int, Tensor] = {}
+
+    def play(self, func: Callable[..., Any]) -> Any:
+        """What the next function returned in the first pass.
+
+        Raises:
+            LookupError: another function was called there.
+        """
+        expected, value = self._returned[self._next]
+        if expected is not func:
+            raise LookupError("the network's functions are not those of the first pass")
+        self._next += 1
+        return tree_map_only(_Noted, self._hand_out, value)
+
+    def _hand_out(self, noted: "_Noted") -> Tensor:
+        if noted.key is None:
+            return torch.empty(noted.shape, dtype=noted.dtype, device="meta")
+        if noted.key not in self._handed_out:
+            self._handed_out[noted.key] = self._copies[noted.key].clone()
+        return self._handed_out[noted.key]
+
+
+class _Noted:
+    """A tensor that was returned, not kept alive."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = weakref.ref(tensor)
+        self.shape, self.dtype = tensor.shape, tensor.dtype
+        self.key: int | None = None
+
+
+class _PrefixMode(_ReluMode):
+    """As ``_ReluMode``; what comes before ReLU call ``first`` is noted in ``prefix``, or played back from it."""
+
+    def __init__(self, rule: Callable[[int, Tensor, float | None, bool], Tensor], prefix: Prefix, first: int):
+        super().__init__(rule)
+        self.prefix, self.first = prefix, first
+        self.playing = prefix.complete
+        self.past = False
+        prefix.begin()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        is_relu = not self.past and _read_call(func, args, kwargs or {}) is not None
+        if is_relu and self.calls == self.first:
+            self.past = True
+            if not self.playing:
+                self.prefix.end()
+        if self.past:
+            return super().__torch_function__(func, types, args, kwargs)
+        if self.playing:
+            self.calls += is_relu
+            return self.prefix.play(func)
+        value = super().__torch_function__(func, types, args, kwargs)
+        self.prefix.note(func, value)
+        return value
+
+
 def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor]:
     """One plain forward pass: every ReLU call in order, and the class scores (N, K).
 
@@ -214,6 +309,7 @@ def gated_scores(
     guided: bool = False,
     saturation: Saturation = "exact",
     calls: int | None = None,
+    prefix: Prefix | None = None,
 ) -> Tensor:
     """Scores (N, K) with y = x ⊙ z behind every ReLU call that ``gates`` names; the others stay plain ReLUs.
 
@@ -224,6 +320,8 @@ def gated_scores(
         guided: cut negative gradients at every ReLU as well (Springenberg et al. 2014).
         saturation: gradient above an upper clamp.
         calls: how many ReLU calls the first pass made; ``None`` leaves it unchecked.
+        prefix: of earlier passes on the same images through gates on the same calls, when no gradient to the images is
+            wanted: what comes before the first gate is then not computed again.
 
     Raises:
         OptionError: an unknown ``saturation``.
@@ -242,8 +340,19 @@ def gated_scores(
     if saturation not in get_args(Saturation):
         raise OptionError(f"saturation is {saturation!r}; one of {', '.join(get_args(Saturation))} is needed")
     mode = _ReluMode(rule)
-    with mode:
-        scores = network(images)
+    if prefix is not None and prefix.usable and gates:
+        mode = _PrefixMode(rule, prefix, min(gates))
+    try:
+        with mode:
+            scores = network(images)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:
+        if not isinstance(mode, _PrefixMode) or not mode.playing:
+            raise
+        assert prefix is not None
+        prefix.usable = False
+        return gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls)
     first = max(gates, default=-1) + 1 if calls is None else calls
     if mode.calls < first or (calls is not None and mode.calls > first):
         raise ModelError(
