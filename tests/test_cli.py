@@ -161,7 +161,7 @@ def test_options_reach_the_method_in_their_own_type(looktwice, net, photo, tmp_p
         "steps": ("3", 3),
         "step_size": ("1", 1.0),
         "minor": ("drop", "drop"),
-        "guided": ("False", False),
+        "fixed_scale": ("True", True),
         "layers": ("0,-1", [0, -1]),
     }
     pairs = [part for key, (text, _) in given.items() for part in ("--option", f"{key}={text}")]
@@ -472,7 +472,7 @@ def test_nothing_but_missing_images(looktwice, net, tmp_path):
         (["--option", "steps=1.5"], ["steps=1.5", "whole number"]),
         (["--option", "steps=-1"], ["-1"]),
         (["--option", "blur=nan"], ["blur=nan", "number"]),
-        (["--option", "guided=maybe"], ["guided=maybe", "true or false"]),
+        (["--option", "fixed_scale=maybe"], ["fixed_scale=maybe", "true or false"]),
         (["--option", "layers=some"], ["layers=some", "whole numbers"]),
         (["--option", "layers=99"], ["99"]),
         (["--option", "minor=huge"], ["'huge'", "suppress"]),

@@ -102,7 +102,7 @@ def test_guided_gates_cut_what_passes_them_and_not_their_own_gradient():
     network, images, targets = networks.branching(), networks.pictures(2), [3, 1]
     written_out = reference.branching_scores(network)
     theirs = reference.feedback(written_out, images, targets, **GP, guided=True)
-    assert_same(run(network, images, targets, guided_gates=True), theirs)
+    assert_same(run(network, images, targets, guided_gates="all"), theirs)
     plain = reference.feedback(written_out, images, targets, **GP)
     assert any(not torch.allclose(plain.gates[i], z) for i, z in theirs.gates.items())
 
@@ -286,7 +286,7 @@ def test_a_huge_trace_weight_closes_no_layer_and_is_reported(minor):
     assert found.closed == tuple((image, layer) for image in range(2) for layer in range(6))  # 6 is a vector
     for index in range(6):
         assert torch.equal(found.gates[index], torch.ones_like(found.gates[index]))
-    gradient, _ = class_gradient(network, images, torch.tensor(targets), gates=found.gates, guided=True)
+    gradient, _ = class_gradient(network, images, torch.tensor(targets), gates=found.gates, guided="all")
     assert gradient.isfinite().all()
     assert gradient.abs().amax((1, 2, 3)).min() > 0
 

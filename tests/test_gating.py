@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from looktwice.errors import ModelError, OptionError
 from looktwice.gating import Prefix, ReluCall, gated_scores, relu_calls, select_layers
 
+CUT = {True: "all", False: "none"}
+
 INF = float("inf")
 
 # name: (the call, its upper clamp, whether the caller's tensor changes)
@@ -100,7 +102,7 @@ def test_derivatives_of_a_call(relu, guided, saturation):
     call, cap, _ = relu
     images, z = spread(2, 3, 4, 5).requires_grad_(), torch.rand(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
     dy = torch.randn(2, 60, dtype=torch.float64)
-    scores = gated_scores(behind_one(call), images, {0: z}, guided=guided, saturation=saturation)
+    scores = gated_scores(behind_one(call), images, {0: z}, guided=CUT[guided], saturation=saturation)
     d_images, dz = torch.autograd.grad((scores * dy).sum(), [images, z])
     for at in torch.cartesian_prod(*map(torch.arange, images.shape)).tolist():
         n, c, row, column = at

@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from looktwice import gradients
+from looktwice.errors import OptionError
 from looktwice.gating import gated_scores
+
+CUT = {True: "all", False: "none"}
 
 
 def class_gradient(*arguments, **choices):
@@ -66,7 +69,7 @@ def test_class_gradient_by_hand(by_hand, gated, guided):
         torch.from_numpy(images),
         torch.tensor(targets),
         gates={i: torch.from_numpy(z) for i, z in enumerate(gates)} if gated else {},
-        guided=guided,
+        guided=CUT[guided],
     )
     largest = []
     for i in range(3):
@@ -98,7 +101,7 @@ def test_guidance_by_hand_on_one_number():
 
     image, target = torch.ones(1, 1, 1, 1), torch.tensor([0])
     plain, score = class_gradient(network, image, target)
-    guided, same_score = class_gradient(network, image, target, guided=True)
+    guided, same_score = class_gradient(network, image, target, guided="all")
     assert (plain.item(), guided.item()) == (-1, 5)
     assert score.item() == same_score.item() == -1
 
@@ -127,7 +130,7 @@ def test_branching_network_against_one_written_out(gated, guided):
     if gated:
         gates = {i: torch.rand_like(x) for i, x in enumerate(reference.relu_outputs(written_out, images)) if i != 3}
     theirs = reference.class_gradient(written_out, images, targets, gates, guided=guided)
-    ours, _ = class_gradient(network, images, torch.tensor(targets), gates=gates, guided=guided)
+    ours, _ = class_gradient(network, images, torch.tensor(targets), gates=gates, guided=CUT[guided])
     assert theirs.abs().amax((1, 2, 3)).min() > 1e-4
     assert close(ours, theirs)
 
@@ -141,9 +144,9 @@ def test_upper_clamps_against_a_network_written_out(guided, saturation):
     for x, cap in zip(outputs, (6, 6, 4, 2), strict=True):
         assert ((x == cap).any() and ((x > 0) & (x < cap)).any()).item()
     gates = {1: torch.rand_like(outputs[1]), 3: torch.rand_like(outputs[3])}
-    options = {"guided": guided, "saturation": saturation}
-    theirs = reference.class_gradient(written_out, images, targets, gates, **options)
-    ours, _ = class_gradient(network, images, torch.tensor(targets), gates=gates, **options)
+    theirs = reference.class_gradient(written_out, images, targets, gates, guided=guided, saturation=saturation)
+    cut = "all" if guided else "none"
+    ours, _ = class_gradient(network, images, torch.tensor(targets), gates=gates, guided=cut, saturation=saturation)
     assert theirs.abs().max() > 0
     assert close(ours, theirs)
 
@@ -166,15 +169,56 @@ def test_torchvision_networks_against_patched_relus(build, guided):
     }
     assert len(gates) > 10
     theirs = reference.class_gradient(patched, images, targets, gates, guided=guided)
-    ours, _ = class_gradient(network, images, torch.tensor(targets), gates=gates, guided=guided)
+    ours, _ = class_gradient(network, images, torch.tensor(targets), gates=gates, guided=CUT[guided])
     assert theirs.abs().amax((1, 2, 3)).min() > 0
     assert close(ours, theirs)
 
 
 def test_a_batch_is_its_images():
     network, images, targets = networks.branching(), networks.pictures(3), torch.tensor([4, 0, 2])
-    together, scores = class_gradient(network, images, targets, guided=True)
+    together, scores = class_gradient(network, images, targets, guided="all")
     for i in range(3):
-        alone, score = class_gradient(network, images[i : i + 1], targets[i : i + 1], guided=True)
+        alone, score = class_gradient(network, images[i : i + 1], targets[i : i + 1], guided="all")
         assert close(together[i : i + 1], alone, 1e-12)
         assert torch.allclose(scores[i : i + 1], score, rtol=1e-12)
+
+
+def test_guided_below_keeps_the_signs_of_the_last_stage():
+    """Its first channel raises the score by 3, its second lowers it by 1; both come from one fine map."""
+
+    def network(images):
+        fine = torch.relu(images.mean(1, keepdim=True))
+        last = torch.relu(F.avg_pool2d(fine, 32).expand(-1, 2, -1, -1))
+        return (last * torch.tensor([3.0, -1.0]).view(1, 2, 1, 1)).sum(1).flatten(1)
+
+    image, target = torch.full((1, 1, 32, 32), 0.5), torch.tensor([0])
+    for guided, slope in (("none", 3 - 1), ("below", 3 - 1), ("all", 3)):
+        found, _ = class_gradient(network, image, target, guided=guided)
+        assert torch.allclose(found, torch.full_like(found, slope / 32**2)), guided
+
+
+def test_guided_below_cuts_the_finer_maps():
+    """The fine map's first channel raises the score by 3, its second lowers it by 1; a vector's ReLU stands above."""
+
+    def network(images):
+        fine = torch.relu(images.expand(-1, 2, -1, -1))
+        score = (fine * torch.tensor([3.0, -1.0]).view(1, 2, 1, 1)).mean((2, 3)).sum(1, keepdim=True)
+        return torch.relu(score) - 0.5 * torch.relu(2 * score)
+
+    image, target = torch.full((1, 1, 32, 32), 0.5), torch.tensor([0])
+    for guided, slope in (("none", 0.0), ("below", 0.0), ("all", 3.0)):
+        found, _ = class_gradient(network, image, target, guided=guided)
+        assert torch.allclose(found, torch.full_like(found, slope / 32**2)), guided
+
+    def without_vector(images):
+        fine = torch.relu(images.expand(-1, 2, -1, -1))
+        return (fine * torch.tensor([3.0, -1.0]).view(1, 2, 1, 1)).mean((2, 3)).sum(1, keepdim=True)
+
+    for guided, slope in (("none", 2.0), ("below", 3.0), ("all", 3.0)):
+        found, _ = class_gradient(without_vector, image, target, guided=guided)
+        assert torch.allclose(found, torch.full_like(found, slope / 32**2)), guided
+
+
+def test_an_unknown_guidance_is_refused():
+    with pytest.raises(OptionError, match="guided is 'above'"):
+        class_gradient(networks.branching(), networks.pictures(1), torch.tensor([0]), guided="above")

@@ -23,6 +23,8 @@ from looktwice.feedback import Feedback
 from looktwice.gating import gated_scores, relu_calls, select_layers
 from looktwice.saliency import METHODS, Attention, attend, attention_map, evidence_map
 
+CUT = {True: "all", False: "none"}
+
 TARGETS = [4, 0, 2]
 
 
@@ -156,13 +158,13 @@ def test_feedback_methods_against_a_network_written_out(method, guided):
         chosen = {"steps": 3}
         gates = reference.closed_form(written_out, images, TARGETS, steps=3)
     else:
-        chosen |= {"rank": None, "layers": None, "guided_gates": False, "saturation": "exact"}
+        chosen |= {"rank": None, "layers": None, "guided_gates": "none", "saturation": "exact"}
         names = ("step_size", "trace_weight", "gradient_scale")
         rest = {name: METHODS[method].options[name] for name in names}
         in_reference = {k: v for k, v in chosen.items() if k != "guided_gates"}
         gates = reference.feedback(written_out, images, TARGETS, **in_reference, **rest)
     expected = reference.class_gradient(written_out, images, TARGETS, gates.gates, guided=guided)
-    found = attend(network, images, TARGETS, method=method, guided=guided, **chosen)
+    found = attend(network, images, TARGETS, method=method, guided=CUT[guided], **chosen)
     for ours, theirs in zip(found.gates, gates.gates.values(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-9)
     assert (found.gradients - expected).abs().max() <= 1e-8 * expected.abs().max()
@@ -381,7 +383,7 @@ def test_a_saturated_clamp_gives_a_zero_map_unless_the_gradient_may_pass(method)
     no_steps = {"steps": 0} if few_steps(method) else {}
     found = look(network, images, [0, 1], method, saturation="exact", **no_steps)
     assert torch.equal(found.maps, torch.zeros(2, 6, 6))
-    passed = look(network, images, [0, 1], method, saturation="pass", guided=False)
+    passed = look(network, images, [0, 1], method, saturation="pass", guided="none")
     assert passed.maps.flatten(1).amax(1).tolist() == [1, 1]
 
 
@@ -393,7 +395,7 @@ class Exploding(networks.Plain):
 def test_a_gradient_beyond_floating_point_is_an_error_or_a_finite_map(method):
     found = None
     with contextlib.suppress(LooktwiceError):
-        found = look(Exploding(), torch.randn(2, 3, 6, 6), [0, 1], method, guided=False)
+        found = look(Exploding(), torch.randn(2, 3, 6, 6), [0, 1], method, guided="none")
     assert found is None or found.maps.isfinite().all()
 
 
@@ -559,7 +561,7 @@ FOR_ASCENT = FOR_GATES | {
 def test_the_options_of_every_method(method, names):
     options = METHODS[method].options
     assert set(options) == names
-    assert options["guided"] is (method != "gradient")
+    assert (options["guided"] == "none") == (method == "gradient")
 
 
 def test_the_table_covers_the_methods_of_the_test_above():
@@ -673,7 +675,7 @@ def test_no_evidence_is_a_zero_map():
 
 def test_evidence_is_the_positive_part_of_what_each_gate_passes_on():
     network, images = networks.branching(), networks.pictures(2)
-    found = attend(network, images, [1, 2], method="feedback", steps=2, source="evidence", guided=False, blur=0.0)
+    found = attend(network, images, [1, 2], method="feedback", steps=2, source="evidence", guided="none", blur=0.0)
     written_out = reference.branching_scores(network)
     gates = dict(zip([call.index for call in found.layers], found.gates, strict=True))
     outputs = reference.relu_outputs(written_out, images)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from looktwice.errors import ModelError, OptionError
-from looktwice.gating import Layers, Network, Prefix, ReluCall, Saturation, gated_scores, select_layers
+from looktwice.gating import Guidance, Layers, Network, Prefix, ReluCall, Saturation, gated_scores, select_layers
 from looktwice.spectral import Minor, Solver, check_spectral_options, trace_gradient, truncate
 
 GradientScale = Literal["none", "mean", "max"]
@@ -68,7 +68,7 @@ def feedback(
     gradient_scale: GradientScale = "mean",
     fixed_scale: bool = False,
     objective: Objective = "score",
-    guided_gates: bool = False,
+    guided_gates: Guidance = "none",
     layers: Layers = None,
     saturation: Saturation = "exact",
 ) -> Feedback:
@@ -91,8 +91,8 @@ def feedback(
         fixed_scale: measure that unit in the first pass only. Then the ascent fades as the objective has less to gain
             (log probability), and what is left closes the gates that nothing holds open.
         objective: what the gates raise in place of S_k.
-        guided_gates: cut negative gradients at every ReLU on the way down to the gates too; the printed paper does so
-            only in the last pass. A gate then closes for what its neuron does itself, not for what an inhibited
+        guided_gates: where negative gradients are cut on the way down to the gates too; the printed paper does so only
+            in the last pass. A gate then closes for what its neuron does itself, not for what an inhibited
             neuron above it does, and the score cannot be driven up by switching inhibition off.
         layers: which calls carry gates.
         saturation: gradient above an upper clamp (ReLU6).
@@ -178,7 +178,7 @@ def ascend(
     *,
     steps: int,
     objective: Objective = "score",
-    guided: bool = False,
+    guided: Guidance = "none",
     saturation: Saturation,
     calls: int | None = None,
 ) -> Feedback:

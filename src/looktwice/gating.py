@@ -24,6 +24,15 @@ Network = Callable[[Tensor], Tensor]
 Saturation = Literal["exact", "pass"]
 """Gradient above an upper clamp (ReLU6): ``exact`` is 0, as the function has it; ``pass`` lets it through."""
 
+Guidance = Literal["none", "below", "all"]
+"""Where negative gradients are cut as well (Springenberg et al. 2014): at no ReLU, at all, or ``below`` the last stage.
+
+``below`` spares the ReLUs of the last stage (maps at a stride of 32 pixels or more, 7×7 at 224×224) and those behind
+linear layers. There the sign of a gradient tells one class from another; cut everywhere, all classes look the same.
+"""
+
+LAST_STRIDE = 32
+
 
 @dataclass(frozen=True)
 class ReluCall:
@@ -250,6 +259,10 @@ class _PrefixMode(_ReluMode):
         return value
 
 
+def _stride(images: Tensor, pre: Tensor) -> float:
+    return min(images.shape[-2:]) / min(pre.shape[-2:]) if pre.ndim == 4 else 0.0
+
+
 def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor]:
     """One plain forward pass: every ReLU call in order, and the class scores (N, K).
 
@@ -259,9 +272,7 @@ def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor
     calls: list[ReluCall] = []
 
     def see(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
-        shape = tuple(pre.shape[1:])
-        stride = min(images.shape[-2:]) / min(shape[-2:]) if len(shape) == 3 else 0.0
-        calls.append(ReluCall(index, shape, cap, stride))
+        calls.append(ReluCall(index, tuple(pre.shape[1:]), cap, _stride(images, pre)))
         return _gated_relu(pre, None, cap, False, "exact", inplace)
 
     with torch.no_grad(), _ReluMode(see):
@@ -306,7 +317,7 @@ def gated_scores(
     images: Tensor,
     gates: Mapping[int, Tensor],
     *,
-    guided: bool = False,
+    guided: Guidance = "none",
     saturation: Saturation = "exact",
     calls: int | None = None,
     prefix: Prefix | None = None,
@@ -317,14 +328,14 @@ def gated_scores(
         network: images (N, C, H, W) → scores (N, K), in evaluation mode.
         images: (N, C, H, W).
         gates: call index → gate of that call's shape (N, ...).
-        guided: cut negative gradients at every ReLU as well (Springenberg et al. 2014).
+        guided: where negative gradients are cut as well.
         saturation: gradient above an upper clamp.
         calls: how many ReLU calls the first pass made; ``None`` leaves it unchecked.
         prefix: of earlier passes on the same images through gates on the same calls, when no gradient to the images is
             wanted: what comes before the first gate is then not computed again.
 
     Raises:
-        OptionError: an unknown ``saturation``.
+        OptionError: an unknown ``guided`` or ``saturation``.
         ModelError: a gated call is missing in this pass, its shape is not its gate's, or the calls' number changed.
     """
 
@@ -335,8 +346,11 @@ def gated_scores(
                 f"ReLU call {index} has shape {tuple(pre.shape)} in this pass and had {tuple(z.shape)} in the first; "
                 "the network's control flow must not change between passes"
             )
-        return _gated_relu(pre, z, cap, guided, saturation, inplace)
+        cut = guided == "all" or (guided == "below" and 0 < _stride(images, pre) < LAST_STRIDE)
+        return _gated_relu(pre, z, cap, cut, saturation, inplace)
 
+    if guided not in get_args(Guidance):
+        raise OptionError(f"guided is {guided!r}; one of {', '.join(get_args(Guidance))} is needed")
     if saturation not in get_args(Saturation):
         raise OptionError(f"saturation is {saturation!r}; one of {', '.join(get_args(Saturation))} is needed")
     mode = _ReluMode(rule)

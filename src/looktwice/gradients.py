@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from looktwice.errors import ModelError
-from looktwice.gating import Network, Saturation, gated_scores
+from looktwice.gating import Guidance, Network, Saturation, gated_scores
 
 NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
 
@@ -35,7 +35,7 @@ def class_gradient(
     *,
     gates: Mapping[int, Tensor] = NO_GATES,
     calls: int | None = None,
-    guided: bool = False,
+    guided: Guidance = "none",
     saturation: Saturation = "exact",
 ) -> ClassGradient:
     """G_k(z) = ∂S_k/∂I at the gates z (Fu et al. 2017, Eq. 2), and ∂S_k/∂z from the same pass.
@@ -48,7 +48,7 @@ def class_gradient(
         images: (N, C, H, W), normalised as the network was trained.
         targets: class k of each image, int64 (N,).
         gates: ReLU call index → gate (N, ...).
-        guided: cut negative gradients at every ReLU.
+        guided: where negative gradients are cut as well.
         saturation: gradient above an upper clamp.
         calls: how many ReLU calls the first pass made; ``None`` leaves it unchecked.
 

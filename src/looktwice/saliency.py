@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from looktwice.classifier import Targets, check_images, frozen, resolve_targets
 from looktwice.errors import OptionError
 from looktwice.feedback import Feedback, closed_form_feedback, feedback, open_gates
-from looktwice.gating import Network, ReluCall, Saturation, relu_calls, select_layers
+from looktwice.gating import Guidance, Network, ReluCall, Saturation, relu_calls, select_layers
 from looktwice.gradients import class_gradient
 from looktwice.options import check_known
 
@@ -50,11 +50,11 @@ class Attention:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table of methods: how its gates are found, if it has any, and whether its last pass is guided."""
+    """A row of the table of methods: how its gates are found, if it has any, and where its last pass is guided."""
 
     summary: str
     source: str
-    guided: bool
+    guided: Guidance
     optimise: Callable[..., Feedback] | None = None
     defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -74,17 +74,22 @@ class Method:
 
 
 def _row(
-    summary: str, source: str, optimise: Callable[..., Feedback] | None = None, *, guided: bool = True, **defaults: Any
+    summary: str,
+    source: str,
+    optimise: Callable[..., Feedback] | None = None,
+    *,
+    guided: Guidance = "all",
+    **defaults: Any,
 ) -> Method:
     return Method(summary, source, guided, optimise, MappingProxyType(defaults))
 
 
-_OURS: Mapping[str, Any] = {"guided_gates": True, "layers": "coarse", "saturation": "pass"}
+_OURS: Mapping[str, Any] = {"guided": "below", "guided_gates": "below", "layers": "coarse", "saturation": "pass"}
 """What makes feedback sound on any network; see docs/method.md. λ is then all that sets GP and FB apart."""
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "gradient": _row("class gradient at the image (GT)", "Simonyan et al. 2013", guided=False),
+        "gradient": _row("class gradient at the image (GT)", "Simonyan et al. 2013", guided="none"),
         "guided_backprop": _row("gradient without negative parts at any ReLU (GB)", "Springenberg et al. 2014"),
         "feedback": _row(
             "gates optimised for the class score alone (FB)",
@@ -158,7 +163,7 @@ def _attend(
     targets: Tensor,
     optimise: Callable[..., Feedback] | None,
     *,
-    guided: bool = True,
+    guided: Guidance = "all",
     saturation: Saturation = "exact",
     source: Source = "gradient",
     channels: Channels = "max",
