@@ -31,7 +31,7 @@ from looktwice.models import Model, Preprocessing, load_model
 from looktwice.rows import COLUMNS, CURVES, Picture
 from looktwice.saliency import attend
 
-METHODS = {"gradient": {}, "feedback": {"steps": 1}}
+METHODS = {"gradient": {"blur": 0.03}, "feedback": {"steps": 1, "blur": 0.03}}  # small squares, a small blur
 ALL = (*METHODS, "center_box", "full_image")
 PREPROCESSING = Preprocessing(44, 40, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), squash=True)
 
@@ -563,7 +563,7 @@ def test_saved_maps_are_those_that_were_measured(dataset, tmp_path):
     model = colours()
     samples = shuffled(dataset.samples, 0)[:4]
     batch = torch.cat([model.prepare(read_image(sample.image))[0] for sample in samples])
-    expected = attend(model.module, batch, method="gradient").maps.numpy()
+    expected = attend(model.module, batch, method="gradient", **METHODS["gradient"]).maps.numpy()
     saved = np.load(run / "maps" / "part-000000.npz")
     assert np.array_equal(saved["gradient"], expected.astype(np.float16))
     assert saved["sample"].tolist() == [sample.id for sample in samples]
