@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint format types contract check clean
+.PHONY: demo test test-slow lint format types contract bench check clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ types: $(VENV)/.installed-dev
 
 contract: $(VENV)/.installed-dev  ## imports go down only
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev  ## what feedback costs, as ratios, and what the evaluation's frame costs
+	$(BIN)/python benchmarks/speed.py --output out/speed.json
+	$(BIN)/python benchmarks/frame.py
 
 check: lint types contract test
 

@@ -1,7 +1,8 @@
 """A user's classifier as a frozen function from images to class scores, left as it was found."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -40,6 +41,11 @@ def _unwrap(model: nn.Module) -> nn.Module:
             return model
 
 
+def _eager() -> AbstractContextManager[object]:
+    """Compiled parts run eagerly inside; where nothing was compiled the compiler is not even loaded (two seconds)."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
     """The network as images (N, C, H, W) → scores (N, K), frozen inside the ``with`` and as found behind it.
@@ -72,7 +78,7 @@ def frozen(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
             part.training = False
         for weight in trained:
             weight.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
+        with torch.inference_mode(False), torch.enable_grad(), _eager():
             yield lambda images: _class_scores(module(images.clone()), images)
     finally:
         for part, flag in training:
