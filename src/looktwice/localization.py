@@ -37,6 +37,11 @@ class Box:
         return self.x1, self.y1, self.x2, self.y2
 
 
+def _check_share(name: str, share: float, *, one_allowed: bool) -> None:
+    if not 0 <= share <= 1 or (share == 1 and not one_allowed):
+        raise OptionError(f"{name} is {share}; a share from 0 to {'1' if one_allowed else 'below 1'} is needed")
+
+
 @dataclass(frozen=True)
 class BoxRule:
     """How boxes are drawn. ``by`` and ``smallest`` belong to ``contour``; ``energy`` reads ``threshold`` as its share.
@@ -60,7 +65,7 @@ class BoxRule:
         _check_share("smallest", self.smallest, one_allowed=True)
 
 
-def locate(heat: ArrayLike, window: Window, rule: BoxRule) -> tuple[Box, ...]:
+def locate(heat: ArrayLike, window: Window, rule: BoxRule = BoxRule()) -> tuple[Box, ...]:
     """The boxes of a map (H, W) in pixels of the image whose ``window`` it covers, clipped to that image.
 
     A box that lies in padding beyond the image altogether is left out.
@@ -78,7 +83,7 @@ def locate(heat: ArrayLike, window: Window, rule: BoxRule) -> tuple[Box, ...]:
     return tuple(found)
 
 
-def find_boxes(heat: ArrayLike, rule: BoxRule) -> tuple[Box, ...]:
+def find_boxes(heat: ArrayLike, rule: BoxRule = BoxRule()) -> tuple[Box, ...]:
     """The boxes of a map (H, W), in its own pixels; none where nothing in it is positive.
 
     Raises:
@@ -165,11 +170,6 @@ def check_map(heat: ArrayLike) -> NDArray[np.floating]:
             "compute it in float32 or leave this image out"
         )
     return values
-
-
-def _check_share(name: str, share: float, *, one_allowed: bool) -> None:
-    if not 0 <= share <= 1 or (share == 1 and not one_allowed):
-        raise OptionError(f"{name} is {share}; a share from 0 to {'1' if one_allowed else 'below 1'} is needed")
 
 
 def _shares_of_maximum(heat: ArrayLike) -> NDArray[np.float64]:
