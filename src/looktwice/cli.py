@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from looktwice import __version__
-from looktwice.cli_evaluate import register
+from looktwice.cli_evaluate import box_rule, register
 from looktwice.errors import InputError, LooktwiceError, OptionError
 from looktwice.options import check_known, option_value
 
 if TYPE_CHECKING:
     from looktwice.gallery import Comparison, Outcome
-    from looktwice.localization import BoxRule
     from looktwice.models import Model
 
 PAPER = "gradient,guided_backprop,feedback,global_feedback"
@@ -127,7 +126,7 @@ def attend_command(
     if top is not None and target != "auto":
         raise OptionError("--top takes the most probable classes, --target names one; leave one of them out")
     options = _method_options(method, option or [])
-    rule = _box_rule(box, threshold, threshold_by)
+    rule = box_rule(box, threshold, threshold_by)
     _make_folder(output)
 
     from looktwice.gallery import attend_images
@@ -249,16 +248,6 @@ def _method_options(method: str, pairs: Sequence[str]) -> dict[str, Any]:
         check_known(f"option for {method}", key, defaults)
         chosen[key] = option_value(key, text, defaults[key])
     return chosen
-
-
-def _box_rule(box: str, threshold: float | None, by: str | None) -> "BoxRule":
-    from looktwice.localization import BoxRule
-
-    if box == "energy" and by is not None:
-        raise OptionError("--threshold-by is for contours; the energy box's threshold is a share of the energy anyway")
-    if threshold is None:
-        threshold = 0.95 if box == "energy" else BoxRule.threshold
-    return BoxRule(cast(Any, box), threshold, cast(Any, by or BoxRule.by))
 
 
 def _class_index(network: "Model", target: str) -> int | None:

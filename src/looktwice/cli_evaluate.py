@@ -85,7 +85,7 @@ def evaluate_command(
     Stopped at any moment, the same command goes on. Under torchrun or SLURM the images are split over the processes.
     """
     chosen = _method_options(methods.split(","), option or [])
-    rule = _box_rule(box, threshold, threshold_by, tuned=tune_on is not None)
+    rule = _run_rule(box, threshold, threshold_by, tuned=tune_on is not None)
 
     from looktwice.datasets import load_dataset
     from looktwice.evaluate import Share, evaluate, place
@@ -150,18 +150,24 @@ def _method_options(methods: Sequence[str], pairs: Sequence[str]) -> dict[str, d
     return chosen
 
 
-def _box_rule(box: str, threshold: float | None, by: str | None, *, tuned: bool) -> "BoxRule":
+def box_rule(box: str, threshold: float | None, by: str | None) -> "BoxRule":
+    """The rule that --box, --threshold and --threshold-by name, with its usual threshold where none is given."""
     from looktwice.localization import BoxRule
 
-    if tuned and threshold is not None:
-        raise OptionError("--threshold gives what --tune-on would choose; leave one of them out")
     if box == "energy" and by is not None:
         raise OptionError("--threshold-by is for contours; the energy box's threshold is a share of the energy anyway")
-    if by == "energy" and threshold is None and not tuned:
-        raise OptionError("--threshold-by energy: no share is usual there; give --threshold or --tune-on")
     if threshold is None:
         threshold = 0.95 if box == "energy" else BoxRule.threshold
     return BoxRule(cast(Any, box), threshold, cast(Any, by or BoxRule.by))
+
+
+def _run_rule(box: str, threshold: float | None, by: str | None, *, tuned: bool) -> "BoxRule":
+    if tuned and threshold is not None:
+        raise OptionError("--threshold gives what --tune-on would choose; leave one of them out")
+    rule = box_rule(box, threshold, by)
+    if by == "energy" and threshold is None and not tuned:
+        raise OptionError("--threshold-by energy: no share is usual there; give --threshold or --tune-on")
+    return rule
 
 
 def _complain(problems: Sequence[str], run: Path) -> None:

@@ -13,7 +13,6 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
@@ -30,6 +29,7 @@ from looktwice.datasets import Dataset, Sample, shuffled, split_by_hash
 from looktwice.errors import DatasetError, OptionError, RunError
 from looktwice.localization import BoxRule
 from looktwice.models import Model, weights_hash
+from looktwice.options import check_known
 from looktwice.pipeline import Chunks, decoded_chunks, for_network, look, measuring, repeatable
 from looktwice.rows import BASELINES, COLUMNS, Picture, Sheet, options_hash
 from looktwice.saliency import METHODS, attend
@@ -182,27 +182,19 @@ def _resolved(methods: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, A
         raise OptionError(f"no method is named; there are {', '.join(METHODS)}")
     resolved = {}
     for method, chosen in methods.items():
-        _check_known("method", method, METHODS)
+        check_known("method", method, METHODS)
         defaults = METHODS[method].options
         for name in chosen:
-            _check_known(f"option for {method}", name, defaults)
+            check_known(f"option for {method}", name, defaults)
         resolved[method] = defaults | dict(chosen)
     return resolved
-
-
-def _check_known(kind: str, name: str, known: Iterable[str]) -> None:
-    names = list(known)
-    if name not in names:
-        near = get_close_matches(name, names, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names)}"
-        raise OptionError(f"unknown {kind}: {name!r}; {hint}")
 
 
 def _check_choices(
     rule: BoxRule, target: str, boxes: str, batch_size: int, limit: int | None, save_npy: bool, model: Model
 ) -> None:
-    _check_known("target", target, get_args(Target))
-    _check_known("choice of boxes", boxes, get_args(Boxes))
+    check_known("target", target, get_args(Target))
+    check_known("choice of boxes", boxes, get_args(Boxes))
     grid_index(rule.threshold)
     if rule.rule == "energy" and boxes == "any":
         raise OptionError("an energy box is the only one of its map; choose the largest box, or contours")

@@ -180,6 +180,7 @@ class Prefix:
         self.complete = False
         self._returned: list[tuple[Callable[..., Any], Any]] = []
         self._copies: dict[int, Tensor] = {}
+        self._handed_out: dict[int, Tensor] = {}
         self._next = 0
 
     def note(self, func: Callable[..., Any], value: Any) -> None:
@@ -200,7 +201,7 @@ class Prefix:
     def begin(self) -> None:
         """Another pass: fresh copies, since what follows may write on them."""
         self._next = 0
-        self._handed_out: dict[int, Tensor] = {}
+        self._handed_out = {}
 
     def play(self, func: Callable[..., Any]) -> Any:
         """What the next function returned in the first pass.
