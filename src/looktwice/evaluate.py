@@ -32,7 +32,7 @@ from looktwice.models import Model, weights_hash
 from looktwice.options import check_known
 from looktwice.pipeline import Chunks, decoded_chunks, for_network, look, measuring, repeatable
 from looktwice.rows import BASELINES, COLUMNS, Picture, Sheet, options_hash
-from looktwice.saliency import METHODS, attend
+from looktwice.saliency import METHODS, attend, resolve_options
 from looktwice.summary import Boxes, Scoring, Target, Thresholds, choose_thresholds, summarise
 
 Progress = Callable[[int, int], None]
@@ -180,14 +180,7 @@ def _resolved(methods: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, A
     """Each method's options, those left out as their defaults."""
     if not methods:
         raise OptionError(f"no method is named; there are {', '.join(METHODS)}")
-    resolved = {}
-    for method, chosen in methods.items():
-        check_known("method", method, METHODS)
-        defaults = METHODS[method].options
-        for name in chosen:
-            check_known(f"option for {method}", name, defaults)
-        resolved[method] = defaults | dict(chosen)
-    return resolved
+    return {method: resolve_options(method, chosen) for method, chosen in methods.items()}
 
 
 def _check_choices(

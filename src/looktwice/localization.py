@@ -4,6 +4,7 @@ A map (H, W) counts as it is: negative values as 0, nothing is shifted to a mini
 its values. Boxes are half-open: pixel (x, y) is the box (x, y, x + 1, y + 1).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -74,9 +75,13 @@ def locate(heat: ArrayLike, window: Window, rule: BoxRule = BoxRule()) -> tuple[
         InputError: as ``check_map``.
     """
     heat = check_map(heat)
-    height, width = heat.shape
+    return to_image(find_boxes(heat, rule), window, width=heat.shape[1], height=heat.shape[0])
+
+
+def to_image(boxes: Iterable[Box], window: Window, *, width: int, height: int) -> tuple[Box, ...]:
+    """Boxes in pixels of a map of that size → in pixels of the image whose ``window`` it covers, as ``locate`` does."""
     found = []
-    for box in find_boxes(heat, rule):
+    for box in boxes:
         x1, y1, x2, y2 = window.to_image(box.corners, width, height).tolist()
         if x1 < x2 and y1 < y2:
             found.append(Box(x1, y1, x2, y2, box.score))

@@ -225,11 +225,18 @@ def protocol_boxes(heat: ArrayLike, *, thresholds: ArrayLike | None = None) -> P
     # Thresholds with no gray value between them cut the same pixels: contours are traced once for all of them.
     below = np.searchsorted(np.unique(gray), levels, "right")
     _, first, cut = np.unique(below, return_index=True, return_inverse=True)
-    traced = [_traced_boxes(gray, int(level)) for level in levels[first]]
-    starts = np.cumsum([0] + [len(boxes) for boxes, _ in traced[:-1]])
-    largest = starts + [index for _, index in traced]
+    traced = [*_trace_cuts(gray, levels[first])]
+    counts = [len(rectangles) for rectangles, _ in traced]
+    starts = np.cumsum([0, *counts[:-1]])
+    corners = np.array([rectangle for rectangles, _ in traced for rectangle in rectangles], dtype=np.int64)
+    boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
+    height, width = gray.shape
     return ProtocolBoxes(
-        np.concatenate([boxes for boxes, _ in traced]), starts, largest, cut, (gray.shape[1], gray.shape[0])
+        np.minimum(boxes, [width, height, width - 1, height - 1]),
+        starts,
+        starts + [largest for _, largest in traced],
+        cut,
+        (width, height),
     )
 
 
@@ -250,16 +257,25 @@ def _gray_levels(heat: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.asarray((heat - low) / (high - low) * 255).astype(np.uint8)
 
 
-def _traced_boxes(gray: NDArray[np.uint8], level: int) -> tuple[NDArray[np.int64], int]:
-    """Inclusive boxes (contours, 4) of what is strictly above ``level``, and the index of the largest contour's."""
-    height, width = gray.shape
-    _, binary = cv2.threshold(gray, level, 255, cv2.THRESH_BINARY)
-    contours, _ = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    if not contours:
-        return np.zeros((1, 4), dtype=np.int64), 0
-    boxes = np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64)
-    boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], [width - 1, height - 1])
-    return boxes, int(np.argmax([cv2.contourArea(contour) for contour in contours]))
+def _trace_cuts(gray: NDArray[np.uint8], levels: NDArray[np.int64]) -> Iterator[tuple[list[Sequence[int]], int]]:
+    """For each level, what is strictly above it: its contours' (x, y, width, height), and the largest one's index."""
+    # Nothing is traced beyond the rows and columns that reach the level.
+    rows = _reaches(gray.max(axis=1), levels)
+    columns = _reaches(gray.max(axis=0), levels)
+    for level, (top, bottom), (left, right) in zip(levels.tolist(), rows, columns, strict=True):
+        above = (gray[top:bottom, left:right] > level).view(np.uint8)
+        contours, _ = cv2.findContours(above, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
+        areas = [cv2.contourArea(contour) for contour in contours]
+        rectangles = [cv2.boundingRect(contour) for contour in contours]
+        yield (rectangles, areas.index(max(areas))) if contours else ([(0, 0, 0, 0)], 0)
+
+
+def _reaches(values: NDArray[np.uint8], levels: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """From the first to behind the last of the values (V,) above each level; one pixel where none is."""
+    above = values > levels[:, None]
+    first = above.argmax(axis=1)
+    behind = np.where(above.any(axis=1), len(values) - above[:, ::-1].argmax(axis=1), 1)
+    return [*zip(first.tolist(), behind.tolist(), strict=True)]
 
 
 def max_box_acc(curves: ArrayLike, *, at: At = None) -> float:

@@ -27,10 +27,11 @@ from looktwice.classifier import frozen
 from looktwice.curves import Floats
 from looktwice.datasets import Sample, fit_to_image
 from looktwice.errors import InputError, RunError
+from looktwice.gating import Network, ReluCall, relu_calls
 from looktwice.images import read_image
 from looktwice.models import Model, Preprocessing
 from looktwice.rows import Chunk, Guess, Picture, Sheet, write_chunk
-from looktwice.saliency import attend
+from looktwice.saliency import attend_frozen
 from looktwice.summary import Target
 
 GUESSES = 5
@@ -184,18 +185,20 @@ def look(model: Model, decoded: Decoded, options: Mapping[str, Mapping[str, Any]
     """The network's part of a chunk: predictions, fixed first, and each method's maps of the classes to look for."""
     images = for_network(model, decoded.pixels)
     try:
-        with frozen(model.module) as network, torch.no_grad():
-            scores = network(images).double()
-        guesses = tuple(_guesses(scores.cpu().numpy(), decoded.pictures, target))
-        maps: dict[str, Any] = {}
-        seconds: dict[str, list[float]] = {}
-        for method, chosen in options.items():
-            found = [
-                _maps(model, images, guesses[start : start + len(images)], method, chosen)
-                for start in range(0, len(guesses), len(images))
-            ]
-            maps[method] = np.concatenate([heat for heat, _ in found])
-            seconds[method] = [each for _, spent in found for each in spent]
+        with frozen(model.module) as network:
+            calls, scores = relu_calls(network, images)
+            guesses = tuple(_guesses(scores.double().cpu().numpy(), decoded.pictures, target))
+            maps: dict[str, Any] = {}
+            seconds: dict[str, list[float]] = {}
+            for method, chosen in options.items():
+                heats = []
+                seconds[method] = []
+                for start in range(0, len(guesses), len(images)):
+                    some = guesses[start : start + len(images)]
+                    begun = time.perf_counter()
+                    heats.append(_maps(network, calls, images, some, method, chosen))
+                    seconds[method] += [(time.perf_counter() - begun) / len(some)] * len(some)
+                maps[method] = np.concatenate(heats)
     except torch.cuda.OutOfMemoryError as error:
         raise RunError("the device's memory is too small for this batch; begin a run with a smaller one") from error
     return Chunk(decoded.index, decoded.pictures, guesses, maps, seconds, images.shape[-1])
@@ -238,11 +241,17 @@ def _guesses(scores: Floats, pictures: Sequence[Picture], target: Target) -> Ite
 
 
 def _maps(
-    model: Model, images: Tensor, guesses: Sequence[Guess], method: str, options: Mapping[str, Any]
-) -> tuple[NDArray[np.float32], list[float]]:
-    """The maps (G, H, W) of some guesses, and the seconds each took."""
-    begun = time.perf_counter()
+    network: Network,
+    calls: list[ReluCall],
+    images: Tensor,
+    guesses: Sequence[Guess],
+    method: str,
+    options: Mapping[str, Any],
+) -> NDArray[np.float32]:
+    """The maps (G, H, W) of some guesses."""
     chosen = images[[guess.picture for guess in guesses]]
-    targets = [guess.target for guess in guesses]
-    maps = attend(model.module, chosen, targets, method=method, **options).maps.float().cpu().numpy()
-    return maps, [(time.perf_counter() - begun) / len(guesses)] * len(guesses)
+    targets = torch.tensor([guess.target for guess in guesses], device=images.device)
+    heat: NDArray[np.float32] = (
+        attend_frozen(network, calls, chosen, targets, method, options).maps.float().cpu().numpy()
+    )
+    return heat

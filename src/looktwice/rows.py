@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,7 @@ from looktwice.curves import Floats, Traces, overlap_curve, trace
 from looktwice.datasets import Sample
 from looktwice.errors import InputError
 from looktwice.images import Window
-from looktwice.localization import Box, BoxRule, locate
+from looktwice.localization import Box, BoxRule, find_boxes, to_image
 from looktwice.metrics import (
     BoxCurve,
     ProtocolBoxes,
@@ -215,9 +215,8 @@ def _row(sheet: Sheet, chunk: Chunk, picture: Picture, method: str, number: int)
         if method == "full_image":
             return row | {"judged": judged} | _measure_full_image(truths, picture.window)
         rule = sheet.rules[method]
-        heat = _center(chunk.side) if method == "center_box" else chunk.maps[method][number]
-        traced = _center_traced(chunk.side, rule) if method == "center_box" else None
-        return row | {"judged": judged} | _measure(heat, truths, picture.window, rule, traced)
+        seen = _center_map(chunk.side, rule) if method == "center_box" else _Map(chunk.maps[method][number], rule)
+        return row | {"judged": judged} | _measure(seen, truths, picture.window)
     except InputError as error:  # a map with NaN, say
         return row | {"error": str(error)}
 
@@ -229,18 +228,32 @@ def judged_label(sample: Sample, target: int) -> int | None:
     return next((label for label in sample.labels if sample.boxes_of(label)), None)
 
 
-def _measure(
-    heat: NDArray[np.float32],
-    truths: Floats,
-    window: Window,
-    rule: BoxRule,
-    traced: tuple[Traces, ProtocolBoxes] | None,
-) -> dict[str, Any]:
-    boxes = locate(heat, window, rule)
-    found: dict[str, Any] = {"threshold": rule.threshold, "boxes": [_as_struct(box) for box in boxes]}
+class _Map:
+    """A map and what there is in it, whatever image it is of: found when first asked for."""
+
+    def __init__(self, heat: NDArray[np.float32], rule: BoxRule) -> None:
+        self.heat, self.rule = heat, rule
+
+    @cached_property
+    def boxes(self) -> tuple[Box, ...]:
+        return find_boxes(self.heat, self.rule)
+
+    @cached_property
+    def traces(self) -> Traces:
+        return trace(self.heat, by_energy=self.rule.by == "energy", smallest=self.rule.smallest)
+
+    @cached_property
+    def protocol(self) -> ProtocolBoxes:
+        return protocol_boxes(self.heat)
+
+
+def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
+    heat = seen.heat
+    boxes = to_image(seen.boxes, window, width=heat.shape[1], height=heat.shape[0])
+    found: dict[str, Any] = {"threshold": seen.rule.threshold, "boxes": [_as_struct(box) for box in boxes]}
     if not len(truths):
         return found
-    traces, protocol = (_traces(heat, rule), protocol_boxes(heat)) if traced is None else traced
+    traces = seen.traces
     by_max = overlap_curve(traces.by_max, truths, window)
     by_energy = None if traces.by_energy is None else overlap_curve(traces.by_energy, truths, window)
     energy_box = overlap_curve(traces.energy_box, truths, window)
@@ -252,7 +265,7 @@ def _measure(
             "pointing_hit": bool(heat.max() > 0) and pointing_hit(heat, truths, window),
             "energy_in_box": energy_in_box(heat, truths, window),
         }
-        | _as_columns(by_max, by_energy, energy_box, protocol_curve(protocol, truths, window))
+        | _as_columns(by_max, by_energy, energy_box, protocol_curve(seen.protocol, truths, window))
     )
 
 
@@ -298,19 +311,10 @@ def _as_struct(box: Box) -> dict[str, float]:
 
 
 @lru_cache(maxsize=4)
-def _center(side: int) -> NDArray[np.float32]:
+def _center_map(side: int, rule: BoxRule) -> _Map:
     offsets = (np.arange(side) + 0.5) / side - 0.5
     along = np.exp(-0.5 * (offsets / BASELINES["center_box"]["sigma"]) ** 2)
-    return np.outer(along, along).astype(np.float32)
-
-
-@lru_cache(maxsize=4)
-def _center_traced(side: int, rule: BoxRule) -> tuple[Traces, ProtocolBoxes]:
-    return _traces(_center(side), rule), protocol_boxes(_center(side))
-
-
-def _traces(heat: NDArray[np.float32], rule: BoxRule) -> Traces:
-    return trace(heat, by_energy=rule.by == "energy", smallest=rule.smallest)
+    return _Map(np.outer(along, along).astype(np.float32), rule)
 
 
 # Maps on disk.

@@ -144,16 +144,45 @@ def attend(
         OptionError: an unknown method or option, or a value outside its range.
         ModelError: no ReLU call to gate, a TorchScript model, control flow that changes between passes.
     """
-    check_known("method", method, METHODS)
-    row = METHODS[method]
-    choices = row.options
-    for name in options:
-        check_known(f"option for {method}", name, choices)
-    choices |= options
+    chosen = resolve_options(method, options)
     images = check_images(images)
     with frozen(model) as network:
         calls, scores = relu_calls(network, images)
-        return _attend(network, calls, images, resolve_targets(targets, scores), row.optimise, **choices)
+        return attend_frozen(network, calls, images, resolve_targets(targets, scores), method, chosen)
+
+
+def resolve_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's options, those left out as their defaults.
+
+    Raises:
+        OptionError: an unknown method or option.
+    """
+    check_known("method", method, METHODS)
+    defaults = METHODS[method].options
+    for name in options:
+        check_known(f"option for {method}", name, defaults)
+    return defaults | dict(options)
+
+
+def attend_frozen(
+    network: Network,
+    calls: list[ReluCall],
+    images: Tensor,
+    targets: Tensor,
+    method: str,
+    options: Mapping[str, Any],
+) -> Attention:
+    """``attend`` where the first forward pass is made already: what several methods or classes have in common.
+
+    Args:
+        network: as ``classifier.frozen`` gives it.
+        calls: its ReLU calls on images of this size.
+        images: (N, C, H, W), checked.
+        targets: class k of each, int64 (N,).
+        method: a name of ``METHODS``.
+        options: all of the method's (``resolve_options``).
+    """
+    return _attend(network, calls, images, targets, METHODS[method].optimise, **options)
 
 
 def _attend(
