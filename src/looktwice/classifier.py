@@ -1,7 +1,7 @@
 """A user's classifier as a frozen function from images to class scores, left as it was found."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
@@ -46,8 +46,21 @@ def _eager() -> AbstractContextManager[object]:
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
+class FrozenNetwork(nn.Module):
+    """A network inside ``frozen``: images (N, C, H, W) → scores (N, K). ``module`` is the eager network itself."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.training = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The class scores; the images stay as they are, whatever the network does in place."""
+        return _class_scores(self.module(images.clone()), images)
+
+
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
     """The network as images (N, C, H, W) → scores (N, K), frozen inside the ``with`` and as found behind it.
 
     Inside it is in evaluation mode and its weights take no gradients.
@@ -79,7 +92,7 @@ def frozen(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
         for weight in trained:
             weight.requires_grad_(False)
         with torch.inference_mode(False), torch.enable_grad(), _eager():
-            yield lambda images: _class_scores(module(images.clone()), images)
+            yield FrozenNetwork(module)
     finally:
         for part, flag in training:
             part.training = flag

@@ -243,7 +243,8 @@ def _probabilities(model: Model, shots: Sequence[_Shot]) -> Tensor:
     if not shots:
         return torch.empty(0, len(model.classes))
     with frozen(model.module) as network, torch.no_grad():
-        return network(torch.cat([shot.pixels for shot in shots])).float().softmax(1).cpu()
+        scores: Tensor = network(torch.cat([shot.pixels for shot in shots]))
+    return scores.float().softmax(1).cpu()
 
 
 def _findings(

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from looktwice.classifier import frozen
+from looktwice.classifier import FrozenNetwork, frozen
 from looktwice.curves import Floats
 from looktwice.datasets import Sample, fit_to_image
 from looktwice.errors import InputError, RunError
-from looktwice.gating import Network, ReluCall, relu_calls
+from looktwice.gating import ReluCall, relu_calls
 from looktwice.images import read_image
 from looktwice.models import Model, Preprocessing
 from looktwice.rows import Chunk, Guess, Picture, Sheet, write_chunk
@@ -241,7 +241,7 @@ def _guesses(scores: Floats, pictures: Sequence[Picture], target: Target) -> Ite
 
 
 def _maps(
-    network: Network,
+    network: FrozenNetwork,
     calls: list[ReluCall],
     images: Tensor,
     guesses: Sequence[Guess],

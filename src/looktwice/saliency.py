@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from looktwice.classifier import Targets, check_images, frozen, resolve_targets
+from looktwice import peers
+from looktwice.classifier import FrozenNetwork, Targets, check_images, frozen, resolve_targets
 from looktwice.errors import OptionError
 from looktwice.feedback import Feedback, closed_form_feedback, feedback, open_gates
 from looktwice.gating import Guidance, Network, ReluCall, Saturation, relu_calls, select_layers
@@ -50,22 +51,28 @@ class Attention:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table of methods: how its gates are found, if it has any, and where its last pass is guided."""
+    """A row of the table of methods.
+
+    One of ours has ``guided`` (its last pass) and perhaps ``optimise`` (how its gates are found); a ``peer`` is another
+    package's, and has neither.
+    """
 
     summary: str
     source: str
-    guided: Guidance
+    guided: Guidance = "none"
     optimise: Callable[..., Feedback] | None = None
     defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    peer: peers.Peer | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """The keyword options that ``attend`` takes for this method, with their defaults."""
-        parameters = [*signature(_attend).parameters.values()]
-        if self.optimise is not None:
-            parameters = [*signature(self.optimise).parameters.values(), *parameters]
+        steps: list[Callable[..., Any] | None] = [self.optimise, _attend]
+        if self.peer is not None:
+            steps = [self.peer, _attend_as_peer]
+        parameters = [p for step in steps if step is not None for p in signature(step).parameters.values()]
         own = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
-        fixed = {"guided": self.guided} | dict(self.defaults)
+        fixed = dict(self.defaults) if self.peer is not None else {"guided": self.guided} | dict(self.defaults)
         return {
             name: fixed.get(name, default)
             for name, default in own.items()
@@ -82,6 +89,10 @@ def _row(
     **defaults: Any,
 ) -> Method:
     return Method(summary, source, guided, optimise, MappingProxyType(defaults))
+
+
+def _peer(summary: str, source: str, peer: peers.Peer, **defaults: Any) -> Method:
+    return Method(summary, source, defaults=MappingProxyType(defaults), peer=peer)
 
 
 _OURS: Mapping[str, Any] = {"guided": "below", "guided_gates": "below", "layers": "coarse", "saturation": "pass"}
@@ -120,6 +131,16 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             minor="suppress",
             gradient_scale="none",
         ),
+        "grad_cam": _peer("Grad-CAM of the last feature maps", "Selvaraju et al. 2017", peers.grad_cam),
+        "grad_cam_plus_plus": _peer("Grad-CAM++", "Chattopadhyay et al. 2018", peers.grad_cam_plus_plus),
+        "layer_cam": _peer("LayerCAM of the last feature maps", "Jiang et al. 2021", peers.layer_cam),
+        "integrated_gradients": _peer(
+            "integrated gradients from the mean colour",
+            "Sundararajan et al. 2017",
+            peers.integrated_gradients,
+            blur=0.045,
+        ),
+        "guided_grad_cam": _peer("Guided Grad-CAM", "Selvaraju et al. 2017", peers.guided_grad_cam, blur=0.045),
     }
 )
 
@@ -165,7 +186,7 @@ def resolve_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def attend_frozen(
-    network: Network,
+    network: FrozenNetwork,
     calls: list[ReluCall],
     images: Tensor,
     targets: Tensor,
@@ -182,7 +203,25 @@ def attend_frozen(
         method: a name of ``METHODS``.
         options: all of the method's (``resolve_options``).
     """
-    return _attend(network, calls, images, targets, METHODS[method].optimise, **options)
+    row = METHODS[method]
+    if row.peer is not None:
+        return _attend_as_peer(network, images, targets, row.peer, **options)
+    return _attend(network, calls, images, targets, row.optimise, **options)
+
+
+def _attend_as_peer(
+    network: FrozenNetwork,
+    images: Tensor,
+    targets: Tensor,
+    peer: peers.Peer,
+    *,
+    blur: float = 0.0,
+    **options: Any,
+) -> Attention:
+    found = peer(network, images, targets, **options)
+    maps = attention_map(found, blur=blur) if found.ndim == 4 else _smoothed(found, blur)
+    none = images.new_empty((len(images), 0))
+    return Attention(maps.to(images.dtype), found if found.ndim == 4 else none, (), (), none, targets, ())
 
 
 def _attend(
