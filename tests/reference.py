@@ -177,6 +177,7 @@ class Found:
     gates: dict[int, Tensor]
     scores: Tensor
     closed: list[tuple[int, int]]
+    evidence: dict[int, Tensor]
 
 
 def _score_and_gradients(
@@ -198,7 +199,13 @@ def _score_and_gradients(
 
     every_score = scores(image, rule)[0]
     score = every_score[target]
-    (score if objective == "score" else score - torch.logsumexp(every_score, 0)).backward()
+    rivals = sorted((value for k, value in enumerate(every_score) if k != target), key=float, reverse=True)[:5]
+    raised = {
+        "score": score,
+        "contrast": score - sum(rivals) / len(rivals),
+        "log_probability": score - torch.logsumexp(every_score, 0),
+    }[objective]
+    raised.backward()
     gradients = {}
     for index, leaf in leaves.items():
         assert leaf.grad is not None
@@ -217,13 +224,15 @@ def _every_image(
     **passes: Any,
 ) -> Found:
     shapes = {i: x.shape[1:] for i, x in enumerate(relu_outputs(scores, images)) if layers is None or i in layers}
-    gates_of_images, scores_of_images, closed = [], [], []
+    gates_of_images, scores_of_images, evidence_of_images, closed = [], [], [], []
     for i in range(len(images)):
         gates = {index: np.ones(tuple(shape)) for index, shape in shapes.items()}
         trajectory = []
         kept: set[int] = set()
+        evidence: dict[int, Array] = {}
         for _ in range(steps):
             score, gradients = _score_and_gradients(scores, images[i : i + 1], targets[i], gates, saturation, **passes)
+            evidence = evidence or gradients
             trajectory.append(score)
             kept = set()
             for index, z in gates.items():
@@ -232,13 +241,19 @@ def _every_image(
                     gates[index] = new
                 else:
                     kept.add(index)
+        trajectory.append(_score_and_gradients(scores, images[i : i + 1], targets[i], gates, saturation, **passes)[0])
         gates_of_images.append(gates)
+        evidence_of_images.append(evidence)
         scores_of_images.append(trajectory)
         closed += [(i, index) for index in sorted(kept)]
     return Found(
         {index: torch.stack([torch.from_numpy(gates[index]) for gates in gates_of_images]) for index in shapes},
         torch.tensor(scores_of_images, dtype=torch.float64),
         closed,
+        {
+            index: torch.stack([torch.from_numpy(evidence[index]) for evidence in evidence_of_images])
+            for index in (shapes if steps else ())
+        },
     )
 
 
@@ -351,6 +366,33 @@ def correlate_back(dy: Array, weight: Array) -> Array:
 
 
 # ---- the map ----------------------------------------------------------------------------------------------------
+
+
+def kept_evidence_map(evidence: list[Array], gates: list[Array], size: tuple[int, int]) -> Array:
+    """Σ over channels of z · max(evidence, 0), a maximum of 1 a layer, their mean, enlarged, a maximum of 1."""
+    total = np.zeros(size)
+    for brought, z in zip(evidence, gates, strict=True):
+        heat = np.zeros(brought.shape[1:])
+        for channel, row, column in np.ndindex(brought.shape):
+            heat[row, column] += z[channel, row, column] * max(brought[channel, row, column], 0.0)
+        total += enlarged(heat / heat.max() if heat.max() > 0 else heat, size)
+    return total / total.max() if total.max() > 0 else total
+
+
+def enlarged(heat: Array, size: tuple[int, int]) -> Array:
+    """Bilinear between the centres of pixels, constant beyond the outermost."""
+    result = np.zeros(size)
+    for row, column in np.ndindex(size):
+        places = []
+        for at, small, large in ((row, heat.shape[0], size[0]), (column, heat.shape[1], size[1])):
+            place = min(max((at + 0.5) * small / large - 0.5, 0.0), small - 1.0)
+            low = int(place)
+            places.append((low, min(low + 1, small - 1), place - low))
+        (top, bottom, down), (left, right, along) = places
+        upper = heat[top, left] * (1 - along) + heat[top, right] * along
+        lower = heat[bottom, left] * (1 - along) + heat[bottom, right] * along
+        result[row, column] = upper * (1 - down) + lower * down
+    return result
 
 
 def attention_map(gradient: Array, channels: str, blur: float) -> Array:

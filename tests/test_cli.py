@@ -468,7 +468,7 @@ def test_nothing_but_missing_images(looktwice, net, tmp_path):
         (["--method", "?"], ["there are gradient"]),
         (["--option", "step=3"], ["'step'", "steps"]),
         (["--option", "steps"], ["steps", "KEY=VALUE"]),
-        (["--option", "steps=many"], ["steps=many", "whole number", "10"]),
+        (["--option", "steps=many"], ["steps=many", "whole number", "5"]),
         (["--option", "steps=1.5"], ["steps=1.5", "whole number"]),
         (["--option", "steps=-1"], ["-1"]),
         (["--option", "blur=nan"], ["blur=nan", "number"]),

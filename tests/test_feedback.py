@@ -42,6 +42,9 @@ def assert_same(ours: Feedback, theirs: reference.Found) -> None:
         assert torch.allclose(ours.gates[index], z, rtol=1e-8, atol=1e-9), f"gates behind ReLU call {index}"
     assert torch.allclose(ours.scores, theirs.scores, rtol=1e-9, atol=1e-12)
     assert list(ours.closed) == theirs.closed
+    assert list(ours.evidence) == list(theirs.evidence)
+    for index, brought in theirs.evidence.items():
+        assert torch.allclose(ours.evidence[index], brought, rtol=1e-8, atol=1e-12)
 
 
 def has_moved(found: reference.Found) -> bool:
@@ -87,6 +90,7 @@ def test_global_feedback_on_a_branching_network(gradient_scale, minor):
         {"rank": 1, "minor": "project"},
         {"rank": 2, "minor": "drop"},
         {"objective": "log_probability"},
+        {"objective": "contrast"},
         {"fixed_scale": True},
         {"fixed_scale": True, "objective": "log_probability", "rank": 1},
     ],
@@ -200,7 +204,8 @@ def test_one_step_by_hand():
     options = {"steps": 1, "step_size": 0.2, "trace_weight": 0.4, "smoothing": 3.0, "minor": "keep"}
     found = run(TwoUnits(), image, [0], **options)
     assert found.gates[0].flatten().tolist() == pytest.approx([1.0, 1 + 0.2 * (-6 / 4 - 0.4 * 0.5)])
-    assert found.scores.tolist() == [[-4.0]]
+    assert found.scores[0].tolist() == pytest.approx([-4.0, 2 - 6 * (1 - 0.2 * 1.7)])
+    assert found.evidence[0].flatten().tolist() == [2, -6]
     found = run(TwoUnits(), image, [0], **options, gradient_scale="max")
     assert found.gates[0].flatten().tolist() == pytest.approx([1.0, 1 + 0.2 * (-1 - 0.4 * 0.5)])
     found = run(TwoUnits(), image, [0], **(options | {"step_size": 0.01}), gradient_scale="none")
@@ -257,8 +262,8 @@ def test_no_step_leaves_open_gates():
     for found in (run(network, images, [0, 1], steps=0), run_closed_form(network, images, [0, 1], steps=0)):
         assert all(torch.equal(z, torch.ones_like(z)) for z in found.gates.values())
         assert len(found.gates) == 7
-        assert found.scores.shape == (2, 0)
-        assert found.closed == ()
+        assert torch.allclose(found.scores, network(images)[[0, 1], [0, 1], None])
+        assert (found.evidence, found.closed) == ({}, ())
 
 
 def test_a_closed_gate_can_open_again():
@@ -323,13 +328,40 @@ def scripted(values: dict[int, list[float]]) -> Feedback:
     return ascend(network, images, torch.tensor([0, 0]), gates, step, steps=len(values[0]), saturation="exact")
 
 
+def test_contrast_by_hand():
+    """Two neurons, of which the class shares one with all five rivals: only the other one's gate has a slope."""
+
+    def network(images: Tensor) -> Tensor:
+        shared, own = F.relu(images)[:, 0].unbind(-1)
+        return torch.stack([3 * shared[:, 0] + 2 * own[:, 0], *[3 * shared[:, 0]] * 5, -own[:, 0]], 1)
+
+    images = torch.tensor([[[[1.0, 10.0]]]])
+    calls, _ = relu_calls(network, images)
+    options = {"trace_weight": 0.0, "steps": 1, "gradient_scale": "none"}
+    found = feedback(network, calls, images, torch.tensor([0]), objective="contrast", **options)
+    assert found.evidence[0].tolist() == [[[[0.0, 20.0]]]]
+    assert found.scores.tolist() == [[23.0, 23.0]]
+    plain = feedback(network, calls, images, torch.tensor([0]), **options)
+    assert plain.evidence[0].tolist() == [[[[3.0, 20.0]]]]
+
+
+def test_contrast_with_one_class_is_its_score():
+    def network(images: Tensor) -> Tensor:
+        return F.relu(images).flatten(1).sum(1, keepdim=True)
+
+    images = torch.ones(1, 1, 1, 2)
+    calls, _ = relu_calls(network, images)
+    found = feedback(network, calls, images, torch.tensor([0]), trace_weight=0.0, objective="contrast", steps=1)
+    assert found.evidence[0].tolist() == [[[[1.0, 1.0]]]]
+
+
 def test_closed_names_the_image_and_the_layer_of_the_last_step():
     found = scripted({0: [0.25, 0.0], 1: [0.75, 0.5]})
     assert found.closed == ((0, 0),)
     assert (found.gates[0][0] == 0.25).all()  # as before the step that would have closed it
     assert (found.gates[0][1] == 0.5).all()
     assert (found.gates[1][0] == 0.5).all()
-    assert found.scores.tolist() == [[1, 0.1875], [1, 0.25]]
+    assert found.scores.tolist() == [[1, 0.1875, 0.125], [1, 0.25, 0.25]]
 
 
 def test_a_layer_that_lives_again_is_not_closed():

@@ -16,6 +16,7 @@ from looktwice.options import check_known, option_value
         ("m.fixed_scale", "true", False, True),
         ("layers", "all", "coarse", None),
         ("m.layers", "coarse", None, "coarse"),
+        ("layers", "coarsest", "coarse", "coarsest"),
         ("layers", "0,-1", None, [0, -1]),
         ("rank", "none", 1, None),
         ("m.rank", "2", None, 2),
@@ -33,7 +34,7 @@ def test_a_text_becomes_its_options_value(name, text, default, value):
         ("blur", "nan", 1.0, "a number"),
         ("steps", "1.5", 1, "a whole number"),
         ("fixed_scale", "yes", True, "true or false"),
-        ("layers", "some", None, "all, coarse or whole numbers"),
+        ("layers", "some", None, "all, coarse, coarsest or whole numbers"),
         ("rank", "one", 1, "none or a whole number"),
     ],
 )

@@ -10,8 +10,8 @@ feedback of Cao et al. (2015). The trace norm makes a channel's gates low-rank: 
 survive. Because ∂S_k/∂z = x ⊙ ∂S_k/∂y does not see z itself, a closed gate can open again.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -28,8 +28,11 @@ GradientScale = Literal["none", "mean", "max"]
 With a unit, the penalty of an H×W channel is measured in its own: g⁻¹z times √(HW), which is 1 at an all-open gate.
 """
 
-Objective = Literal["score", "log_probability"]
-"""What the gates raise: S_k, the logit (the paper), or log softmax(S)_k, with nothing to gain once k is certain."""
+Objective = Literal["score", "contrast", "log_probability"]
+"""What the gates raise: S_k, the logit (the paper); S_k less the mean of the strongest five other scores, so that what
+speaks for the rivals as well gains nothing; or log softmax(S)_k, with nothing to gain once k is certain."""
+
+RIVALS = 5
 
 Step = Callable[[int, Tensor, Tensor], Tensor]
 """A layer's update: call index, gates z and gradient ∂S_k/∂z, both (N, ...) → the new gates, before clipping."""
@@ -41,7 +44,9 @@ class Feedback:
 
     Attributes:
         gates: ReLU call index → z (N, ...) in [0, 1].
-        scores: S_k before each step, (N, steps).
+        scores: S_k before each step and after the last, (N, steps + 1).
+        evidence: ReLU call index → what each neuron brings while all gates are open, x ⊙ ∂/∂y of the objective in the
+            first pass (N, ...); signed. Empty without a step.
         closed: (image, call index) of every layer whose last gates would all have closed; its gates were kept as
             they stood before that step, because no score or gradient passes a closed layer.
     """
@@ -49,6 +54,7 @@ class Feedback:
     gates: dict[int, Tensor]
     scores: Tensor
     closed: tuple[tuple[int, int], ...]
+    evidence: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 def feedback(
@@ -182,29 +188,52 @@ def ascend(
     saturation: Saturation,
     calls: int | None = None,
 ) -> Feedback:
-    """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]."""
+    """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]; then once forward."""
     trajectory = []
+    evidence: dict[int, Tensor] = {}
     closed: set[tuple[int, int]] = set()
     prefix = Prefix()
+
+    def scored() -> Tensor:
+        scores = gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls, prefix=prefix)
+        trajectory.append(_of_targets(scores.detach(), targets))
+        return scores
+
     for _ in range(steps):
         for z in gates.values():
             z.requires_grad_()
-        scores = gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls, prefix=prefix)
+        scores = scored()
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
-        trajectory.append(_of_targets(scores.detach(), targets))
-        raised = scores if objective == "score" else scores.log_softmax(1)
         gradients = torch.autograd.grad(
-            _of_targets(raised, targets).sum(), list(gates.values()), allow_unused=True, materialize_grads=True
+            _raised(scores, targets, objective).sum(),
+            list(gates.values()),
+            allow_unused=True,
+            materialize_grads=True,
         )
+        evidence = evidence or dict(zip(gates, gradients, strict=True))
         with torch.no_grad():
             for index, dS_dz in zip(list(gates), gradients, strict=True):
                 before = gates[index].detach()
                 gates[index], alive = _keep_alive(before, step(index, before, dS_dz).clamp(0, 1))
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
-    scores_before = torch.stack(trajectory, 1) if trajectory else images.new_empty((len(images), 0))
-    return Feedback({i: z.detach() for i, z in gates.items()}, scores_before, tuple(sorted(closed)))
+    gates = {index: z.detach() for index, z in gates.items()}
+    with torch.no_grad():
+        scored()
+    return Feedback(gates, torch.stack(trajectory, 1), tuple(sorted(closed)), evidence)
+
+
+def _raised(scores: Tensor, targets: Tensor, objective: Objective) -> Tensor:
+    """What is raised for each image: scores (N, K), targets (N,) → (N,)."""
+    if objective == "log_probability":
+        return _of_targets(scores.log_softmax(1), targets)
+    own = _of_targets(scores, targets)
+    rivals = min(RIVALS, scores.shape[1] - 1)
+    if objective == "score" or not rivals:
+        return own
+    others = scores.scatter(1, targets[:, None], -torch.inf)
+    return own - others.topk(rivals, 1).values.mean(1)
 
 
 def _of_targets(scores: Tensor, targets: Tensor) -> Tensor:

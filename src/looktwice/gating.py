@@ -56,14 +56,15 @@ class ReluCall:
         return len(self.shape) == 3
 
 
-Layers = Sequence[int] | Callable[[ReluCall], bool] | Literal["coarse"] | None
+Layers = Sequence[int] | Callable[[ReluCall], bool] | Literal["coarse", "coarsest"] | None
 """Which calls carry gates: all (``None``), call indices (negative ones count from the end), or a predicate.
 
-``"coarse"``: the maps at a stride of 16 pixels or more (14×14 and smaller at 224×224), the network's coarsest where
-none is that coarse. Their neurons stand for parts of objects; gates on finer ones mostly fit noise.
+``"coarse"``: the maps at a stride of 16 pixels or more (14×14 and smaller at 224×224). ``"coarsest"``: those of the
+last stage, 32 pixels or more. Where no map is that coarse, the network's coarsest. Their neurons stand for parts of
+objects; gates on finer ones mostly fit noise.
 """
 
-COARSE_STRIDE = 16
+LEAST_STRIDE = {"coarse": 16, "coarsest": LAST_STRIDE}
 
 
 class _GatedRelu(torch.autograd.Function):
@@ -295,10 +296,12 @@ def select_layers(calls: Sequence[ReluCall], layers: Layers) -> list[int]:
     if layers is None:
         return [call.index for call in calls]
     if isinstance(layers, str):
-        if layers != "coarse":
-            raise OptionError(f"layers is {layers!r}; 'coarse', call indices, a predicate or None is needed")
-        coarsest = max(call.stride for call in calls)
-        chosen = {call.index for call in calls if call.is_map and call.stride >= min(COARSE_STRIDE, coarsest)}
+        if layers not in LEAST_STRIDE:
+            raise OptionError(
+                f"layers is {layers!r}; 'coarse', 'coarsest', call indices, a predicate or None is needed"
+            )
+        least = min(LEAST_STRIDE[layers], max(call.stride for call in calls))
+        chosen = {call.index for call in calls if call.is_map and call.stride >= least}
     elif callable(layers):
         chosen = {call.index for call in calls if layers(call)}
     else:

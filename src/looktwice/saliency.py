@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from looktwice import peers
 from looktwice.classifier import FrozenNetwork, Targets, check_images, frozen, resolve_targets
-from looktwice.errors import OptionError
+from looktwice.errors import ModelError, OptionError
 from looktwice.feedback import Feedback, closed_form_feedback, feedback, open_gates
 from looktwice.gating import Guidance, Network, ReluCall, Saturation, relu_calls, select_layers
 from looktwice.gradients import class_gradient
@@ -23,7 +23,8 @@ Channels = Literal["max", "sum"]
 
 Source = Literal["gradient", "evidence"]
 """What the map shows: the magnitude of the gradient at the image (Fu et al. 2017, Eq. 2), or the class evidence in the
-coarse layers, z ⊙ ∂S_k/∂z = y ⊙ ∂S_k/∂y where it is positive (without gates this is LayerCAM, Jiang et al. 2021)."""
+coarsest layers, x ⊙ ∂S_k/∂y in the open network where it is positive (LayerCAM, Jiang et al. 2021), as far as the gates
+let it through: z ⊙ [x ⊙ ∂S_k/∂y]₊. What the gates were raised for stands for S_k, where that is not the score."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Attention:
 
     Attributes:
         maps: (N, H, W) in [0, 1], each with maximum 1; all zero where no gradient reaches the image.
-        gradients: G_k (N, C, H, W), signed, per unit of the normalised image.
+        gradients: G_k (N, C, H, W), signed, per unit of the normalised image; (N, 0) where the map needed none.
         gates: one tensor (N, ...) in [0, 1] per gated ReLU call, in call order; empty without feedback.
         layers: the gated calls, in the same order.
         scores: S_k at the start and after every step, (N, steps + 1).
@@ -84,6 +85,7 @@ def _row(
     summary: str,
     source: str,
     optimise: Callable[..., Feedback] | None = None,
+    /,
     *,
     guided: Guidance = "all",
     **defaults: Any,
@@ -91,11 +93,20 @@ def _row(
     return Method(summary, source, guided, optimise, MappingProxyType(defaults))
 
 
-def _peer(summary: str, source: str, peer: peers.Peer, **defaults: Any) -> Method:
+def _peer(summary: str, source: str, peer: peers.Peer, /, **defaults: Any) -> Method:
     return Method(summary, source, defaults=MappingProxyType(defaults), peer=peer)
 
 
-_OURS: Mapping[str, Any] = {"guided": "below", "guided_gates": "below", "layers": "coarse", "saturation": "pass"}
+_OURS: Mapping[str, Any] = {
+    "guided": "below",
+    "guided_gates": "below",
+    "layers": "coarse",
+    "saturation": "pass",
+    "objective": "contrast",
+    "steps": 5,
+    "step_size": 0.2,
+    "source": "evidence",
+}
 """What makes feedback sound on any network; see docs/method.md. λ is then all that sets GP and FB apart."""
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -240,37 +251,50 @@ def _attend(
 ) -> Attention:
     if source not in get_args(Source):
         raise OptionError(f"source is {source!r}; one of {', '.join(get_args(Source))} is needed")
-    found = Feedback({}, images.new_empty((len(images), 0)), ())
+    check_blur(blur)
+    none = images.new_empty((len(images), 0))
+    found = Feedback({}, none, ())
     if optimise is not None:
         found = optimise(network, calls, images, targets, saturation=saturation, **options)
-    seen = select_layers(calls, "coarse") if source == "evidence" else []
-    gradient = class_gradient(
-        network,
-        images,
-        targets,
-        gates=open_gates(calls, seen, images) | found.gates,
-        guided=guided,
-        saturation=saturation,
-        calls=len(calls),
-    )
-    if source == "evidence":
-        positive = [
-            (found.gates[index] * dS_dz if index in found.gates else dS_dz).clamp_min(0)
-            for index, dS_dz in gradient.gates.items()
-            if index in seen
-        ]
-        maps = evidence_map(positive, size=(images.shape[-2], images.shape[-1]), blur=blur)
+    evidence, at_image, scores = found.evidence, none, found.scores
+    if source == "gradient" or not evidence:
+        seen = select_layers(calls, "coarsest") if source == "evidence" else []
+        gradient = class_gradient(
+            network,
+            images,
+            targets,
+            gates=open_gates(calls, seen, images) | found.gates,
+            guided=guided,
+            saturation=saturation,
+            calls=len(calls),
+        )
+        evidence, at_image = gradient.gates, gradient.image
+        scores = gradient.scores[:, None] if optimise is None else scores
+    if source == "gradient":
+        maps = attention_map(at_image, channels=channels, blur=blur)
     else:
-        maps = attention_map(gradient.image, channels=channels, blur=blur)
+        kept = _kept_evidence(calls, evidence, found.gates)
+        maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]), blur=blur)
     return Attention(
         maps=maps.to(images.dtype),
-        gradients=gradient.image,
+        gradients=at_image,
         gates=tuple(found.gates.values()),
         layers=tuple(calls[index] for index in found.gates),
-        scores=torch.cat([found.scores, gradient.scores[:, None]], 1).to(images.dtype),
+        scores=scores.to(images.dtype),
         targets=targets,
         closed=found.closed,
     )
+
+
+def _kept_evidence(
+    calls: Sequence[ReluCall], evidence: Mapping[int, Tensor], gates: Mapping[int, Tensor]
+) -> list[Tensor]:
+    """Of the coarsest layers that have any: the positive evidence, as far as their gates let it through."""
+    layers = select_layers([calls[index] for index in evidence], "coarsest")
+    if not all(evidence[index].isfinite().all() for index in layers):
+        raise ModelError("the class evidence is not finite; pass the model and the images as float64")
+    positive = {index: evidence[index].clamp_min(0) for index in layers}
+    return [gates[index] * brought if index in gates else brought for index, brought in positive.items()]
 
 
 def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: float = 0.045) -> Tensor:
