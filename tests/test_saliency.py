@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import looktwice
+from looktwice import saliency
 from looktwice.classifier import frozen
 from looktwice.errors import InputError, LooktwiceError, ModelError, OptionError
 from looktwice.feedback import Feedback
@@ -630,6 +631,42 @@ def test_unknown_names_are_refused_with_the_nearest(method, options, message):
 def test_an_unknown_rule_at_the_clamp_is_refused(method):
     with pytest.raises(OptionError, match="saturation is 'soft'; one of exact, pass"):
         look(networks.branching(), networks.pictures(1), 0, method, saturation="soft")
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def short_of_memory(monkeypatch, most: int) -> list[int]:
+    """Batches of more images than ``most`` do not fit; returns the sizes that were tried."""
+    tried = []
+    whole = saliency.attend_frozen
+
+    def limited(network: Any, calls: Any, images: Tensor, *rest: Any) -> Attention:
+        tried.append(len(images))
+        if len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(network, calls, images, *rest)
+
+    monkeypatch.setattr(saliency, "attend_frozen", limited)
+    return tried
+
+
+def test_a_batch_too_large_for_the_memory_is_split(method, monkeypatch):
+    network, images = networks.branching(), networks.pictures(5)
+    targets = [4, 0, 2, 1, 3]
+    options = {"trace_weight": 1e9, "layers": None} if method == "global_feedback" else {}  # so that layers close
+    expected = look(network, images, targets, method, **options)
+    tried = short_of_memory(monkeypatch, 2)
+    assert_same(look(network, images, targets, method, **options), expected, 1e-8)
+    assert tried == [5, 2, 3, 1, 2]
+    if method == "global_feedback":
+        assert {image for image, _ in expected.closed} == set(range(5))
+
+
+def test_an_image_too_large_for_the_memory_is_an_error(monkeypatch):
+    short_of_memory(monkeypatch, 0)
+    with pytest.raises(ModelError, match="too small for one image"):
+        attend(networks.branching(), networks.pictures(2), 0, method="gradient")
 
 
 # ---- import ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """From a class gradient to an attention map; the table of methods; the front door ``attend``."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from types import MappingProxyType
@@ -164,7 +165,8 @@ def attend(
     Args:
         model: a trained classifier with ReLUs, as it is; it is left as found. Its output may be (N, K) scores, an
             object with ``.logits``, or a tuple or dict that begins with the scores.
-        images: normalised as the model was trained, on the model's device. The result stays there, in their dtype.
+        images: normalised as the model was trained, on the model's device. The result stays there, in their dtype. A
+            batch that does not fit the device's memory is split and goes on.
         targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step.
         method: a name of ``METHODS``.
         **options: the method's own (``METHODS[method].options`` lists them with their defaults) and, for all,
@@ -174,13 +176,47 @@ def attend(
     Raises:
         InputError: images or targets that cannot be used.
         OptionError: an unknown method or option, or a value outside its range.
-        ModelError: no ReLU call to gate, a TorchScript model, control flow that changes between passes.
+        ModelError: no ReLU call to gate, a TorchScript model, control flow that changes between passes, no memory for
+            a single image.
     """
     chosen = resolve_options(method, options)
     images = check_images(images)
     with frozen(model) as network:
         calls, scores = relu_calls(network, images)
-        return attend_frozen(network, calls, images, resolve_targets(targets, scores), method, chosen)
+        wanted = resolve_targets(targets, scores)
+
+        def look(part: slice) -> Attention:
+            return attend_frozen(network, calls, images[part], wanted[part], method, chosen)
+
+        return _in_parts(look, 0, len(images))
+
+
+def _in_parts(look: Callable[[slice], Attention], start: int, stop: int) -> Attention:
+    """A batch's attention, or that of its halves where it does not fit the device's memory."""
+    found = None
+    with suppress(torch.OutOfMemoryError):  # behind it what the pass held is free again
+        found = look(slice(start, stop))
+    if found is not None:
+        return found
+    if stop - start == 1:
+        raise ModelError(
+            "the device's memory is too small for one image; take a smaller network, image or another device"
+        )
+    middle = (start + stop) // 2
+    return _joined(_in_parts(look, start, middle), _in_parts(look, middle, stop))
+
+
+def _joined(first: Attention, second: Attention) -> Attention:
+    """Two batches as one."""
+    return Attention(
+        maps=torch.cat([first.maps, second.maps]),
+        gradients=torch.cat([first.gradients, second.gradients]),
+        gates=tuple(torch.cat(pair) for pair in zip(first.gates, second.gates, strict=True)),
+        layers=first.layers,
+        scores=torch.cat([first.scores, second.scores]),
+        targets=torch.cat([first.targets, second.targets]),
+        closed=first.closed + tuple((image + len(first.maps), layer) for image, layer in second.closed),
+    )
 
 
 def resolve_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
