@@ -1,11 +1,12 @@
 """What an evaluation costs beside the method: decoding, measuring and writing, as a share of a vanilla-gradient run.
 
-    python benchmarks/frame.py [--model googlenet] [--images 96] [--batch-size 8] [--workers N] [--threads N]
+    python benchmarks/frame.py [--model googlenet] [--weights random] [--images 96] [--root ILSVRC] [--workers N] …
 
-The same network sees the same images twice: alone, in a bare loop over tensors that are there already (prediction and
-gradient, nothing else), and in a whole run with its baselines. What the run takes longer for an image, as a share of
-the run, is the frame's. Both are taken in turns, since machines have moods; start-up and summary are told apart. Random
-weights cost what trained ones do.
+The same network sees the same images twice: alone, in a bare loop over tensors that are there already (``attend`` for
+the predicted class, nothing else), and in a whole run with its baselines. What the run takes longer for an image, as a
+share of the run, is the frame's. Both are taken in turns, since machines have moods; start-up and summary are told
+apart. Without a root the pictures are noise; their maps with random weights are noise too, with more contours to trace
+than real ones have.
 """
 
 import argparse
@@ -24,8 +25,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import torch
 from PIL import Image
 
-from looktwice.classifier import frozen
-from looktwice.datasets import Dataset, Sample
+from looktwice.datasets import Dataset, Sample, load_dataset, shuffled
 from looktwice.evaluate import evaluate
 from looktwice.models import Model, load_model
 from looktwice.saliency import attend
@@ -35,6 +35,8 @@ def main() -> None:
     """Prints one JSON object."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="googlenet")
+    parser.add_argument("--weights", default="random")
+    parser.add_argument("--root", type=Path, help="a data set in ILSVRC's layout")
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
@@ -43,23 +45,24 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     choices = parser.parse_args()
     torch.set_num_threads(choices.threads)
-    model = load_model(choices.model, weights="random", device=choices.device)
+    model = load_model(choices.model, weights=choices.weights, device=choices.device, squash=choices.root is not None)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        dataset = draw(folder / "images", choices.images)
+        if choices.root is None:
+            dataset = draw(folder / "images", choices.images)
+        else:
+            dataset = Dataset(shuffled(load_dataset(choices.root, "ilsvrc").samples, 0)[: choices.images])
         batch = load_batch(model, dataset, choices.batch_size)
         turns = [
             (
-                seconds_alone(lambda: predict(model, batch), choices),
-                seconds_alone(lambda: attend(model.module, batch, 0, method="gradient"), choices),
+                seconds_alone(attend(model.module, batch, method="gradient").maps.cpu, choices),
                 run(model, dataset, folder / f"run{turn}", choices),
             )
             for turn in range(choices.turns)
         ]
         size = sum(file.stat().st_size for file in (folder / "run0" / "rows").iterdir())
-    predicting, attending = (statistics.median(turn[k] for turn in turns) for k in (0, 1))
-    whole, processor, startup, end = (statistics.median(turn[2][k] for turn in turns) for k in range(4))
-    alone = predicting + attending
+    alone = statistics.median(turn[0] for turn in turns)
+    whole, processor, startup, end = (statistics.median(turn[1][k] for turn in turns) for k in range(4))
     print(  # noqa: T201 - a script's output
         json.dumps(
             {
@@ -68,7 +71,9 @@ def main() -> None:
                 "images": choices.images,
                 "batch_size": choices.batch_size,
                 "workers": choices.workers,
-                "seconds_per_image": {"predict": predicting, "gradient": attending, "run": whole},
+                "weights": "random" if choices.weights == "random" else "trained",
+                "pictures": "noise" if choices.root is None else "real",
+                "seconds_per_image": {"alone": alone, "run": whole},
                 "frame_share_of_run": max(0.0, 1 - alone / whole),
                 "frame_seconds_per_image_in_workers": processor,
                 "bytes_per_image": size / choices.images,
@@ -99,12 +104,6 @@ def draw(folder: Path, count: int) -> Dataset:
 def load_batch(model: Model, dataset: Dataset, size: int) -> torch.Tensor:
     """A batch on the device."""
     return torch.cat([model.prepare(Image.open(sample.image).convert("RGB"))[0] for sample in dataset.samples[:size]])
-
-
-def predict(model: Model, batch: torch.Tensor) -> torch.Tensor:
-    """The classes' scores, once more on the CPU."""
-    with frozen(model.module) as network, torch.no_grad():
-        return network(batch).cpu()
 
 
 def seconds_alone(work: Callable[[], Any], choices: argparse.Namespace) -> float:

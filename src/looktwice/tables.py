@@ -37,6 +37,11 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "feedback": "FB (local feedback)",
         ENERGY_BOX: "FB, box of 95 % of the energy",
         "global_feedback": "GP (global feedback)",
+        "grad_cam": "Grad-CAM",
+        "grad_cam_plus_plus": "Grad-CAM++",
+        "layer_cam": "LayerCAM",
+        "integrated_gradients": "Integrated Gradients",
+        "guided_grad_cam": "Guided Grad-CAM",
         "center_box": "centre box",
         "full_image": "whole image",
     }
