@@ -114,6 +114,27 @@ def test_last_feature_maps_are_those_before_pooling(name, module):
         assert last_feature_maps(network, torch.zeros(1, 3, 224, 224)) is model.get_submodule(module)
 
 
+class SharedRelu(Pooled):
+    """One ReLU module after both convolutions, as EfficientNet-Lite has it."""
+
+    def forward(self, images):
+        first, _, second = self.features
+        return self.classifier(self.last(second(self.last(first(images)))).mean((2, 3)))
+
+
+def test_a_module_called_twice_is_not_taken_for_the_last_feature_maps(images):
+    model = SharedRelu()
+    with frozen(model) as network:
+        assert last_feature_maps(network, images) is model.features[2]
+
+
+def test_the_embedded_networks_last_feature_maps_are_the_coarsest():
+    model = load_model().module
+    with frozen(model) as network:
+        part = last_feature_maps(network, torch.zeros(1, 3, 224, 224))
+    assert part is model.get_submodule("_bn1")
+
+
 def test_a_network_without_feature_maps_has_no_activation_map(images):
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 24 * 24, 8), torch.nn.ReLU())
     with pytest.raises(ModelError, match="feature maps"):

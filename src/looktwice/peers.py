@@ -5,6 +5,7 @@ Class activation maps are of the network's last stack of feature maps, as their 
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -65,7 +66,7 @@ def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> 
 
 
 def last_feature_maps(network: FrozenNetwork, images: Tensor) -> nn.Module:
-    """The module that returns the network's last feature maps (N, C, h, w): more than a pixel, and not class scores.
+    """The module, called once, that returns the last feature maps (N, C, h, w): larger than a pixel, not class scores.
 
     Raises:
         ModelError: there is none.
@@ -83,8 +84,9 @@ def last_feature_maps(network: FrozenNetwork, images: Tensor) -> nn.Module:
     finally:
         for handle in handles:
             handle.remove()
+    calls = Counter(part for part, _ in finished)  # a hook could not tell one call of a module from another
     for part, shape in reversed(finished):
-        if len(shape) == 4 and shape[1] != classes and shape[2] * shape[3] > 1:
+        if calls[part] == 1 and len(shape) == 4 and shape[1] != classes and shape[2] * shape[3] > 1:
             return part
     raise ModelError("no module of this network returns feature maps (N, C, H, W); a class activation map needs some")
 
