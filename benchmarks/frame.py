@@ -53,9 +53,13 @@ def main() -> None:
         else:
             dataset = Dataset(shuffled(load_dataset(choices.root, "ilsvrc").samples, 0)[: choices.images])
         batch = load_batch(model, dataset, choices.batch_size)
+
+        def bare_loop() -> None:
+            attend(model.module, batch, method="gradient").maps.cpu()
+
         turns = [
             (
-                seconds_alone(attend(model.module, batch, method="gradient").maps.cpu, choices),
+                seconds_alone(bare_loop, choices),
                 run(model, dataset, folder / f"run{turn}", choices),
             )
             for turn in range(choices.turns)
