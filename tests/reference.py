@@ -199,7 +199,9 @@ def _score_and_gradients(
 
     every_score = scores(image, rule)[0]
     score = every_score[target]
-    rivals = sorted((value for k, value in enumerate(every_score) if k != target), key=lambda value: value.item(), reverse=True)[:5]
+    rivals = sorted(
+        (value for k, value in enumerate(every_score) if k != target), key=lambda value: value.item(), reverse=True
+    )[:5]
     raised = {
         "score": score,
         "contrast": score - sum(rivals) / len(rivals),
