@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint format types contract bench check clean
+.PHONY: demo test test-slow test-browser lint format types contract bench check clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,10 +19,15 @@ demo: $(VENV)/.installed  ## the main job on the sample pictures with the embedd
 	$(BIN)/looktwice attend examples/images --output out
 
 test: $(VENV)/.installed-dev  ## the default tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not browser"
 
 test-slow: $(VENV)/.installed-dev  ## the longer ones
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not browser"
+
+test-browser: $(VENV)/.installed-dev  ## the page in a real browser; installs Debian's Chromium where it is missing
+	command -v chromedriver >/dev/null || apt-get install -y chromium chromium-driver
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group browser
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
