@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from looktwice import __version__, gallery
+from looktwice import __version__, comparison, findings, gallery
 from looktwice.classifier import frozen
 from looktwice.cli import run
 from looktwice.images import read_image
@@ -267,8 +267,8 @@ def test_a_comparison_has_a_column_for_each_method_and_a_row_for_each_image(look
     (width, height), (wider, _), (_, two), (_, three) = (
         sizes[key] for key in [(1, "gradient"), (1, "gradient,feedback"), (2, "gradient"), (3, "gradient")]
     )
-    assert wider - width == gallery.THUMBNAIL + 8
-    assert two - height == three - two == gallery.THUMBNAIL * 40 // 60 + 8
+    assert wider - width == comparison.THUMBNAIL + 8
+    assert two - height == three - two == comparison.THUMBNAIL * 40 // 60 + 8
 
 
 def test_a_comparison_of_boxes_has_a_row_for_each_method(looktwice, net, photo, tmp_path):
@@ -280,11 +280,56 @@ def test_a_comparison_of_boxes_has_a_row_for_each_method(looktwice, net, photo, 
         assert (ran.code, ran.out) == (0, [str(tmp_path / "compare-boxes.png")])
         with Image.open(ran.out[0]) as sheet:
             heights.append(sheet.height)
-    assert heights[1] - heights[0] == gallery.THUMBNAIL * 40 // 60 + 8
+    assert heights[1] - heights[0] == comparison.THUMBNAIL * 40 // 60 + 8
+
+
+def test_what_is_given_several_times_is_compared(looktwice, net, photo, tmp_path):
+    def file(*choice):
+        ran = looktwice("compare", photo, "--model", net(), "--output", tmp_path, *choice)
+        assert (ran.code, ran.err, len(ran.out)) == (0, [], 1)
+        return Path(ran.out[0]).name
+
+    assert file("--methods", "gradient") == "compare-methods.png"
+    assert file("--target", 0, "--target", "class 1") == "compare-classes.png"
+    assert file("--model", net(), "--weights", "default") == "compare-networks.png"
+    assert file("--animate") == "compare-gates.gif"
+    assert file("--animate", "--target", 0, "--target", 1) == "compare-classes.gif"
+    assert file("--figure", "boxes", "--target", 0, "--target", 1) == "compare-boxes.png"
+
+
+def test_networks_with_different_classes_are_not_compared(looktwice, net, photo, tmp_path):
+    ran = looktwice("compare", photo, "--model", net(), "--model", net("imagenet"), "--output", tmp_path)
+    assert refused(ran, "different classes", "same")
+
+
+def test_each_network_gets_its_own_weights(looktwice, net, photo, tmp_path):
+    torch.save(load_model(net()).module.state_dict(), tmp_path / "own.pth")
+    two = ("--model", net(), "--model", net("imagenet"), "--output", tmp_path)
+    ran = looktwice("compare", photo, *two, "--weights", tmp_path / "own.pth", "--weights", "default")
+    assert refused(ran, "different classes")  # both could be loaded
+    assert refused(looktwice("compare", photo, *two, "--weights", tmp_path / "own.pth"), "does not fit", "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("form", "package", "remedy"),
+    [("svg", "matplotlib", "looktwice[figures]"), ("pdf", "matplotlib", "PDF"), ("mp4", "imageio_ffmpeg", "GIF")],
+)
+def test_a_missing_package_is_one_line(looktwice, net, photo, tmp_path, monkeypatch, form, package, remedy):
+    for name in (package, f"{package}.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    ran = looktwice("compare", photo, "--model", net(), "--form", form, "--output", tmp_path / "out")
+    assert refused(ran, package.replace("_", "-"), remedy)
+
+
+def test_a_method_without_scores_gives_a_picture_and_a_record(looktwice, net, photo, tmp_path):
+    pytest.importorskip("pytorch_grad_cam")
+    choice = ("--model", net(), "--target", 0, "--method", "grad_cam", "--output", tmp_path)
+    assert looktwice("attend", photo, *choice).code == 0
+    assert json.loads((tmp_path / "photo.0.json").read_text())["scores"] == []
 
 
 def test_a_long_comparison_goes_on_further_pages(looktwice, net, tmp_path, monkeypatch):
-    monkeypatch.setattr(gallery, "PAGE", 2)
+    monkeypatch.setattr(comparison, "PAGE", 2)
     for name in "abcde":
         noise().save(tmp_path / f"{name}.png")
     (tmp_path / "c.png").write_bytes(b"")
@@ -428,7 +473,7 @@ def test_batches_give_what_single_images_give(looktwice, net, tmp_path, monkeypa
     (folder / "1.png").write_bytes(b"")
 
     def results(size):
-        monkeypatch.setattr(gallery, "_batch_size", lambda _: size)
+        monkeypatch.setattr(findings, "_batch_size", lambda _: size)
         ran = looktwice("attend", folder, "--model", net(), "--top", 2, "--output", tmp_path / str(size))
         assert (ran.code, len(ran.err)) == (1, 2)
         return {file.name: json.loads(file.read_text()) for file in (tmp_path / str(size)).glob("*.json")}
@@ -520,6 +565,12 @@ def test_weights_of_another_network_are_one_line(looktwice, net, photo, tmp_path
         (["--methods", ""], ["''"]),
         (["--figure", "box"], ["'box'", "boxes"]),
         (["--target", "class 77"], ["'class 77'", "nearest"]),
+        (["--form", "bmp"], ["'bmp'", "mp4"]),
+        (["--animate", "--form", "pdf"], ["--form pdf", "--animate"]),
+        (["--animate", "--methods", "gradient,integrated_gradients"], ["no steps", "global_feedback"]),
+        (["--figure", "gates", "--methods", "feedback,gradient"], ["gradient: no gates", "global_feedback"]),
+        (["--figure", "networks"], ["one network", "--model"]),
+        (["--weights", "default", "--weights", "default"], ["2 times --weights", "1 network"]),
     ],
 )
 def test_a_comparison_that_cannot_be_made_is_one_line(looktwice, net, photo, tmp_path, choice, parts):
@@ -569,7 +620,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_file(looktwice, net, ph
 
 def test_a_result_replaces_an_older_one(tmp_path):
     (tmp_path / "a.png").write_bytes(b"old")
-    assert gallery.write_whole(tmp_path / "a.png", b"new").read_bytes() == b"new"
+    assert findings.write_whole(tmp_path / "a.png", b"new").read_bytes() == b"new"
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
 
 

@@ -7,7 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from looktwice.figures import FOUND, TRUTH, caption, draw_boxes, grid, heat_alone, overlay, scaled
+from looktwice.figures import (
+    FOUND,
+    TRUTH,
+    Cell,
+    Row,
+    Sheet,
+    arrange,
+    caption,
+    draw_boxes,
+    heat_alone,
+    overlay,
+    scaled,
+    sheet_picture,
+)
 from looktwice.images import Window
 
 GREY = (100, 100, 100)
@@ -145,6 +158,12 @@ def test_letters_that_the_font_lacks_are_replaced():
     assert caption(plain(200, 20), ["猫 \udc80"]).tobytes() == caption(plain(200, 20), ["? ?"]).tobytes()
 
 
+def grid(cells, columns, rows):
+    """Plain pictures in rows and columns."""
+    made = [Row([Cell(cell) for cell in row], title) for row, title in zip(cells, rows, strict=True)]
+    return sheet_picture(Sheet(columns, made))
+
+
 def test_a_grid_keeps_every_cell_whole_in_its_column_and_row():
     colours = [[(250, 0, 0), (0, 250, 0)], [(0, 0, 250), (250, 250, 0)]]
     sizes = [[(200, 150), (200, 150)], [(120, 180), (90, 60)]]
@@ -177,3 +196,36 @@ def test_a_strip_still_has_room_for_its_title():
     sheet = grid([[plain(300, 2)]], ["input"], ["a title"])
     assert ink(sheet.crop((0, 30, 24, sheet.height)), (255, 255, 255)).any()
     assert sheet.height > 96
+
+
+def test_a_heading_and_notes_make_room_for_themselves():
+    def sheet(note, heading):
+        return sheet_picture(Sheet(["a"], [Row([Cell(plain(200, 150), note=note)], "b")] * 2, heading))
+
+    bare, noted, headed = (sheet(*texts).height for texts in [("", ""), ("note", ""), ("", "heading")])
+    assert (noted - bare, headed - bare) == (2 * 24, 24)  # a line is one and a half times the 16 pixels of its text
+
+
+def test_labels_lie_where_they_belong_and_nothing_overlaps():
+    cells = [Cell(plain(200, 150), note="one"), Cell(plain(100, 150))]
+    layout = arrange(Sheet(["left\nbelow", "right"], [Row(cells, "row\nmore")], "heading"))
+    labels = {label.text: label for label in layout.labels}
+    assert list(labels) == ["heading", "left", "below", "right", "one", "row", "more"]
+    (_, left, top), (_, other, _) = layout.cells
+    assert labels["left"].x == labels["below"].x == labels["one"].x == left + 100
+    assert labels["right"].x == other + 50
+    heights = [labels[text].y for text in ("heading", "left", "below")]
+    assert np.diff(heights).tolist() == [24, 24]
+    assert heights[-1] + 8 < top
+    assert top + 150 < labels["one"].y < layout.height
+    assert labels["row"].upright
+    assert labels["row"].x < labels["more"].x < left
+    assert labels["row"].y == top + 75
+
+
+def test_a_cell_s_boxes_are_drawn_in_its_own_pixels():
+    layout = arrange(Sheet(["a"], [Row([Cell(plain(100, 120), ((10, 20, 60, 90),))], "b")]))
+    (cell, left, top), *_ = layout.cells
+    drawn = pixels(sheet_picture(Sheet(["a"], [Row([cell], "b")])).crop((left, top, left + 100, top + 120)))
+    rows, columns = np.nonzero((drawn == FOUND).all(axis=2))
+    assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (10, 20, 60, 90)

@@ -1,4 +1,4 @@
-"""Maps and boxes drawn on the image they belong to, with captions, and grids of such pictures.
+"""Maps and boxes drawn on the image they belong to, with captions, and sheets of such pictures in rows.
 
 A *picture* is an image scaled to a size for looking at. Maps and boxes find their place on it through the ``Window``,
 which knows the size of the original.
@@ -6,6 +6,7 @@ which knows the size of the original.
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import cast
 
@@ -100,28 +101,95 @@ def caption(picture: Image.Image, lines: Sequence[str], *, least_width: int = 42
     return sheet
 
 
-def grid(
-    cells: Sequence[Sequence[Image.Image]], columns: Sequence[str], rows: Sequence[str], *, text_size: int = 16
-) -> Image.Image:
-    """Rows of pictures under column titles, each row with its title (lines split by newlines) beside it, upright."""
-    font = _font(text_size)
-    widths = [max(cell.width for cell in column if cell) for column in zip_longest(*cells)]
-    heights = [max(6 * text_size, *(cell.height for cell in row)) for row in cells]  # room for a strip's title
-    strip = round(text_size * 1.5)
-    side = strip * max((title.count("\n") + 1 for title in rows), default=1)
-    size = (side + sum(widths) + _MARGIN * (len(widths) + 1), strip + sum(heights) + _MARGIN * (len(heights) + 1))
-    sheet = Image.new("RGB", size, _PAPER)
-    canvas = ImageDraw.Draw(sheet)
+@dataclass(frozen=True)
+class Cell:
+    """A picture on a sheet, boxes (x1, y1, x2, y2) in half-open pixels of that picture, and a line of text below."""
+
+    picture: Image.Image
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells side by side and the title beside them, its lines split by newlines."""
+
+    cells: Sequence[Cell]
+    title: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Rows under column titles, lines split by newlines, and a heading over it all."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    heading: str = ""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A line of text centred on (x, y) that has ``room`` in its direction; ``upright`` reads from bottom to top."""
+
+    text: str
+    x: float
+    y: float
+    room: float
+    upright: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything on a sheet lies, in pixels: cells by the left and top of their pictures."""
+
+    width: int
+    height: int
+    text_size: int
+    cells: tuple[tuple[Cell, int, int], ...]
+    labels: tuple[Label, ...]
+
+
+def arrange(sheet: Sheet, *, text_size: int = 16) -> Layout:
+    """A place for every picture, in its own size, and every line of text of a sheet."""
+    line = round(text_size * 1.5)
+    widths = [max(c.picture.width for c in column if c) for column in zip_longest(*(row.cells for row in sheet.rows))]
+    side = line * max(len(row.title.split("\n")) for row in sheet.rows)
     lefts = [side + _MARGIN + sum(widths[:column]) + _MARGIN * column for column in range(len(widths))]
-    for title, left, width in zip(columns, lefts, widths, strict=True):
-        canvas.text((left + width / 2, strip / 2 + 2), _fitted(title, font, width), font=font, fill=_INK, anchor="mm")
-    top = strip + _MARGIN
-    for row, title, height in zip(cells, rows, heights, strict=True):
-        sheet.paste(_upright(title, (side, height), font), (_MARGIN // 2, top))
-        for cell, left, width in zip(row, lefts, widths, strict=False):
-            sheet.paste(cell, (left + (width - cell.width) // 2, top + (height - cell.height) // 2))
-        top += height + _MARGIN
-    return sheet
+    width = side + sum(widths) + _MARGIN * (len(widths) + 1)
+    top = 0
+    labels = []
+    if sheet.heading:
+        labels.append(Label(sheet.heading, width / 2, line / 2 + 2, width - 2 * _MARGIN))
+        top = line
+    for title, left, room in zip(sheet.columns, lefts, widths, strict=True):
+        for number, text in enumerate(title.split("\n")):
+            labels.append(Label(text, left + room / 2, top + line * (number + 0.5) + 2, room))
+    top += line * max(len(title.split("\n")) for title in sheet.columns) + _MARGIN
+    cells = []
+    for row in sheet.rows:
+        height = max(6 * text_size, *(cell.picture.height for cell in row.cells))  # room for a strip's title
+        below = line if any(cell.note for cell in row.cells) else 0
+        for cell, left, room in zip(row.cells, lefts, widths, strict=False):
+            picture = cell.picture
+            cells.append((cell, left + (room - picture.width) // 2, top + (height - picture.height) // 2))
+            labels.append(Label(cell.note, left + room / 2, top + height + line / 2, room))
+        for number, text in enumerate(row.title.split("\n")):
+            labels.append(Label(text, _MARGIN // 2 + line * (number + 0.5), top + height / 2, height, upright=True))
+        top += height + below + _MARGIN
+    return Layout(width, top, text_size, tuple(cells), tuple(label for label in labels if label.text))
+
+
+def sheet_picture(sheet: Sheet, *, text_size: int = 16) -> Image.Image:
+    """A sheet as pixels."""
+    layout = arrange(sheet, text_size=text_size)
+    font = _font(text_size)
+    drawn = Image.new("RGB", (layout.width, layout.height), _PAPER)
+    for cell, left, top in layout.cells:
+        drawn.paste(draw_boxes(cell.picture, cell.boxes, Window.whole(*cell.picture.size)), (left, top))
+    for label in layout.labels:
+        strip = _line(label, font)
+        drawn.paste(strip, (round(label.x - strip.width / 2), round(label.y - strip.height / 2)))
+    return drawn
 
 
 def _spread(
@@ -153,13 +221,12 @@ def _colours(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)[..., ::-1], dtype=np.uint8)
 
 
-def _upright(title: str, size: tuple[int, int], font: ImageFont.FreeTypeFont) -> Image.Image:
-    """A title that reads from bottom to top, centred on ``size`` (width, height)."""
-    width, height = size
-    strip = Image.new("RGB", (height, width), _PAPER)
-    text = "\n".join(_fitted(line, font, height) for line in title.split("\n"))
-    ImageDraw.Draw(strip).text((height / 2, width / 2), text, font=font, fill=_INK, anchor="mm", align="center")
-    return strip.transpose(Image.Transpose.ROTATE_90)
+def _line(label: Label, font: ImageFont.FreeTypeFont) -> Image.Image:
+    """A label's text, as it reads, on a strip of the room it has."""
+    strip = Image.new("RGB", (round(label.room), round(font.size * 1.4)), _PAPER)
+    text = _fitted(label.text, font, label.room)
+    ImageDraw.Draw(strip).text((strip.width / 2, strip.height / 2), text, font=font, fill=_INK, anchor="mm")
+    return strip.transpose(Image.Transpose.ROTATE_90) if label.upright else strip
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
