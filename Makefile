@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-browser lint format types contract bench check clean
+.PHONY: demo test test-slow test-browser lint format types contract bench docs check clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,6 +46,13 @@ contract: $(VENV)/.installed-dev  ## imports go down only
 bench: $(VENV)/.installed-dev  ## what feedback costs, as ratios, and what the evaluation's frame costs
 	$(BIN)/python benchmarks/speed.py --output out/speed.json
 	$(BIN)/python benchmarks/frame.py
+
+$(VENV)/.installed-docs: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	touch $@
+
+docs: $(VENV)/.installed-docs  ## the site, in site/; a warning is an error
+	$(BIN)/mkdocs build --strict
 
 check: lint types contract test
 

@@ -1,0 +1,66 @@
+"""Pictures of one's own with boxes drawn by hand: how well do two methods find the objects?
+
+Writes the annotation, evaluates both methods and prints every measure. Needs the extra ``evaluate``.
+"""
+
+# ruff: noqa: T201 - a script prints
+
+import shutil
+import sys
+from pathlib import Path
+
+import looktwice
+from looktwice.datasets import load_dataset
+from looktwice.evaluate import evaluate
+from looktwice.runs import read_summary
+from looktwice.tables import measures
+
+PICTURES = Path(__file__).parent / "images"
+
+# --8<-- [start:annotation]
+ANNOTATION = """\
+image,label,x1,y1,x2,y2
+cat.jpg,tiger cat,0,0,385,300
+coffee.jpg,espresso,77,17,479,390
+rocket.jpg,missile,307,128,340,407
+photographer.jpg,tripod,230,300,408,512
+"""
+
+CLASSES = """\
+name,index
+tiger cat,282
+espresso,967
+missile,657
+tripod,872
+"""
+# --8<-- [end:annotation]
+
+
+def main(folder: Path) -> None:
+    """Lays the data set out in ``folder`` and writes the run beside it; a second call only prints."""
+    data = folder / "pictures"
+    data.mkdir(parents=True, exist_ok=True)
+    for line in ANNOTATION.splitlines()[1:]:
+        name = line.partition(",")[0]
+        shutil.copy(PICTURES / name, data / name)
+    (data / "boxes.csv").write_text(ANNOTATION)
+    (folder / "classes.csv").write_text(CLASSES)
+
+    # --8<-- [start:evaluate]
+    dataset = load_dataset(data / "boxes.csv", "csv", classes=folder / "classes.csv")
+    for problem in dataset.problems:
+        print(problem)
+    outcome = evaluate(
+        dataset,
+        looktwice.load_model(squash=True),
+        folder / "run",
+        methods={"gradient": {}, "global_feedback": {"trace_weight": 0.5}},
+        target="true",
+        workers=0,  # four pictures are not worth further processes
+    )
+    print(measures(read_summary(outcome.run)))
+    # --8<-- [end:evaluate]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/own-data"))
