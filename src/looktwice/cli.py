@@ -13,6 +13,7 @@ import typer
 
 from looktwice import __version__
 from looktwice.cli_evaluate import box_rule, register
+from looktwice.cli_report import register as register_report
 from looktwice.cli_serve import register as register_serve
 from looktwice.errors import InputError, LooktwiceError, OptionError
 from looktwice.options import check_known, option_value
@@ -26,6 +27,7 @@ PAPER = "gradient,guided_backprop,feedback,global_feedback"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 register(app)
+register_report(app)
 register_serve(app)
 
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files, folders, globs.", show_default=False)]

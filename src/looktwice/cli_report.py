@@ -1,0 +1,26 @@
+"""The command that makes a page of finished runs: ``report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the program."""
+    app.command("report")(report_command)
+
+
+def report_command(
+    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Make one HTML page of finished runs: tables, plots, and a gallery of their images with filters.
+
+    The page needs no network and no other file. Pictures are in it when the data set is still where the runs found it,
+    maps when the runs kept them (`evaluate --save-maps`).
+    """
+    from looktwice.report import write_report
+
+    write_report(run, output)
+    typer.echo(output)
