@@ -36,25 +36,25 @@ def largest_box(heat, window):
     return next((box.corners for box in locate(heat, window)), None)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("steps", [1, 3, 5])
-@pytest.mark.parametrize(
-    ("options", "most"),
-    [
-        ({"smoothing": 1.0, "minor": "keep", "rank": None}, 1e-3),
-        # Power iteration stops early, and of two equal singular values neither is the leading one. What the step may
-        # be off is a matter of speed; whether maps and boxes stay the same is tested below.
-        (DEFAULTS, 0.03),
-    ],
-    ids=str,
-)
-def test_the_step_on_real_gates(steps, options, most):
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("options", [{"smoothing": 1.0, "minor": "keep", "rank": None}, DEFAULTS], ids=str)
+def test_the_step_on_real_gates(steps, options):
     model = load_model()
     images, _ = sample_batch(model)
-    gates = attend(model.module, images, steps=steps).gates
-    errors = [step_error(z, options) for z in gates if z.ndim == 4]
-    assert len(errors) > 10
-    assert max(errors) <= most
+    gates = [z for z in attend(model.module, images[:2], steps=steps).gates if z.ndim == 4]
+    errors = [step_error(z, options) for z in gates[steps % 3 :: 3]]
+    assert len(errors) > 5
+    assert max(errors) <= 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [3, 8])
+def test_the_step_on_every_layers_real_gates(steps):
+    """Large maps too, and twice as many steps as the default's."""
+    model = load_model()
+    images, _ = sample_batch(model)
+    gates = attend(model.module, images[:2], steps=steps, layers=None).gates
+    assert max(step_error(z, DEFAULTS) for z in gates if z.ndim == 4) <= 1e-3
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ Errata of the printed text: Eq. 9 lacks the factor ½ that Eq. 10 has (with symm
 2 g⁻¹ z). Eq. 11 prints V diag(1/√(γ′ + μ)) Uᵀ; by Eq. 8 it is U diag(1/√(γ² + μ)) Uᵀ with γ the singular values of z.
 """
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -26,7 +27,8 @@ Eq. 11. ``drop``: the minor part takes no part in the step. ``project``: z itsel
 Solver = Literal["fast", "svd"]
 """``svd``: full decomposition, the reference. ``fast``: power iteration at rank 1, else eigenvectors of z zᵀ."""
 
-POWER_ITERATIONS = 3
+SHIFTS = tuple(0.4 * (1 + math.cos(math.pi * (2 * j + 1) / 10)) for j in reversed(range(5)))
+"""Where the power iteration's polynomial is zero, in units of γ₁²: a Chebyshev polynomial's zeros in [0, 0.8]."""
 
 
 def trace_norm(z: Tensor) -> Tensor:
@@ -62,11 +64,9 @@ def trace_gradient(
     with torch.autocast(z.device.type, enabled=False):
         if solver == "fast" and rank == 1 and minor != "keep":
             u, gamma_v = _leading_pair(z)
-            gamma = gamma_v.norm(dim=-1, keepdim=True)
-            weight = (gamma.square() + smoothing).rsqrt()
+            weight = (gamma_v.square().sum(-1, keepdim=True) + smoothing).rsqrt()
             minor_weight = smoothing**-0.5 if minor == "suppress" else 0.0
-            leading: Tensor = (weight - minor_weight) * (u @ gamma_v)
-            return minor_weight * z + leading
+            return torch.addcmul(minor_weight * z, (weight - minor_weight) * u, gamma_v)
         U, gamma, gamma_Vh = _gram_decomposition(z) if solver == "fast" else _svd(z)
         weight = (gamma.square() + smoothing).rsqrt()
         if minor != "keep":
@@ -81,7 +81,7 @@ def truncate(z: Tensor, minor_share: float = 0.1, rank: int | None = None, solve
     with torch.autocast(z.device.type, enabled=False):
         if solver == "fast" and rank == 1:
             u, gamma_v = _leading_pair(z)
-            return u @ gamma_v
+            return u * gamma_v
         U, gamma, gamma_Vh = _gram_decomposition(z) if solver == "fast" else _svd(z)
         return (U * major_part(gamma, minor_share, rank)[..., None, :].to(z.dtype)) @ gamma_Vh
 
@@ -101,22 +101,31 @@ def _gram_decomposition(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
-    """u (..., H, 1) and γ vᵀ (..., 1, W) of the largest singular value, by power iteration; zeros for a zero matrix.
+    """u (..., H, 1) and γ vᵀ (..., 1, W) of the largest singular value; zeros for a zero matrix.
 
-    Gates are not negative, so the row sums are never orthogonal to u (Perron), and γ₁ stands well apart; the error
-    falls with (γ₂ / γ₁)² an iteration.
+    Power iteration on z zᵀ from the row sums, which are never orthogonal to u since gates are not negative (Perron).
+    Each iteration but the first is shifted by a zero of a Chebyshev polynomial (Saad, *Numerical Methods for Large
+    Eigenvalue Problems*, 2011, ch. 4), so all that has γ² < 0.8 γ₁² falls to a sixtieth in five iterations, where
+    unshifted ones leave up to a third. Products are sums, which run along memory in gates that lie ``channels_last``.
     """
-    u = z.sum(-1, keepdim=True)
-    for _ in range(POWER_ITERATIONS):
-        u = z @ (z.mT @ _unit_maximum(u))
-    u = _unit_maximum(u)
-    u = u / u.norm(dim=-2, keepdim=True).clamp_min(1)
-    return u, u.mT @ z
+    across = z.ndim == 4 and z.is_contiguous(memory_format=torch.channels_last)
+    m, rows, columns = (z.movedim(1, -1), 1, 2) if across else (z, z.ndim - 2, z.ndim - 1)
+    tiny = torch.finfo(z.dtype).tiny
 
+    def squared(u: Tensor) -> Tensor:
+        return (m * (m * u).sum(rows, keepdim=True)).sum(columns, keepdim=True)
 
-def _unit_maximum(u: Tensor) -> Tensor:
-    """u (..., H, 1) with largest entry 1, or 0 where it is all zero; a norm would underflow on tiny gates."""
-    return u / u.amax(-2, keepdim=True).clamp_min(torch.finfo(u.dtype).tiny)
+    u = m.sum(columns, keepdim=True)
+    u = u / u.amax(rows, keepdim=True).clamp_min(tiny)  # a norm would underflow on tiny gates
+    zzt_u = squared(u)
+    rayleigh = (u * zzt_u).sum(rows, keepdim=True) / u.square().sum(rows, keepdim=True).clamp_min(tiny)
+    energy = rayleigh.clamp_min(tiny)  # γ₁², or a little less
+    u = zzt_u / energy
+    for shift in SHIFTS:
+        u = torch.sub(squared(u) / energy, u, alpha=shift)
+    u = u / u.square().sum(rows, keepdim=True).sqrt().clamp_min(tiny)
+    gamma_v = (m * u).sum(rows, keepdim=True)
+    return (u.movedim(-1, 1), gamma_v.movedim(-1, 1)) if across else (u, gamma_v)
 
 
 def major_part(gamma: Tensor, minor_share: float, rank: int | None = None) -> Tensor:
