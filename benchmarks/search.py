@@ -1,6 +1,6 @@
 """The search behind the defaults: every variant on the same tuning images, judged by boxes, pointing and energy.
 
-    python benchmarks/search.py ILSVRC --model resnet50 [--weights FILE] [--images 96] [--output search.json]
+    python benchmarks/search.py ILSVRC --model resnet50 [--weights FILE] [--images 96] [--variants "GP;FB"] …
 
 Tuning images are those that ``looktwice evaluate --tune-on hash:0.4`` sets aside, in the order of seed 0; the others
 are never opened. Each variant changes one thing of ``global_feedback``. MaxBoxAcc and V2 are at the best threshold of
@@ -38,27 +38,31 @@ BATCH = 8
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "GP": ("global_feedback", {}),
-    "FB (λ = 0)": ("feedback", {}),
-    "all gates open": ("global_feedback", {"trace_weight": 0.0, "steps": 1, "step_size": 1e-9}),
+    "λ = 0": ("global_feedback", {"trace_weight": 0.0}),
     "λ = 0.5": ("global_feedback", {"trace_weight": 0.5}),
     "λ = 2": ("global_feedback", {"trace_weight": 2.0}),
     "ten steps of 0.1": ("global_feedback", {"steps": 10, "step_size": 0.1}),
-    "three steps of 0.33": ("global_feedback", {"steps": 3, "step_size": 0.33}),
-    "score, not contrast": ("global_feedback", {"objective": "score"}),
+    "gates on fine layers too": ("global_feedback", {"layers": "fine"}),
+    "gates on the last stage only": ("global_feedback", {"layers": "coarsest"}),
+    "contrast with the rivals": ("global_feedback", {"objective": "contrast"}),
     "log probability": ("global_feedback", {"objective": "log_probability"}),
-    "last stage only": ("global_feedback", {"layers": "coarsest"}),
-    "exact gradients": ("global_feedback", {"guided_gates": "none"}),
+    "gates' gradients guided": ("global_feedback", {"guided_gates": "below"}),
     "all singular values": ("global_feedback", {"minor": "keep", "rank": None}),
     "minor part dropped": ("global_feedback", {"minor": "drop"}),
     "units of the first step": ("global_feedback", {"fixed_scale": True}),
-    "unit: largest gradient": ("global_feedback", {"gradient_scale": "max", "step_size": 2.0, "trace_weight": 0.1}),
-    "map: gradient at the image": ("global_feedback", {"source": "gradient"}),
-    "the same, FB": ("feedback", {"source": "gradient"}),
-    "the same, score": ("global_feedback", {"source": "gradient", "objective": "score"}),
+    "map: coarsest layers only": ("global_feedback", {"scales": "coarsest"}),
+    "map: shares of the maximum": ("global_feedback", {"values": "maximum"}),
+    "map: both, that is FB's": ("global_feedback", {"scales": "coarsest", "values": "maximum", "blur": 0.045}),
+    "map: gradient at the image": ("global_feedback", {"source": "gradient", "values": "maximum", "blur": 0.045}),
+    "the same, shares of the energy": ("global_feedback", {"source": "gradient", "blur": 0.045}),
+    "FB": ("feedback", {}),
+    "FB, shares of the energy": ("feedback", {"values": "energy"}),
     "GB": ("guided_backprop", {}),
+    "GB, shares of the energy": ("guided_backprop", {"values": "energy"}),
     "GT": ("gradient", {}),
-    "less blur (2 %)": ("global_feedback", {"blur": 0.02}),
-    "more blur (9 %)": ("global_feedback", {"blur": 0.09}),
+    "GT, shares of the energy": ("gradient", {"values": "energy"}),
+    "no blur": ("global_feedback", {"blur": 0.0}),
+    "more blur (4.5 %)": ("global_feedback", {"blur": 0.045}),
 }
 
 
@@ -69,15 +73,17 @@ def main() -> None:
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--weights", default="default")
     parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--variants", help="names of VARIANTS, semicolons between; all of them by default")
     parser.add_argument("--output", type=Path, default=Path("out/search.json"))
     choices = parser.parse_args()
+    variants = choices.variants.split(";") if choices.variants else list(VARIANTS)
     model = load_model(choices.model, weights=choices.weights, squash=True)
     tuning, _ = split_by_hash(shuffled(load_dataset(choices.root, "ilsvrc").samples, 0), 0.4)
     found = json.loads(choices.output.read_text()) if choices.output.exists() else {}
     choices.output.parent.mkdir(parents=True, exist_ok=True)
     for start in range(0, min(choices.images, len(tuning)), BATCH):
         samples = tuning[start : min(start + BATCH, choices.images)]
-        todo = [name for name in VARIANTS if samples[0].id not in found.setdefault(name, {})]
+        todo = [name for name in variants if samples[0].id not in found.setdefault(name, {})]
         if todo:
             for name, sample, values in judged(model, samples, todo):
                 found[name][sample.id] = values

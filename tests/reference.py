@@ -371,14 +371,28 @@ def correlate_back(dy: Array, weight: Array) -> Array:
 
 
 def kept_evidence_map(evidence: list[Array], gates: list[Array], size: tuple[int, int]) -> Array:
-    """Σ over channels of z · max(evidence, 0), a maximum of 1 a layer, their mean, enlarged, a maximum of 1."""
-    total = np.zeros(size)
+    """Geometric mean of the resolutions, each the mean of its layers' Σ over channels of z · max(evidence, 0)."""
+    resolutions: dict[tuple[int, ...], list[Array]] = {}
     for brought, z in zip(evidence, gates, strict=True):
         heat = np.zeros(brought.shape[1:])
         for channel, row, column in np.ndindex(brought.shape):
             heat[row, column] += z[channel, row, column] * max(brought[channel, row, column], 0.0)
-        total += enlarged(heat / heat.max() if heat.max() > 0 else heat, size)
+        resolutions.setdefault(heat.shape, []).append(heat / heat.max() if heat.max() > 0 else heat)
+    means = [sum(heats) / len(heats) for heats in resolutions.values()]
+    shown = [enlarged(mean / mean.max(), size) for mean in means if mean.max() > 0]
+    total = np.zeros(size)
+    for place in np.ndindex(size):
+        values = [heat[place] for heat in shown]
+        total[place] = np.exp(np.mean(np.log(values))) if shown and min(values) > 0 else 0.0
     return total / total.max() if total.max() > 0 else total
+
+
+def energy_shares(heat: Array) -> Array:
+    """For each pixel the squares of all that are no larger, added up, as a share of all squares."""
+    result = np.zeros(heat.shape)
+    for place in np.ndindex(heat.shape):
+        result[place] = sum(heat[other] ** 2 for other in np.ndindex(heat.shape) if heat[other] <= heat[place])
+    return result / (heat**2).sum()
 
 
 def enlarged(heat: Array, size: tuple[int, int]) -> Array:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from looktwice import gradients
+from looktwice.classifier import frozen
 from looktwice.errors import ModelError, OptionError
 from looktwice.feedback import Feedback, ascend, closed_form_feedback, feedback, layer_unit, open_gates
 from looktwice.gating import relu_calls
@@ -237,7 +238,7 @@ def test_a_projected_gate_steps_with_all_singular_values_it_has_left():
     images = torch.ones(1, 1, 3, 3, dtype=torch.float64)
     calls, _ = relu_calls(network, images)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("looktwice.feedback.open_gates", lambda *_: {0: next(gates)})
+        patch.setattr("looktwice.feedback.open_gates", lambda _, layers, __: {index: next(gates) for index in layers})
         found = feedback(
             lambda x: 0 * network(x), calls, images, torch.tensor([0]), trace_weight=1.0, steps=1, step_size=0.1,
             smoothing=1e-12, minor="project", minor_share=0.1, gradient_scale="none",
@@ -495,3 +496,21 @@ def test_options_outside_their_range_are_refused(options, message):
 def test_options_of_the_closed_form_outside_their_range_are_refused(options):
     with pytest.raises(OptionError, match=next(iter(options))):
         run_closed_form(networks.branching(), networks.pictures(1), [0], **options)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_watched_calls_show_their_evidence_and_carry_no_gates(steps):
+    network, images = networks.branching(), networks.pictures(2)
+    targets = torch.tensor([1, 2])
+    with frozen(network) as inside:
+        calls, _ = relu_calls(inside, images)
+        last, every = len(calls) - 1, range(len(calls))
+        everywhere = feedback(inside, calls, images, targets, trace_weight=0.0, steps=1)
+        alone = feedback(inside, calls, images, targets, trace_weight=1.0, steps=steps, layers=[last])
+        found = feedback(inside, calls, images, targets, every, trace_weight=1.0, steps=steps, layers=[last])
+    assert list(found.evidence) == list(every)
+    for index in every:
+        assert torch.allclose(found.evidence[index], everywhere.evidence[index], rtol=1e-12, atol=1e-15)
+    assert list(found.gates) == [last]
+    assert torch.allclose(found.gates[last], alone.gates[last], rtol=1e-12, atol=1e-15)
+    assert torch.allclose(found.scores, alone.scores, rtol=1e-12)

@@ -332,15 +332,16 @@ def test_layers_are_chosen_by_index_or_predicate(layers, chosen):
     assert select_layers(FIVE, layers) == chosen
 
 
-def test_coarse_layers_are_maps_at_a_stride_of_sixteen_or_the_coarsest():
-    strides = [2.0, 8.0, 16.0, 17.2, 32.0]
+def test_layers_are_chosen_by_their_stride_or_are_the_coarsest():
+    strides = [2.0, 8.0, 15.0, 17.2, 32.0]  # 225 pixels make 15 of 15, 227 make 17.2 of 13
     calls = [ReluCall(i, (1, 1, 1), stride=stride) for i, stride in enumerate(strides)] + [ReluCall(5, (7,))]
+    assert select_layers(calls, "fine") == [1, 2, 3, 4]
     assert select_layers(calls, "coarse") == [2, 3, 4]
     assert select_layers(calls, "coarsest") == [4]
     for layers in ("coarse", "coarsest"):
         assert select_layers([calls[0], calls[1], calls[5]], layers) == [1]
-    with pytest.raises(OptionError, match="layers is 'fine'"):
-        select_layers(calls, "fine")
+    with pytest.raises(OptionError, match="layers is 'finest'"):
+        select_layers(calls, "finest")
     with pytest.raises(OptionError, match="leaves none"):
         select_layers([ReluCall(0, (7,))], "coarse")
 

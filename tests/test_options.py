@@ -34,7 +34,7 @@ def test_a_text_becomes_its_options_value(name, text, default, value):
         ("blur", "nan", 1.0, "a number"),
         ("steps", "1.5", 1, "a whole number"),
         ("fixed_scale", "yes", True, "true or false"),
-        ("layers", "some", None, "all, coarse, coarsest or whole numbers"),
+        ("layers", "some", None, "all, fine, coarse, coarsest or whole numbers"),
         ("rank", "one", 1, "none or a whole number"),
     ],
 )

@@ -21,8 +21,8 @@ from looktwice import saliency
 from looktwice.classifier import frozen
 from looktwice.errors import InputError, LooktwiceError, ModelError, OptionError
 from looktwice.feedback import Feedback
-from looktwice.gating import gated_scores, relu_calls, select_layers
-from looktwice.saliency import METHODS, Attention, attend, attention_map, evidence_map
+from looktwice.gating import LEAST_STRIDE, gated_scores, relu_calls, select_layers
+from looktwice.saliency import METHODS, Attention, attend, attention_map, energy_shares, evidence_map
 
 CUT = {True: "all", False: "none"}
 
@@ -535,7 +535,7 @@ def test_images_and_targets_that_cannot_be_used_are_refused(images, targets, mes
 
 # ---- names -----------------------------------------------------------------------------------------------------------
 
-FOR_ALL = {"guided", "saturation", "source", "channels", "blur"}
+FOR_ALL = {"guided", "saturation", "source", "scales", "values", "channels", "blur"}
 FOR_GATES = FOR_ALL | {"steps", "layers"}
 FOR_ASCENT = FOR_GATES | {
     "step_size",
@@ -594,7 +594,7 @@ def test_options_reach_the_optimiser(monkeypatch):
     seen: dict[str, Any] = {}
 
     def optimise(
-        network: Any, calls: Any, images: Tensor, targets: Tensor, *, trace_weight: float, saturation: Any
+        network: Any, calls: Any, images: Tensor, targets: Tensor, watched: Any, *, trace_weight: float, saturation: Any
     ) -> Feedback:
         seen.update(trace_weight=trace_weight, saturation=saturation)
         return Feedback({}, images.new_zeros(2, 3), ((1, 0),))
@@ -700,14 +700,25 @@ def test_names_arrive_when_they_are_used():
 # ---- evidence --------------------------------------------------------------------------------------------------------
 
 
-def test_evidence_map_by_loops():
-    fine = torch.tensor([[[[0.0, 4.0], [2.0, 0.0]], [[0.0, 4.0], [0.0, 0.0]]]])  # two channels, maximum of the sum 8
-    also_fine = torch.tensor([[[[5.0, 0.0], [0.0, 0.0]]]])
-    coarse = torch.tensor([[[[3.0]]]])
+def test_evidence_map_worked_by_hand():
+    fine = torch.tensor([[[[0.0, 4.0], [2.0, 1.0]], [[0.0, 4.0], [0.0, 1.0]]]])  # two channels, maximum of the sum 8
+    also_fine = torch.tensor([[[[5.0, 0.0], [0.0, 5.0]]]])
+    coarse = torch.tensor([[[[9.0], [1.0]]]])
+    alone = evidence_map([fine, also_fine], size=(2, 2), blur=0.0)
+    # one resolution is averaged: ([[0, 1], [.25, .25]] + [[1, 0], [0, 1]]) / 2, its maximum .625
+    averaged = torch.tensor([[[0.8, 0.8], [0.2, 1.0]]])
+    assert torch.allclose(alone, averaged)
     found = evidence_map([fine, coarse, also_fine], size=(2, 2), blur=0.0)
-    # same resolution averaged: ([[0, 1], [.25, 0]] + [[1, 0], [0, 0]]) / 2; other resolutions added: + 1
-    expected = torch.tensor([[[1.5, 1.5], [1.125, 1.0]]]) / 1.5
-    assert torch.allclose(found, expected)
+    # the geometric mean with [[1, 1], [1/9, 1/9]]
+    expected = torch.tensor([[[0.8, 0.8], [0.2 / 9, 1 / 9]]]).sqrt()
+    assert torch.allclose(found, expected / expected.max())
+
+
+def test_a_resolution_without_evidence_is_left_out_where_it_is_without():
+    fine = torch.tensor([[[[1.0, 4.0]]], [[[1.0, 4.0]]]])
+    coarse = torch.tensor([[[[0.0]]], [[[3.0]]]])
+    found = evidence_map([fine, coarse], size=(1, 2), blur=0.0)
+    assert torch.allclose(found, torch.tensor([[[0.25, 1.0]], [[0.5, 1.0]]]))
 
 
 def test_no_evidence_is_a_zero_map():
@@ -715,27 +726,62 @@ def test_no_evidence_is_a_zero_map():
 
 
 @pytest.mark.parametrize("method", ["feedback", "global_feedback"])
-def test_the_default_map_is_the_evidence_that_the_gates_kept(method):
+def test_the_default_map_is_the_evidence_that_the_gates_kept(method, monkeypatch):
+    """Gates on the coarse layers; with all scales the open finer ones (stride 1 here) show what they bring as well."""
+    monkeypatch.setitem(LEAST_STRIDE, "fine", 1)
     network, images = networks.branching(), networks.pictures(3)
     written_out = reference.branching_scores(network)
     names = ("steps", "step_size", "trace_weight", "smoothing", "minor", "minor_share", "rank", "gradient_scale")
     chosen = {name: METHODS[method].options[name] for name in names} | {"objective": "contrast"}
     assert METHODS[method].options["objective"] == "contrast"
     with frozen(network) as inside:
-        layers = select_layers(relu_calls(inside, images)[0], "coarse")
+        calls, _ = relu_calls(inside, images)
+        layers = select_layers(calls, "coarse")
     expected = reference.feedback(written_out, images, TARGETS, layers=layers, **chosen)
+    open_network = reference.feedback(written_out, images, TARGETS, layers=None, **(chosen | {"steps": 1}))
     found = attend(network, images, TARGETS, method=method, guided_gates="none", solver="svd", blur=0.0)
+    everywhere = METHODS[method].options["scales"] == "all"
+    shown = [call.index for call in calls if call.is_map] if everywhere else layers
+    assert len({calls[index].shape[1:] for index in shown}) == 1 + everywhere
     for image, heat in enumerate(found.maps):
-        evidence = [expected.evidence[index][image].numpy() for index in layers]
-        gates = [expected.gates[index][image].numpy() for index in layers]
-        assert np.allclose(heat, reference.kept_evidence_map(evidence, gates, (9, 8)), atol=1e-9)
+        evidence = [open_network.evidence[index][image].numpy() for index in shown]
+        gates = [
+            expected.gates[index][image].numpy() if index in layers else np.ones(calls[index].shape) for index in shown
+        ]
+        kept = reference.kept_evidence_map(evidence, gates, (9, 8))
+        assert np.allclose(heat, reference.energy_shares(kept) if everywhere else kept, atol=1e-9)
+
+
+def test_energy_shares_by_loops():
+    heat = torch.rand(3, 5, 4, dtype=torch.float64)
+    heat[1, 2] = 0.5  # equal pixels
+    heat[2, 0] = 0.0
+    for ours, plain in zip(energy_shares(heat), heat, strict=True):
+        assert np.allclose(ours, reference.energy_shares(plain.numpy()), atol=1e-12)
+    worked = energy_shares(torch.tensor([[[0.0, 1.0], [2.0, 2.0]]]))  # squares 0, 1, 4, 4
+    assert torch.allclose(worked, torch.tensor([[[0.0, 1 / 9], [1.0, 1.0]]]))
+    assert torch.equal(energy_shares(torch.zeros(2, 3, 3)), torch.zeros(2, 3, 3))
+
+
+def test_a_threshold_on_energy_shares_keeps_that_much_of_the_energy():
+    heat = torch.rand(4, 30, 30, dtype=torch.float64)
+    for threshold in (0.1, 0.25, 0.6):
+        above = energy_shares(heat) > threshold
+        held = (heat.square() * above).sum((1, 2)) / heat.square().sum((1, 2))
+        assert ((held >= 1 - threshold - 1e-12) & (held <= 1 - threshold + 4 / 900)).all()
+
+
+def test_energy_shares_do_not_depend_on_how_a_map_is_scaled():
+    heat = torch.rand(2, 8, 8, dtype=torch.float64)
+    assert torch.allclose(energy_shares(heat), energy_shares(1e-6 * heat), atol=1e-12)
 
 
 def test_without_feedback_evidence_is_what_each_neuron_of_the_open_network_brings():
     """By finite differences of a gate on each pixel of each channel."""
     network, images = networks.branching(), networks.pictures(2)
+    map_of = {"source": "evidence", "scales": "coarsest", "values": "maximum", "blur": 0.0}
     for method, options in (("gradient", {}), ("global_feedback", {"steps": 0, "guided": "none"})):
-        found = attend(network, images, [1, 2], method=method, source="evidence", blur=0.0, **options)
+        found = attend(network, images, [1, 2], method=method, **map_of, **options)
         with frozen(network) as inside:
             calls, _ = relu_calls(inside, images)
             layers = select_layers(calls, "coarsest")
@@ -755,6 +801,7 @@ def test_without_feedback_evidence_is_what_each_neuron_of_the_open_network_bring
             assert np.allclose(heat, expected, atol=1e-5)
 
 
-def test_an_unknown_source_is_refused():
-    with pytest.raises(OptionError, match="source is 'gates'"):
-        attend(networks.branching(), networks.pictures(1), method="gradient", source="gates")
+@pytest.mark.parametrize(("name", "value"), [("source", "gates"), ("scales", "none"), ("values", "rank")])
+def test_an_unknown_choice_of_map_is_refused(name, value):
+    with pytest.raises(OptionError, match=f"{name} is '{value}'"):
+        attend(networks.branching(), networks.pictures(1), method="gradient", **{name: value})

@@ -18,7 +18,17 @@ import torch
 from torch import Tensor
 
 from looktwice.errors import ModelError, OptionError
-from looktwice.gating import Guidance, Layers, Network, Prefix, ReluCall, Saturation, gated_scores, select_layers
+from looktwice.gating import (
+    NO_GATES,
+    Guidance,
+    Layers,
+    Network,
+    Prefix,
+    ReluCall,
+    Saturation,
+    gated_scores,
+    select_layers,
+)
 from looktwice.spectral import Minor, Solver, check_spectral_options, trace_gradient, truncate
 
 GradientScale = Literal["none", "mean", "max"]
@@ -46,7 +56,7 @@ class Feedback:
         gates: ReLU call index → z (N, ...) in [0, 1].
         scores: S_k before each step and after the last, (N, steps + 1).
         evidence: ReLU call index → what each neuron brings while all gates are open, x ⊙ ∂/∂y of the objective in the
-            first pass (N, ...); signed. Empty without a step.
+            first pass (N, ...); signed. Of the gated calls and those that were ``watched``; empty without a step.
         closed: (image, call index) of every layer whose last gates would all have closed; its gates were kept as
             they stood before that step, because no score or gradient passes a closed layer.
     """
@@ -62,6 +72,7 @@ def feedback(
     calls: Sequence[ReluCall],
     images: Tensor,
     targets: Tensor,
+    watched: Sequence[int] = (),
     *,
     trace_weight: float,
     steps: int = 10,
@@ -85,6 +96,7 @@ def feedback(
         calls: the network's ReLU calls on these images.
         images: normalised as the network was trained; each is optimised for itself.
         targets: class k of each image, int64.
+        watched: further calls whose evidence is wanted; they carry no gates.
         trace_weight: λ ≥ 0; 0 is local feedback. Vector gates (behind a linear layer) have no rank and no penalty.
         steps: T ≥ 0 updates, a forward and backward pass each.
         step_size: α > 0, the largest change of a gate per unit of gradient.
@@ -141,6 +153,7 @@ def feedback(
         step,
         steps=steps,
         objective=objective,
+        watched=open_gates(calls, watched, images),
         guided=guided_gates,
         saturation=saturation,
         calls=len(calls),
@@ -152,6 +165,7 @@ def closed_form_feedback(
     calls: Sequence[ReluCall],
     images: Tensor,
     targets: Tensor,
+    watched: Sequence[int] = (),
     *,
     steps: int = 10,
     layers: Layers = None,
@@ -170,6 +184,7 @@ def closed_form_feedback(
         gates,
         lambda _, z, dS_dz: (dS_dz > 0).to(z.dtype),
         steps=steps,
+        watched=open_gates(calls, watched, images),
         saturation=saturation,
         calls=len(calls),
     )
@@ -183,45 +198,55 @@ def ascend(
     step: Step,
     *,
     steps: int,
+    watched: Mapping[int, Tensor] = NO_GATES,
     objective: Objective = "score",
     guided: Guidance = "none",
     saturation: Saturation,
     calls: int | None = None,
 ) -> Feedback:
-    """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]; then once forward."""
+    """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]; then once forward.
+
+    In the first pass the open gates of ``watched`` calls stand beside the others, for the evidence.
+    """
     trajectory = []
     evidence: dict[int, Tensor] = {}
     closed: set[tuple[int, int]] = set()
     prefix = Prefix()
 
-    def scored() -> Tensor:
-        scores = gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls, prefix=prefix)
+    def scored(through: Mapping[int, Tensor]) -> Tensor:
+        # What comes before the first gate is another part of the network while calls are watched.
+        unchanged = prefix if through is gates else None
+        scores = gated_scores(
+            network, images, through, guided=guided, saturation=saturation, calls=calls, prefix=unchanged
+        )
         trajectory.append(_of_targets(scores.detach(), targets))
         return scores
 
     for _ in range(steps):
-        for z in gates.values():
+        through = gates if evidence or not watched else {**watched, **gates}
+        for z in through.values():
             z.requires_grad_()
-        scores = scored()
+        scores = scored(through)
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
-        gradients = torch.autograd.grad(
+        at_gates = torch.autograd.grad(
             _raised(scores, targets, objective).sum(),
-            list(gates.values()),
+            list(through.values()),
             allow_unused=True,
             materialize_grads=True,
         )
-        evidence = evidence or dict(zip(gates, gradients, strict=True))
+        gradients = dict(zip(through, at_gates, strict=True))
+        evidence = evidence or gradients
         with torch.no_grad():
-            for index, dS_dz in zip(list(gates), gradients, strict=True):
+            for index in list(gates):
                 before = gates[index].detach()
-                gates[index], alive = _keep_alive(before, step(index, before, dS_dz).clamp(0, 1))
+                gates[index], alive = _keep_alive(before, step(index, before, gradients[index]).clamp(0, 1))
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
     gates = {index: z.detach() for index, z in gates.items()}
     with torch.no_grad():
-        scored()
-    return Feedback(gates, torch.stack(trajectory, 1), tuple(sorted(closed)), evidence)
+        scored(gates)
+    return Feedback(gates, torch.stack(trajectory, 1), tuple(sorted(closed)), dict(sorted(evidence.items())))
 
 
 def _raised(scores: Tensor, targets: Tensor, objective: Objective) -> Tensor:

@@ -8,6 +8,7 @@ models; it sees nothing inside TorchScript, which is therefore refused.
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -27,11 +28,15 @@ Saturation = Literal["exact", "pass"]
 Guidance = Literal["none", "below", "all"]
 """Where negative gradients are cut as well (Springenberg et al. 2014): at no ReLU, at all, or ``below`` the last stage.
 
-``below`` spares the ReLUs of the last stage (maps at a stride of 32 pixels or more, 7×7 at 224×224) and those behind
+``below`` spares the ReLUs of the last stage (maps at a stride of about 32 pixels, 7×7 at 224×224) and those behind
 linear layers. There the sign of a gradient tells one class from another; cut everywhere, all classes look the same.
 """
 
-LAST_STRIDE = 32
+LAST_STRIDE = 24
+"""Least stride of the last stage: half-way from 16 to 32, since maps of odd sides miss the powers of two a little."""
+
+NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
+"""Every call stays a plain ReLU."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +61,16 @@ class ReluCall:
         return len(self.shape) == 3
 
 
-Layers = Sequence[int] | Callable[[ReluCall], bool] | Literal["coarse", "coarsest"] | None
-"""Which calls carry gates: all (``None``), call indices (negative ones count from the end), or a predicate.
+Layers = Sequence[int] | Callable[[ReluCall], bool] | Literal["fine", "coarse", "coarsest"] | None
+"""Which calls: all (``None``), call indices (negative ones count from the end), a predicate, or maps by their stride.
 
-``"coarse"``: the maps at a stride of 16 pixels or more (14×14 and smaller at 224×224). ``"coarsest"``: those of the
-last stage, 32 pixels or more. Where no map is that coarse, the network's coarsest. Their neurons stand for parts of
-objects; gates on finer ones mostly fit noise.
+``"coarsest"``: the maps of the last stage, at a stride of about 32 pixels or more (7×7 at 224×224). ``"coarse"``: about
+16 or more; their neurons stand for parts of objects. ``"fine"``: about 4 or more, all but the stem's. Where no map is
+that coarse, the network's coarsest.
 """
 
-LEAST_STRIDE = {"coarse": 16, "coarsest": LAST_STRIDE}
+LEAST_STRIDE = {"fine": 3, "coarse": 12, "coarsest": LAST_STRIDE}
+"""Half-way to the next finer power of two, as ``LAST_STRIDE``."""
 
 
 class _GatedRelu(torch.autograd.Function):
@@ -298,7 +304,7 @@ def select_layers(calls: Sequence[ReluCall], layers: Layers) -> list[int]:
     if isinstance(layers, str):
         if layers not in LEAST_STRIDE:
             raise OptionError(
-                f"layers is {layers!r}; 'coarse', 'coarsest', call indices, a predicate or None is needed"
+                f"layers is {layers!r}; 'fine', 'coarse', 'coarsest', call indices, a predicate or None is needed"
             )
         least = min(LEAST_STRIDE[layers], max(call.stride for call in calls))
         chosen = {call.index for call in calls if call.is_map and call.stride >= least}

@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from looktwice.errors import ModelError
-from looktwice.gating import Guidance, Network, Saturation, gated_scores
-
-NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
+from looktwice.gating import NO_GATES, Guidance, Network, Saturation, gated_scores
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,10 @@ def option_value(name: str, text: str, default: object) -> object:
             raise ValueError
     except (KeyError, ValueError) as error:
         kinds = {bool: "true or false", int: "a whole number", float: "a number"}
-        own = {"layers": "all, coarse, coarsest or whole numbers with commas between", "rank": "none or a whole number"}
+        own = {
+            "layers": "all, fine, coarse, coarsest or whole numbers with commas between",
+            "rank": "none or a whole number",
+        }
         needed = own.get(key) or kinds.get(type(default), "text")
         raise OptionError(f"--option {name}={text}: {needed} is needed; the default is {default}") from error
     return value
@@ -53,4 +56,4 @@ def option_value(name: str, text: str, default: object) -> object:
 def _layers(text: str) -> str | list[int] | None:
     if text == "all":
         return None
-    return text if text in {"coarse", "coarsest"} else [int(index) for index in text.split(",")]
+    return text if text in {"fine", "coarse", "coarsest"} else [int(index) for index in text.split(",")]

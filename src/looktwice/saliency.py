@@ -15,7 +15,7 @@ from looktwice import peers
 from looktwice.classifier import FrozenNetwork, Targets, check_images, frozen, resolve_targets
 from looktwice.errors import ModelError, OptionError
 from looktwice.feedback import Feedback, closed_form_feedback, feedback, open_gates
-from looktwice.gating import Guidance, Network, ReluCall, Saturation, relu_calls, select_layers
+from looktwice.gating import Guidance, Layers, Network, ReluCall, Saturation, relu_calls, select_layers
 from looktwice.gradients import class_gradient
 from looktwice.options import check_known
 
@@ -26,6 +26,15 @@ Source = Literal["gradient", "evidence"]
 """What the map shows: the magnitude of the gradient at the image (Fu et al. 2017, Eq. 2), or the class evidence in the
 coarsest layers, x ⊙ ∂S_k/∂y in the open network where it is positive (LayerCAM, Jiang et al. 2021), as far as the gates
 let it through: z ⊙ [x ⊙ ∂S_k/∂y]₊. What the gates were raised for stands for S_k, where that is not the score."""
+
+Scales = Literal["coarsest", "all"]
+"""Whose evidence the map shows: the coarsest layers' (of those with gates), which see the object's telling part and not
+where it ends; or that of all maps at a stride of about 4 pixels or more, as the geometric mean of the resolutions."""
+
+Values = Literal["maximum", "energy"]
+"""What a map's values are shares of: its maximum, or its energy (Σ of squares): then a pixel says how much of it lies
+on the pixels that are attended to no more than it. So a threshold t keeps the pixels that hold 1 - t of the energy,
+fewer on a small object than on a large one, where a share of the maximum depends on a single pixel."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +109,13 @@ def _peer(summary: str, source: str, peer: peers.Peer, /, **defaults: Any) -> Me
 
 _OURS: Mapping[str, Any] = {
     "guided": "below",
-    "guided_gates": "below",
     "layers": "coarse",
     "saturation": "pass",
-    "objective": "contrast",
     "steps": 5,
     "step_size": 0.2,
     "source": "evidence",
 }
-"""What makes feedback sound on any network; see docs/method.md. λ is then all that sets GP and FB apart."""
+"""What makes feedback sound on any network; see docs/method.md."""
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -131,6 +138,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             trace_weight=1.0,
             minor="suppress",
             rank=1,
+            scales="all",
+            values="energy",
+            blur=0.02,
             **_OURS,
         ),
         "global_feedback_paper": _row(
@@ -281,20 +291,25 @@ def _attend(
     guided: Guidance = "all",
     saturation: Saturation = "exact",
     source: Source = "gradient",
+    scales: Scales = "coarsest",
+    values: Values = "maximum",
     channels: Channels = "max",
     blur: float = 0.045,
     **options: Any,
 ) -> Attention:
-    if source not in get_args(Source):
-        raise OptionError(f"source is {source!r}; one of {', '.join(get_args(Source))} is needed")
+    for name, value, known in (("source", source, Source), ("scales", scales, Scales), ("values", values, Values)):
+        if value not in get_args(known):
+            raise OptionError(f"{name} is {value!r}; one of {', '.join(get_args(known))} is needed")
     check_blur(blur)
     none = images.new_empty((len(images), 0))
     found = Feedback({}, none, ())
+    shown: Layers = "fine" if scales == "all" else "coarsest"
     if optimise is not None:
-        found = optimise(network, calls, images, targets, saturation=saturation, **options)
+        watched = select_layers(calls, shown) if source == "evidence" and scales == "all" else []
+        found = optimise(network, calls, images, targets, watched, saturation=saturation, **options)
     evidence, at_image, scores = found.evidence, none, found.scores
     if source == "gradient" or not evidence:
-        seen = select_layers(calls, "coarsest") if source == "evidence" else []
+        seen = select_layers(calls, shown) if source == "evidence" else []
         gradient = class_gradient(
             network,
             images,
@@ -309,8 +324,10 @@ def _attend(
     if source == "gradient":
         maps = attention_map(at_image, channels=channels, blur=blur)
     else:
-        kept = _kept_evidence(calls, evidence, found.gates)
+        kept = _kept_evidence(calls, evidence, found.gates, shown)
         maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]), blur=blur)
+    if values == "energy":
+        maps = energy_shares(maps)
     return Attention(
         maps=maps.to(images.dtype),
         gradients=at_image,
@@ -323,10 +340,10 @@ def _attend(
 
 
 def _kept_evidence(
-    calls: Sequence[ReluCall], evidence: Mapping[int, Tensor], gates: Mapping[int, Tensor]
+    calls: Sequence[ReluCall], evidence: Mapping[int, Tensor], gates: Mapping[int, Tensor], shown: Layers
 ) -> list[Tensor]:
-    """Of the coarsest layers that have any: the positive evidence, as far as their gates let it through."""
-    layers = select_layers([calls[index] for index in evidence], "coarsest")
+    """Of the layers to be shown among those that have any: the positive evidence, as far as gates let it through."""
+    layers = select_layers([calls[index] for index in evidence], shown)
     if not all(evidence[index].isfinite().all() for index in layers):
         raise ModelError("the class evidence is not finite; pass the model and the images as float64")
     positive = {index: evidence[index].clamp_min(0) for index in layers}
@@ -337,7 +354,9 @@ def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: flo
     """Positive class evidence of several layers as one map with maximum 1: (N, C, h, w) each → (N, H, W) in [0, 1].
 
     Each layer is summed over its channels and scaled to maximum 1; layers of one resolution are averaged, so that a
-    resolution does not count for its number of layers, and the resolutions are summed at the image's size.
+    resolution does not count for its number of layers. The map is the geometric mean of the resolutions at the image's
+    size: what is attended to brings evidence at all scales, an edge of another object only at the finest. A resolution
+    without any evidence in an image is left out there.
 
     Args:
         evidence: one tensor of not negative values a layer.
@@ -348,13 +367,13 @@ def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: flo
     resolutions: dict[tuple[int, int], list[Tensor]] = {}
     for layer in evidence:
         resolutions.setdefault((layer.shape[-2], layer.shape[-1]), []).append(_unit_maximum(layer.sum(1)))
-    heat = torch.stack(
-        [
-            F.interpolate(torch.stack(layers).mean(0)[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-            for layers in resolutions.values()
-        ]
-    ).sum(0)
-    return _smoothed(heat, blur)
+    means = [_unit_maximum(torch.stack(layers).mean(0)) for layers in resolutions.values()]
+    scales = torch.stack(
+        [F.interpolate(mean[:, None], size=size, mode="bilinear", align_corners=False)[:, 0] for mean in means]
+    )
+    present = scales.flatten(2).amax(2)[..., None, None] > 0
+    weights = present / present.sum(0).clamp_min(1)
+    return _smoothed(scales.pow(weights).prod(0) * present.any(0), blur)  # 0⁰ = 1 leaves an absent one out
 
 
 def attention_map(gradients: Tensor, *, channels: Channels = "max", blur: float = 0.045) -> Tensor:
@@ -376,6 +395,21 @@ def attention_map(gradients: Tensor, *, channels: Channels = "max", blur: float 
     magnitude = magnitude / torch.where(top > 0, top, torch.ones_like(top))
     heat = magnitude.amax(1) if channels == "max" else magnitude.sum(1)
     return _smoothed(heat, blur)
+
+
+def energy_shares(maps: Tensor) -> Tensor:
+    """Each pixel's value as a share of the map's energy: (N, H, W), not negative → (N, H, W) in [0, 1].
+
+    The share is Σ of the squares of all pixels that have no larger value, so equal pixels stay equal, the order stays
+    as it is and the maximum becomes 1; a zero map stays zero.
+    """
+    flat = maps.flatten(1)
+    ascending = flat.sort(1).values
+    held = ascending.square().cumsum(1)
+    total = held[:, -1:]
+    last = torch.searchsorted(ascending, flat.contiguous(), right=True) - 1
+    shares = held.gather(1, last) / torch.where(total > 0, total, torch.ones_like(total))
+    return shares.view_as(maps)
 
 
 def _smoothed(heat: Tensor, blur: float) -> Tensor:
