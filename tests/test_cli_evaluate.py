@@ -164,3 +164,23 @@ def test_table(done, form, sign):
 def test_table_of_no_run(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         program("table", tmp_path)
+
+
+def test_merge(data, tmp_path):
+    for method in ("gradient", "feedback"):
+        evaluate(data, tmp_path / method, "--methods", method, "--limit", 2)
+    runs = (tmp_path / "gradient", tmp_path / "feedback")
+    result = program("merge", *runs, "--output", tmp_path / "both")
+    assert result.exit_code == 0, result.output
+    assert "2 images, 0 of them failed" in result.stdout
+    assert result.stdout.splitlines()[-1] == str(tmp_path / "both" / "summary.json")
+    assert list(manifest(tmp_path / "both")["run"]["methods"]) == ["gradient", "feedback"]
+    about = manifest(tmp_path / "both")["about"]
+    assert shlex.split(about["command"])[0] == "looktwice"
+    assert [each["run"] for each in about["merged"]] == [str(run) for run in runs]
+    table = program("table", tmp_path / "both").stdout
+    assert "GT (gradient)" in table
+    assert "FB (local feedback)" in table
+    evaluate(data, tmp_path / "more", "--methods", "guided_backprop", "--limit", 3)
+    with pytest.raises(RunError, match=r"images\.limit was 2, is 3"):
+        program("merge", runs[0], tmp_path / "more", "--output", tmp_path / "other")

@@ -1,4 +1,4 @@
-"""The commands that work on whole data sets: ``evaluate`` and ``table``."""
+"""The commands that work on whole data sets: ``evaluate``, ``merge`` and ``table``."""
 
 import shlex
 import sys
@@ -13,8 +13,9 @@ from looktwice.errors import OptionError
 from looktwice.options import check_known, option_value
 
 if TYPE_CHECKING:
-    from looktwice.evaluate import Outcome, Progress
+    from looktwice.evaluate import Progress
     from looktwice.localization import BoxRule
+    from looktwice.summary import Outcome
 
 PAPER_METHODS = "gradient,guided_backprop,feedback,global_feedback"
 """The four that Fu et al. (2017) compare."""
@@ -25,6 +26,7 @@ SHOWN_PROBLEMS = 5
 def register(app: typer.Typer) -> None:
     """Adds the commands to the program."""
     app.command("evaluate")(evaluate_command)
+    app.command("merge")(merge_command)
     app.command("table")(table_command)
 
 
@@ -96,8 +98,8 @@ def evaluate_command(
     if share.rank == 0:
         _complain(dataset.problems, output)
     network = load_model(model, weights=weights, squash=squash, device=place(device))
-    about = {"command": shlex.join(["looktwice", *sys.argv[1:]]), "root": str(root), "layout": layout}
-    with _progress(shown=share.rank == 0 and sys.stderr.isatty()) as progress:
+    about = {"command": _command(), "root": str(root), "layout": layout}
+    with _progress("images", shown=share.rank == 0 and sys.stderr.isatty()) as progress:
         outcome = evaluate(
             dataset,
             network,
@@ -118,6 +120,24 @@ def evaluate_command(
             about=about | ({"split": split} if split else {}),
             progress=progress,
         )
+    _tell(outcome)
+
+
+def merge_command(
+    run: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Finished runs, two or more.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the new run; the same command goes on with it.")],
+) -> None:
+    """Join finished runs that differ in nothing but their methods into one run with all of them.
+
+    So a method is added to finished work without computing the others again. The new run has what one evaluation of all
+    methods would have: the baselines once, and the differences between any two methods. What does not fit is named.
+    """
+    from looktwice.merge import merge
+
+    with _progress("parts", shown=sys.stderr.isatty()) as progress:
+        outcome = merge(run, output, about={"command": _command()}, progress=progress)
     _tell(outcome)
 
 
@@ -177,14 +197,18 @@ def _complain(problems: Sequence[str], run: Path) -> None:
         typer.echo(f"looktwice: {len(problems)} problems in all; every one is in {run}/problems.txt", err=True)
 
 
+def _command() -> str:
+    return shlex.join(["looktwice", *sys.argv[1:]])
+
+
 @contextmanager
-def _progress(*, shown: bool) -> "Iterator[Progress]":
+def _progress(what: str, *, shown: bool) -> "Iterator[Progress]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("images", total=None)
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

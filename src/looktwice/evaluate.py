@@ -7,7 +7,6 @@ processes than it began with, and these need not talk to each other.
 """
 
 import json
-import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +32,7 @@ from looktwice.options import check_known
 from looktwice.pipeline import Chunks, decoded_chunks, for_network, look, measuring, repeatable
 from looktwice.rows import BASELINES, COLUMNS, Picture, Sheet, options_hash
 from looktwice.saliency import METHODS, attend, resolve_options
-from looktwice.summary import Boxes, Scoring, Target, Thresholds, choose_thresholds, summarise
+from looktwice.summary import Boxes, Outcome, Scoring, Target, Thresholds, choose_thresholds, conclude
 
 Progress = Callable[[int, int], None]
 """Told how many of this process's images are done, and how many it has."""
@@ -64,16 +63,6 @@ class Share:
                     raise RunError(f"{seen}: a rank from 0 below the number is needed; unset both for one process")
                 return share
         return cls()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run: ``summary`` where all parts are there, else how many ``missing`` of ``parts``."""
-
-    run: Path
-    parts: int
-    missing: int
-    summary: Path | None
 
 
 def evaluate(
@@ -160,7 +149,7 @@ def evaluate(
     counter = _Counter(chunks, mine, todo, progress)
     if todo:
         _work(model, chunks, todo, sheet, options, target, strict, workers, counter)
-    return _conclude(folder, len(chunks))
+    return conclude(folder)
 
 
 def place(device: str | None, environment: Mapping[str, str] = os.environ) -> str:
@@ -259,7 +248,7 @@ def _chosen_elsewhere(
     if rule.by == "energy" and there["box"]["by"] != "energy":
         raise RunError(f"{run} kept no curves by energy; evaluate it with --threshold-by energy too")
     scoring = replace(Scoring.of_manifest(manifest), rule=rule, boxes=facts["box"]["boxes"])
-    rows = runs.read_rows(run, range(_parts(manifest)), scoring.columns)
+    rows = runs.read_rows(run, range(runs.part_count(manifest)), scoring.columns)
     shared = {picture.sample.id for picture in pictures} & set(rows["sample"].to_pylist())
     if shared:
         raise RunError(
@@ -335,12 +324,6 @@ def _begin(
         runs.write_atomically(run / runs.PROBLEMS, "".join(f"{line}\n" for line in problems).encode())
 
 
-def _parts(manifest: Mapping[str, Any]) -> int:
-    run = manifest[runs.COMPARED]
-    count, size = int(run["images"]["count"]), int(run["batch_size"])
-    return math.ceil(count / size)
-
-
 def _unfinished(run: Path, mine: Iterable[int], chunks: Chunks, methods: Sequence[str]) -> list[int]:
     """Which chunks have no part yet. One that cannot be used is removed, lest another process take it for done."""
     schema = runs.row_schema(COLUMNS)
@@ -374,18 +357,6 @@ def _work(
             if strict and broken:
                 raise DatasetError(f"{broken[0]} (strict: mend it, or evaluate without strict to go on)")
             measure(look(model, decoded, options, target))
-
-
-def _conclude(run: Path, parts: int) -> Outcome:
-    """Whoever finds all parts sums them up; from the same parts everyone makes the same file."""
-    missing = sum(not runs.part_path(run, index).exists() for index in range(parts))
-    if missing:
-        return Outcome(run, parts, missing, None)
-    scoring = Scoring.of_manifest(runs.read_manifest(run))
-    rows = runs.read_rows(run, range(parts), scoring.columns)
-    path = run / runs.SUMMARY
-    runs.write_json(path, summarise(rows, scoring))
-    return Outcome(run, parts, 0, path)
 
 
 class _Counter:

@@ -14,7 +14,8 @@ from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from looktwice import runs
 from looktwice.curves import Floats, Traces, overlap_curve, trace
 from looktwice.datasets import Sample
-from looktwice.errors import InputError
+from looktwice.errors import InputError, RunError
 from looktwice.images import Window
 from looktwice.localization import Box, BoxRule, find_boxes, to_image
 from looktwice.metrics import (
@@ -328,10 +329,34 @@ def _save_maps(run: Path, chunk: Chunk) -> None:
     arrays["sample"] = np.array([chunk.pictures[guess.picture].sample.id for guess in guesses], dtype=np.str_)
     arrays["target"] = np.array([guess.target for guess in guesses], dtype=np.int32)
     arrays["rank"] = np.array([guess.rank for guess in guesses], dtype=np.int32)
-    path = run / "maps" / f"part-{chunk.index:06d}.npz"
+    write_maps(run, chunk.index, arrays)
+
+
+def read_maps(run: Path, index: int) -> dict[str, NDArray[Any]]:
+    """The maps that a run saved of a chunk, and whose they are; nothing where it saved none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = _maps_path(run, index)
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise RunError(f"{path} cannot be read ({error}); evaluate into another folder to have it again") from error
+
+
+def write_maps(run: Path, index: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """As ``read_maps`` gives them."""
     buffer = BytesIO()
-    np.savez(buffer, **arrays)
-    runs.write_atomically(path, buffer.getvalue())
+    np.savez(buffer, **cast(Any, arrays))
+    runs.write_atomically(_maps_path(run, index), buffer.getvalue())
+
+
+def _maps_path(run: Path, index: int) -> Path:
+    return run / "maps" / f"part-{index:06d}.npz"
 
 
 def _save_npy(run: Path, chunk: Chunk) -> None:

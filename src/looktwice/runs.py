@@ -10,6 +10,7 @@ can be made, and any number of processes may work in one folder without a word t
 
 import errno
 import json
+import math
 import os
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -119,6 +120,12 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
     return [] if before == now else [f"{name} was {_shown(before)}, is {_shown(now)}"]
 
 
+def part_count(manifest: Mapping[str, Any]) -> int:
+    """How many parts the rows of a manifest's run have."""
+    run = manifest[COMPARED]
+    return math.ceil(int(run["images"]["count"]) / int(run["batch_size"]))
+
+
 def part_path(run: Path, index: int) -> Path:
     """Where the rows of a chunk of images belong."""
     return run / "rows" / f"part-{index:06d}.parquet"
@@ -126,9 +133,15 @@ def part_path(run: Path, index: int) -> Path:
 
 def write_part(run: Path, index: int, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
     """The rows of a chunk as its part."""
+    arrow, _ = _arrow()
+    write_table(run, index, arrow.Table.from_pylist(rows, schema=schema))
+
+
+def write_table(run: Path, index: int, table: Any) -> None:
+    """As ``write_part``, from a pyarrow table."""
     arrow, parquet = _arrow()
     content = arrow.BufferOutputStream()
-    parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), content, compression="zstd")
+    parquet.write_table(table, content, compression="zstd")
     write_atomically(part_path(run, index), content.getvalue().to_pybytes())
 
 
@@ -162,6 +175,19 @@ def read_rows(run: Path, parts: Iterable[int], columns: Sequence[str]) -> Any:
     return arrow.concat_tables(tables)
 
 
+def of_method(rows: Any, method: str) -> Any:
+    """A method's rows of a pyarrow table."""
+    from pyarrow import compute  # type: ignore[import-untyped]
+
+    return rows.filter(compute.equal(rows["method"], method))
+
+
+def stacked(tables: Sequence[Any]) -> Any:
+    """Tables of rows as one: picture after picture, of each picture those of the first table first."""
+    arrow, _ = _arrow()
+    return arrow.concat_tables(tables).sort_by("order")  # a stable sort
+
+
 def row_schema(columns: Mapping[str, str]) -> Any:
     """Column names and types → a pyarrow schema; a type is "int32", "list<float32>" … or "boxes"."""
     arrow, _ = _arrow()
@@ -179,7 +205,7 @@ def row_schema(columns: Mapping[str, str]) -> Any:
 
 def _arrow() -> tuple[Any, Any]:
     try:
-        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("evaluation writes Parquet files: pip install 'looktwice[evaluate]'") from error

@@ -10,11 +10,13 @@ number. One draw of resamples serves all methods, hence differences are paired i
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from looktwice import runs
 from looktwice.curves import GRID, Floats, grid_index
 from looktwice.errors import RunError
 from looktwice.localization import BoxRule
@@ -44,6 +46,16 @@ READ = (
 
 UNPAIRED = ("top1_class_error", "top5_class_error", "seconds_per_image")
 """What has no difference between methods worth an interval: the first two are the network's."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: ``summary`` where all parts are there, else how many ``missing`` of ``parts``."""
+
+    run: Path
+    parts: int
+    missing: int
+    summary: Path | None
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ def summarise(rows: Any, scoring: Scoring) -> dict[str, Any]:
     without_boxes = 0
     for name, units in _by_method(judged, scoring):
         scores[name] = dict(_scores(units, scoring, thresholds[name]))
-        failed = _distinct(_of_method(judged, name), "error")
+        failed = _distinct(runs.of_method(judged, name), "error")
         methods[name] = {"images": units.images, "images_failed": failed}
         methods[name] |= {metric: score.as_json() for metric, score in scores[name].items()}
         without_boxes = units.images - int((units.per_image(units.boxed) > 0).sum())
@@ -159,6 +171,23 @@ def summarise(rows: Any, scoring: Scoring) -> dict[str, Any]:
             for earlier, later in combinations(scoring.methods, 2)
         ],
     }
+
+
+def conclude(run: Path) -> Outcome:
+    """Sums up a run that has all its parts; from the same parts everyone makes the same file.
+
+    Raises:
+        RunError: there is no run, a part is damaged, no threshold can be chosen, or the file cannot be written.
+    """
+    manifest = runs.read_manifest(run)
+    parts = range(runs.part_count(manifest))
+    missing = sum(not runs.part_path(run, index).exists() for index in parts)
+    if missing:
+        return Outcome(run, len(parts), missing, None)
+    scoring = Scoring.of_manifest(manifest)
+    path = run / runs.SUMMARY
+    runs.write_json(path, summarise(runs.read_rows(run, parts, scoring.columns), scoring))
+    return Outcome(run, len(parts), 0, path)
 
 
 # Rows as arrays.
@@ -203,7 +232,7 @@ def _by_method(rows: Any, scoring: Scoring) -> Iterator[tuple[str, _Units]]:
     broken = rows.filter(arrow.is_valid(rows["error"]))["sample"]
     whole = rows.filter(arrow.invert(arrow.is_in(rows["sample"], value_set=arrow.unique(broken))))
     for name in scoring.methods:
-        yield name, _as_units(_of_method(whole, name), scoring)
+        yield name, _as_units(runs.of_method(whole, name), scoring)
 
 
 def _as_units(rows: Any, scoring: Scoring) -> _Units:
@@ -237,10 +266,6 @@ def _curves(column: Any) -> NDArray[np.float32]:
     there = column.is_valid().to_numpy().astype(np.bool_)
     values[there] = column.combine_chunks().flatten().to_numpy().reshape(-1, len(GRID))
     return values
-
-
-def _of_method(rows: Any, method: str) -> Any:
-    return rows.filter(_arrow().equal(rows["method"], method))
 
 
 def _distinct(rows: Any, column: str | None = None) -> int:
