@@ -38,7 +38,7 @@ def finds(method, number):
     return {"feedback": number % 2 == 1, "global_feedback": number % 4 == 0}.get(method, False)
 
 
-def make_data(folder):
+def make_data(folder, largest=(20, 14, 48, 40)):
     """Fourteen pictures with one to three boxes each, listed in a CSV file; classes and one file have odd names."""
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def make_data(folder):
         Image.fromarray(rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(folder / name)
         label = CLASSES[number % 3]
         listed = '"' + name.replace('"', '""') + '"'
-        lines.append(f"{listed},{label},20,14,48,40")
+        lines.append(f"{listed},{label},{','.join(map(str, largest))}")
         lines += [f"{listed},{label},{x},50,{x + 6},56" for x in (2, 10)[: number % 3 if number > 9 else 0]]
     (folder / "images.csv").write_text("\n".join(["image,label,x1,y1,x2,y2", *lines]) + "\n")
     (folder / "classes.json").write_text(json.dumps({name: index for index, name in enumerate(CLASSES)}))

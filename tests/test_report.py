@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,6 +27,7 @@ from looktwice.report import render, signed, write_report
 from looktwice.report_cards import make_gallery, map_picture, select, window_of
 from looktwice.report_plots import Axis, Bar, Point, bar_plot, colours, cost_plot
 from looktwice.report_rows import read_run
+from looktwice.saliency import METHODS as SALIENCY
 from looktwice.tables import MEASURES
 
 
@@ -115,11 +117,12 @@ def test_a_method_named_like_a_script_cannot_end_it(run, tmp_path, data):
 
 def test_no_torch(run, tmp_path):
     code = (
-        "import sys; from pathlib import Path; import looktwice.report as r, looktwice.cli_report; "
-        "r.write_report([Path(sys.argv[1])], Path(sys.argv[2])); sys.exit('torch' in sys.modules)"
+        "import sys; from looktwice.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "sys.exit('torch' in sys.modules)"
     )
     written = tmp_path / "report.html"
-    assert subprocess.run([sys.executable, "-c", code, str(run), str(written)], check=False).returncode == 0
+    command = [sys.executable, "-c", code, "report", str(run), "--output", str(written)]
+    assert subprocess.run(command, check=False).returncode == 0
     assert written.stat().st_size > 10_000
 
 
@@ -127,10 +130,10 @@ def test_tables_hold_the_summary(run, page):
     summary = json.loads((run / "summary.json").read_text())
     measures, paired = Reader(page).tables
     known = [metric for metric in MEASURES if summary["methods"]["gradient"][metric]["value"] is not None]
-    assert [cell[0].rstrip(" ↓↑") for cell in measures[0]] == [
+    assert [cell[0].rstrip("\xa0↓↑") for cell in measures[0]] == [
         "method",
         *(MEASURES[name] for name in known),
-        "s / image",
+        "seconds per image",
     ]
     by_method = {row[0][0]: row[1:] for row in measures[1:]}
     for method, name in (("feedback", "FB (local feedback)"), ("center_box", "centre box")):
@@ -145,7 +148,7 @@ def test_tables_hold_the_summary(run, page):
 def test_differences_are_gp_less_the_other_whichever_came_first(run, page):
     summary = json.loads((run / "summary.json").read_text())
     paired = Reader(page).tables[1]
-    column = [cell[0].rstrip(" ↓↑") for cell in paired[0]].index("mean IoU")
+    column = [cell[0].rstrip("\xa0↓↑") for cell in paired[0]].index("mean IoU")
     rows = {row[0][0]: row[column] for row in paired[1:]}
     for method, name in (("gradient", "GP − GT"), ("center_box", "GP − centre box")):
         ours, theirs = (summary["methods"][each]["mean_iou"]["value"] for each in ("global_feedback", method))
@@ -169,7 +172,7 @@ def test_only_what_excludes_nothing_is_bold(page):
 
 def test_the_papers_column_stands_where_the_paper_has_one(bare, page):
     measures = Reader(render([bare])).tables[0]
-    assert measures[0][2][0].rstrip(" ↓↑") == "paper’s top-1"
+    assert measures[0][2][0].rstrip("\xa0↓↑") == "paper’s top-1"
     column = {row[0][0]: row[2] for row in measures[1:]}
     assert column["GP (global feedback)"] == ["59.6"]
     assert column["FB, box of 95 % of the energy"] == ["62.6"]
@@ -240,6 +243,26 @@ def test_cards_without_the_data_set(run, tmp_path):
         assert gallery.cards[0].shown_class.startswith("class ")
 
 
+def test_a_data_set_that_moved(run, data, tmp_path):
+    manifest = json.loads((run / "manifest.json").read_text())
+    found = replace(read_run(run), manifest=manifest | {"about": manifest["about"] | {"root": "gone"}})
+    assert make_gallery(found, 5).cards[0].picture is None
+    moved = make_gallery(found, 5, shutil.copytree(data, tmp_path / "moved"))
+    assert not moved.notes
+    assert moved.cards == make_gallery(read_run(run), 5).cards
+    other = make_gallery(found, 5, make_data(tmp_path / "other", largest=(20, 14, 48, 41)))
+    assert "other does not hold the images and boxes of the run" in other.notes[0]
+
+
+def test_what_the_gallery_is_of(run, data, tmp_path):
+    found = read_run(run)
+    assert make_gallery(found, 3).reported == len(found.seen) > 3
+    assert "All 10 reported images." in render([run])
+    few = render([make_run(tmp_path / "run", data, methods=("gradient",))])
+    assert "of GP over FB" in render([run])
+    assert "of GP over FB" not in few
+
+
 def test_a_picture_that_cannot_be_read_costs_only_itself(tmp_path):
     data = make_data(tmp_path / "data")
     found = read_run(make_run(tmp_path / "run", data))
@@ -286,6 +309,16 @@ def test_plots_keep_their_letters_and_their_ids():
     assert set(re.findall(r'(?:url\(|href=")#([\w.-]+)', svg)) == set(ids)
 
 
+@pytest.mark.parametrize("level", [48.0, 49.0, 50.0, 51.0, 52.0])
+def test_a_label_covers_neither_the_level_nor_the_axis(level):
+    points = [Point("a cheap method", "#000000", 0.1, 50.0, 45.0, 55.0), Point("", "#000000", 9.0, 70.0, 69.0, 71.0)]
+    svg = cost_plot(points, "MaxBoxAcc", ("centre box", level))
+    found = re.search(r'text-anchor: (\w+)"[^>]* y="([\d.]+)"[^>]*>a cheap method<', svg)
+    assert found[1] == "start"  # on the left of its point the axis is near
+    line = float(re.search(r'<path d="M [\d.]+ ([\d.]+)[^"]*"[^>]*stroke-dasharray', svg)[1])
+    assert not float(found[2]) - 9 < line < float(found[2]) + 3
+
+
 def test_labels_of_points_in_one_place_do_not_cover_each_other():
     points = [Point(f"method {number}", "#000000", 0.1, 50.0, 45.0, 55.0) for number in range(3)]
     svg = cost_plot(points, "MaxBoxAcc", ("centre box", 52.0))
@@ -298,11 +331,19 @@ def test_labels_of_points_in_one_place_do_not_cover_each_other():
             assert abs(float(x) - float(across)) > 5 or abs(float(y) - float(down)) >= 11
 
 
-def test_each_method_has_a_colour():
-    methods = (*METHODS, "grad_cam", "layer_cam", "center_box")
+def luminance(shade):
+    """Relative luminance, as WCAG 2.2 defines it."""
+    shares = [int(shade[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_each_method_has_a_colour_that_can_be_read():
+    methods = (*SALIENCY, "center_box")
     shades = colours(methods)
     assert list(shades) == list(methods)
     assert len(set(shades.values())) == len(methods)
+    assert min(1.05 / (luminance(shade) + 0.05) for shade in shades.values()) >= 4.5
 
 
 @pytest.mark.parametrize(("number", "text"), [(1.26, "+1.3"), (-1.26, "−1.3"), (-0.01, "0.0"), (0.0, "0.0")])

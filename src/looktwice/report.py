@@ -105,17 +105,22 @@ class Section:
     manifest: str
 
 
-def write_report(folders: Sequence[Path], output: Path) -> None:
+def write_report(folders: Sequence[Path], output: Path, *, data: Path | None = None) -> None:
     """Writes the page of some finished runs.
+
+    Args:
+        folders: the runs'.
+        output: the page.
+        data: the folder of their images, where it is not the one they found them in.
 
     Raises:
         RunError: a folder holds no finished run, or the page cannot be written.
         MissingExtraError: jinja2, matplotlib or pyarrow is not installed.
     """
-    runs.write_atomically(output, render(folders).encode())
+    runs.write_atomically(output, render(folders, data=data).encode())
 
 
-def render(folders: Sequence[Path]) -> str:
+def render(folders: Sequence[Path], *, data: Path | None = None) -> str:
     """The page of some finished runs as text; the same runs and images give the same page.
 
     Raises:
@@ -132,7 +137,8 @@ def render(folders: Sequence[Path]) -> str:
     limit = min(CARDS, ALL_CARDS // len(found))
     ends = _error_ends(found)
     sections = [
-        _section(run, name, entries, ends, limit) for run, name, entries in zip(found, names, shares, strict=True)
+        _section(run, name, entries, ends, make_gallery(run, limit, data))
+        for run, name, entries in zip(found, names, shares, strict=True)
     ]
     page = Environment(
         loader=PackageLoader("looktwice"),
@@ -179,11 +185,10 @@ def _entries(folder: Path) -> list[dict[str, str]]:
 
 
 def _section(
-    run: FinishedRun, name: str, entries: Sequence[Mapping[str, str]], ends: tuple[float, float], limit: int
+    run: FinishedRun, name: str, entries: Sequence[Mapping[str, str]], ends: tuple[float, float], gallery: Gallery
 ) -> Section:
     shades = colours((*run.methods, *run.baselines))
     paper = {entry["method"]: float(entry["paper"]) for entry in entries if entry["paper"]}
-    gallery = make_gallery(run, limit)
     measure = _cost_measure(run.summary)
     return Section(
         name=name,
@@ -286,7 +291,7 @@ def _measures(run: FinishedRun, entries: Sequence[Mapping[str, str]], shades: Ma
         if method == "feedback" and ENERGY_BOX in paper:
             cells = [_cell(scores["top1_loc_error_energy_box"]), *[Cell("–")] * len(known)]
             rows.append(Row(NAMES[ENERGY_BOX], shades[method], _beside(cells, paper[ENERGY_BOX], beside)))
-    return Table((*head, ("s / image", "↓")), tuple(rows))
+    return Table((*head, ("seconds per image", "↓")), tuple(rows))
 
 
 def _beside(cells: Sequence[Cell], paper: str | None, wanted: bool) -> tuple[Cell, ...]:
@@ -434,7 +439,7 @@ def _threshold_plots(run: FinishedRun, shades: Mapping[str, str]) -> list[str]:
             continue  # no threshold moves its box
         shares, at = 100 * run.success(method), run.chosen[method]
         best = int(shares.argmax())
-        marks = {"o": (float(GRID[at]), float(shares[at])), "D": (float(GRID[best]), float(shares[best]))}
+        marks = {"D": (float(GRID[best]), float(shares[best])), "o": (float(GRID[at]), float(shares[at]))}
         note = f"{shares[at]:.0f} % at {GRID[at]:.2f} · best {shares[best]:.0f} %"
         lines.append(Line(short_name(method), shade, GRID.tolist(), shares.tolist(), marks=marks, note=note))
     return panels(lines, Axis("threshold", (0, 1), {0: "0", 0.5: ".5", 1: "1"}), _SHARE)

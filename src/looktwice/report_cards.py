@@ -90,17 +90,26 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Cards, and what the reader must know of them."""
+    """Cards out of all that the run ``reported``, and what the reader must know of them."""
 
     cards: tuple[Card, ...]
+    reported: int
     has_maps: bool
     notes: tuple[str, ...]
 
+    @property
+    def has_gains(self) -> bool:
+        """Both methods of a gain are in the run."""
+        return any(card.gain is not None for card in self.cards)
 
-def make_gallery(run: FinishedRun, limit: int) -> Gallery:
-    """A balanced choice of at most ``limit`` images of a run as cards, the same whenever it is made."""
+
+def make_gallery(run: FinishedRun, limit: int, data: Path | None = None) -> Gallery:
+    """A balanced choice of at most ``limit`` images of a run as cards, the same whenever it is made.
+
+    The data set is taken from ``data``, and where that is None from where the run found it.
+    """
     chosen = select(run, limit)
-    dataset, trouble = _dataset(run.manifest)
+    dataset, trouble = _dataset(run.manifest, data)
     samples = {sample.id: sample for sample in dataset.samples} if dataset else {}
     heats = _heats(run, [run.seen[index] for index in chosen])
     names = dataset.class_names if dataset else {}
@@ -115,7 +124,7 @@ def make_gallery(run: FinishedRun, limit: int) -> Gallery:
             f"The run kept no maps, and boxes at a threshold of {run.drawn_at[elsewhere[0]]:.2f}; these are the dashed "
             "ones. IoU, hit and miss are told at the threshold that counts. With evaluate --save-maps all is shown."
         )
-    return Gallery(cards, bool(heats), tuple(notes))
+    return Gallery(cards, len(run.seen), bool(heats), tuple(notes))
 
 
 # Which images.
@@ -196,7 +205,7 @@ def _class_name(index: int, names: Mapping[int, str]) -> str:
 
 def _view(run: FinishedRun, index: int, method: str, heats: Mapping[str, NDArray[np.floating]]) -> View:
     seen, heat = run.seen[index], heats.get(method)
-    boxes = run.boxes[method][index]
+    boxes = run.boxes_of(method, index)
     elsewhere = not _drawn_as_judged(run, method)
     drawing = None
     if heat is not None:
@@ -263,19 +272,21 @@ def _data_uri(kind: str, content: bytes) -> str:
 # Where they come from.
 
 
-def _dataset(manifest: Mapping[str, Any]) -> tuple[Dataset | None, str | None]:
-    """The data set that the run was of, or why there is none."""
+def _dataset(manifest: Mapping[str, Any], elsewhere: Path | None) -> tuple[Dataset | None, str | None]:
+    """The data set that the run was of, from ``elsewhere`` or where the run found it, or why there is none."""
     about = manifest["about"]
     gone = "the cards have neither pictures nor annotated boxes."
-    if "root" not in about or "layout" not in about:
-        return None, f"The run does not tell where its images are: {gone}"
+    remedy = "Name its folder with --data"
+    root = elsewhere or about.get("root")
+    if root is None or "layout" not in about:
+        return None, f"The run does not tell where its images are: {gone} {remedy}."
     further = {name: about.get(name) for name in ("split", "classes", "metadata")}
     try:
-        dataset = load_dataset(about["root"], about["layout"], **further)
+        dataset = load_dataset(root, about["layout"], **further)
     except (LooktwiceError, OSError) as error:
-        return None, f"The data set cannot be read ({error}): {gone}"
+        return None, f"The data set cannot be read ({error}): {gone} {remedy}."
     if dataset.fingerprint() != manifest[runs.COMPARED]["data"]["fingerprint"]:
-        return None, f"{about['root']} does not hold the images and boxes of the run any more: {gone}"
+        return None, f"{root} does not hold the images and boxes of the run: {gone} {remedy}."
     return dataset, None
 
 

@@ -23,22 +23,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PAPER_COLOURS = {
-    "gradient": "#b8860b",
-    "guided_backprop": "#009e73",
+    "gradient": "#92680a",
+    "guided_backprop": "#00785a",
     "feedback": "#0072b2",
-    "global_feedback": "#d55e00",
+    "global_feedback": "#bb4e00",
     "center_box": "#6b7280",
     "full_image": "#6b7280",
 }
-_OTHER_COLOURS = ("#8a4fa3", "#2b8cbe", "#a0486b", "#5a6b1f", "#444444", "#7a5230")
-"""After Okabe and Ito (2008), dark enough for text and thin lines on white."""
+_OTHER_COLOURS = ("#8a4fa3", "#1f7699", "#a0486b", "#5a6b1f", "#444444", "#7a5230", "#4a3fb5")
+"""After Okabe and Ito (2008), as dark as text on white must be (WCAG 2, a contrast of 4.5)."""
 
 _INK, _QUIET, _OTHERS = "#1f2430", "#6b7280", "#d7dae0"
+
+_MARKS: Mapping[str, Mapping[str, Any]] = {
+    "D": {"markerfacecolor": "white", "markersize": 7},
+    "o": {"markersize": 5},  # small enough to be seen on the other one
+}
 
 _STYLE: Mapping[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "looktwice",
     "text.parse_math": False,  # a "$" in a name is a "$"
+    "font.family": "DejaVu Sans",  # to measure by; the page sets its own
     "font.size": 11.5,
     "axes.edgecolor": _QUIET,
     "axes.labelcolor": _QUIET,
@@ -67,7 +73,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Line:
-    """A method's line: y in per cent over x, with intervals or without, and points marked on it by their marker."""
+    """A method's line: y in per cent over x, with intervals or without, and points by their marker, the last on top."""
 
     label: str
     colour: str
@@ -151,8 +157,7 @@ def _panel(lines: Sequence[Line], number: int, x: Axis, y: Axis) -> str:
         if line.low is not None and line.high is not None:
             axes.vlines(line.x, line.low, line.high, color=line.colour, linewidth=1.2, clip_on=False)
         for marker, (across, up) in (line.marks or {}).items():
-            face = line.colour if marker == "o" else "white"
-            axes.plot(across, up, marker, color=line.colour, markerfacecolor=face, markersize=7, zorder=5)
+            axes.plot(across, up, marker, color=line.colour, zorder=5, clip_on=False, **_MARKS[marker])
         title = f"{line.label}\n" if line.note else line.label
         axes.set_title(title, loc="left", color=line.colour, fontsize=11, fontweight="bold", pad=6)
         axes.text(0, 1.035, line.note, transform=axes.transAxes, fontsize=9.5, color=_QUIET, va="bottom")
@@ -177,11 +182,6 @@ def cost_plot(points: Sequence[Point], value_name: str, level: tuple[str, float]
         for point in points:
             axes.vlines(point.seconds, point.low, point.high, color=point.colour, linewidth=1, alpha=0.45)
             axes.plot(point.seconds, point.value, "o", color=point.colour, markersize=7)
-        if level:
-            axes.axhline(level[1], color=_QUIET, linewidth=1, linestyle=(0, (4, 3)))
-            place = axes.get_yaxis_transform()
-            axes.text(0.995, level[1], f"{level[0]} {level[1]:.1f}", transform=place, ha="right", va="bottom")
-        _label_points(axes, points)
         axes.set_ylabel(value_name)
         ticks = [tick for tick in _ROUND_SECONDS if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -189,15 +189,31 @@ def cost_plot(points: Sequence[Point], value_name: str, level: tuple[str, float]
         axes.set_xlabel("seconds per image")
         axes.grid(color="#eceef1", linewidth=0.6)
         axes.set_axisbelow(True)
+        figure.draw_without_rendering()  # now everything has its place
+        _label_points(axes, points, _draw_level(axes, *level) if level else [])
         return _as_svg(figure)
 
 
 _ROUND_SECONDS = tuple(step * 10.0**power for power in range(-5, 5) for step in (1, 2, 5))
 
+_Area = tuple[float, float, float, float]
+"""Left, bottom, right and top, in pixels."""
 
-def _label_points(axes: "Axes", points: Sequence[Point]) -> None:
-    """Puts each label where it covers no point, interval or other label, as near its point as that goes."""
-    taken: list[tuple[float, float, float, float]] = []
+
+def _draw_level(axes: "Axes", label: str, value: float) -> list[_Area]:
+    """A dashed line, its label over its right end, and where both are."""
+    line = axes.axhline(value, color=_QUIET, linewidth=1, linestyle=(0, (4, 3)))
+    place = axes.get_yaxis_transform()
+    text = axes.text(0.995, value, f"{label} {value:.1f}", transform=place, ha="right", va="bottom")
+    return [part.get_window_extent().padded(1).extents for part in (line, text)]
+
+
+def _label_points(axes: "Axes", points: Sequence[Point], taken: Sequence[_Area]) -> None:
+    """Puts each label where it covers nothing and stays within the axes, as near its point as that goes."""
+    left, bottom, right, top = axes.get_window_extent().extents
+    far = 1e4
+    beside = [(-far, -far, left + 3, far), (right, -far, far, far)]
+    taken = [*taken, *beside, (-far, -far, far, bottom + 3), (-far, top, far, far)]
     centres = axes.transData.transform([(point.seconds, point.value) for point in points])
     ends = axes.transData.transform([(point.seconds, end) for point in points for end in (point.low, point.high)])
     for (x, y), (_, low), (_, high) in zip(centres, ends[::2], ends[1::2], strict=True):
@@ -251,13 +267,14 @@ def _set_x(axes: "Axes", axis: Axis) -> None:
 
 
 def _as_svg(figure: "Figure") -> str:
-    """The drawing as an element: no prolog, no metadata, only the ids that are used, and these unlike any other's."""
+    """The drawing as an element: no prolog, no metadata, hundredths of a pixel, only ids in use, unlike any other's."""
     text = StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # the page says how large it is
+    svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)
     used = set(re.findall(r"#([\w.-]+)", svg))
     own = hashlib.sha256(svg.encode()).hexdigest()[:8]
     svg = re.sub(r' id="([\w.-]+)"', lambda found: f' id="{own}-{found[1]}"' if found[1] in used else "", svg)

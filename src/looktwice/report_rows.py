@@ -51,8 +51,8 @@ class FinishedRun:
     """A run and its U judged maps.
 
     ``objects`` (U,) counts the judged class's boxes, ``size`` (U,) is the largest one's share of the image. By method:
-    ``overlap`` (U, T) the IoU at each threshold of ``GRID``, ``boxes`` those the rows hold, ``chosen`` the place of
-    the threshold that counts, and whether the rows' boxes were ``drawn_at`` it.
+    ``overlap`` (U, T) the IoU at each threshold of ``GRID``, ``boxes`` (U,) those the rows hold as a column of pyarrow,
+    ``chosen`` the place of the threshold that counts, and the threshold that the rows' boxes were ``drawn_at``.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class FinishedRun:
     objects: NDArray[np.int64]
     size: Floats
     overlap: Mapping[str, NDArray[np.float32]]
-    boxes: Mapping[str, Sequence[tuple[Corners, ...]]]
+    boxes: Mapping[str, Any]
     drawn_at: Mapping[str, float | None]
     chosen: Mapping[str, int]
 
@@ -77,6 +77,10 @@ class FinishedRun:
     def iou(self, method: str) -> NDArray[np.float32]:
         """IoU (U,) at the threshold that counts."""
         return self.overlap[method][:, self.chosen[method]]
+
+    def boxes_of(self, method: str, index: int) -> tuple[Corners, ...]:
+        """The boxes that the rows hold of a map."""
+        return tuple((box["x1"], box["y1"], box["x2"], box["y2"]) for box in self.boxes[method][index].as_py())
 
     def hits(self, method: str) -> NDArray[np.bool_]:
         """Which boxes (U,) are right at the threshold that counts."""
@@ -99,8 +103,7 @@ def read_run(folder: Path) -> FinishedRun:
     """
     manifest, summary = runs.read_manifest(folder), runs.read_summary(folder)
     scoring = Scoring.of_manifest(manifest)
-    table = runs.read_rows(folder, range(_parts(manifest)), [*_READ, scoring.curve])
-    by_method = {method: _judged(table, method) for method in scoring.methods}
+    by_method = _judged(folder, range(_parts(manifest)), scoring)
     whole = by_method["full_image"]
     if not len(whole):
         raise RunError(f"{folder}: no reported image has boxes, so there is nothing to show; give boxes with the data")
@@ -116,7 +119,7 @@ def read_run(folder: Path) -> FinishedRun:
         # The whole image's IoU with a box within it is that box's share of the image.
         size=np.asarray(whole["iou"].to_numpy(), dtype=np.float64),
         overlap={method: _curves(rows[scoring.curve]) for method, rows in by_method.items()},
-        boxes={method: _corners(rows["boxes"].to_pylist()) for method, rows in by_method.items()},
+        boxes={method: rows["boxes"] for method, rows in by_method.items()},
         drawn_at={method: rows["threshold"][0].as_py() for method, rows in by_method.items()},
         chosen={method: grid_index(each["box"]) for method, each in summary["thresholds"].items()},
     )
@@ -128,14 +131,28 @@ def _parts(manifest: Mapping[str, Any]) -> int:
     return math.ceil(count / size)
 
 
-def _judged(table: Any, method: str) -> Any:
-    import pyarrow.compute as arrow  # type: ignore[import-untyped]
+def _judged(folder: Path, parts: Sequence[int], scoring: Scoring) -> dict[str, Any]:
+    """By method the rows that count, in one order. Parts are read one by one, so that no more than these are held."""
+    import pyarrow  # type: ignore[import-untyped]
+    from pyarrow import compute
 
-    broken = arrow.unique(table.filter(arrow.is_valid(table["error"]))["sample"])
-    kept = arrow.and_(arrow.equal(table["method"], method), arrow.equal(table["rank"], 0))
-    kept = arrow.and_(kept, arrow.and_(arrow.invert(table["tuning"]), arrow.is_valid(table["judged"])))
-    kept = arrow.and_(kept, arrow.invert(arrow.is_in(table["sample"], value_set=broken)))
-    return table.filter(kept).sort_by([("sample", "ascending"), ("target", "ascending")])
+    pieces: dict[str, list[Any]] = {method: [] for method in scoring.methods}
+    for part in parts:
+        rows = _counted(runs.read_rows(folder, [part], [*_READ, scoring.curve]))
+        for method, own in pieces.items():
+            own.append(rows.filter(compute.equal(rows["method"], method)))
+    order = [("sample", "ascending"), ("target", "ascending")]
+    return {method: pyarrow.concat_tables(pieces.pop(method)).sort_by(order) for method in scoring.methods}
+
+
+def _counted(rows: Any) -> Any:
+    """Of a part's rows, which are all there are of its images, those that the summary counts and that have boxes."""
+    from pyarrow import compute
+
+    broken = compute.unique(rows.filter(compute.is_valid(rows["error"]))["sample"])
+    kept = compute.and_(compute.equal(rows["rank"], 0), compute.invert(rows["tuning"]))
+    kept = compute.and_(kept, compute.is_valid(rows["judged"]))
+    return rows.filter(compute.and_(kept, compute.invert(compute.is_in(rows["sample"], value_set=broken))))
 
 
 def _seen(rows: Any) -> tuple[Seen, ...]:
@@ -146,7 +163,3 @@ def _seen(rows: Any) -> tuple[Seen, ...]:
 def _curves(column: Any) -> NDArray[np.float32]:
     values = column.combine_chunks().flatten().to_numpy()
     return np.asarray(values.reshape(len(column), len(GRID)), dtype=np.float32)
-
-
-def _corners(rows: Sequence[Sequence[Mapping[str, float]]]) -> list[tuple[Corners, ...]]:
-    return [tuple((box["x1"], box["y1"], box["x2"], box["y2"]) for box in boxes) for boxes in rows]
