@@ -206,6 +206,12 @@ def test_a_heading_and_notes_make_room_for_themselves():
     assert (noted - bare, headed - bare) == (2 * 24, 24)  # a line is one and a half times the 16 pixels of its text
 
 
+def test_two_words_are_seen_to_be_two():
+    sheet = sheet_picture(Sheet([""], [Row([Cell(plain(300, 20))], "")], "energy box"))
+    gaps = np.diff(np.flatnonzero(ink(sheet.crop((0, 0, sheet.width, 24)), (255, 255, 255)).any(axis=0))) - 1
+    assert gaps.max() >= 3 * np.sort(gaps)[-2]
+
+
 def test_labels_lie_where_they_belong_and_nothing_overlaps():
     cells = [Cell(plain(200, 150), note="one"), Cell(plain(100, 150))]
     layout = arrange(Sheet(["left\nbelow", "right"], [Row(cells, "row\nmore")], "heading"))

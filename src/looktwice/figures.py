@@ -234,8 +234,11 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, cut to fit a width; Pillow's own font has ASCII letters only, so accents are taken off."""
-    plain = unicodedata.normalize("NFKD", text)
+    """The text, cut to fit a width; Pillow's own font has ASCII letters only, so accents are taken off.
+
+    Its space is so narrow that two words look like one; each becomes two.
+    """
+    plain = unicodedata.normalize("NFKD", text).replace(" ", "  ")
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     plain = "".join(letter if letter.isascii() or letter in "·…" else "?" for letter in plain)
     if font.getlength(plain) <= width:
