@@ -189,7 +189,7 @@ def test_rows_are_those_that_the_summary_counts(run):
     for method in (*METHODS, "center_box"):
         error = found.summary["methods"][method]["gt_known_loc_error"]["value"]
         assert 1 - found.hits(method).mean() == pytest.approx(error)
-        assert found.success(method)[found.chosen[method]] == pytest.approx(1 - error)
+        assert found.success[method][found.chosen[method]] == pytest.approx(1 - error)
 
 
 def numbers(found, chosen):

@@ -395,7 +395,7 @@ _SHARE = Axis("", (0, 100), {0: "0", 50: "50", 100: "100%"})
 def _success_plots(run: FinishedRun, shades: Mapping[str, str]) -> list[str]:
     lines = []
     for method, shade in shades.items():
-        overlap = np.sort(run.iou(method))
+        overlap = np.sort(run.iou[method])
         shares = 100 - 100 * np.searchsorted(overlap, _IOU_LEVELS) / len(overlap)
         note = f"mean IoU {overlap.mean():.2f}"
         lines.append(Line(short_name(method), shade, _IOU_LEVELS.tolist(), shares.tolist(), note=note))
@@ -437,7 +437,7 @@ def _threshold_plots(run: FinishedRun, shades: Mapping[str, str]) -> list[str]:
     for method, shade in shades.items():
         if method == "full_image":
             continue  # no threshold moves its box
-        shares, at = 100 * run.success(method), run.chosen[method]
+        shares, at = 100 * run.success[method], run.chosen[method]
         best = int(shares.argmax())
         marks = {"D": (float(GRID[best]), float(shares[best])), "o": (float(GRID[at]), float(shares[at]))}
         note = f"{shares[at]:.0f} % at {GRID[at]:.2f} · best {shares[best]:.0f} %"

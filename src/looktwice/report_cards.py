@@ -157,7 +157,7 @@ def gains(run: FinishedRun) -> NDArray[np.float64] | None:
     """IoU (U,) of global feedback less that of local feedback; None where one of them is missing."""
     if not set(_GAIN) <= set(run.methods):
         return None
-    first, second = (run.iou(method).astype(np.float64) for method in _GAIN)
+    first, second = (run.iou[method].astype(np.float64) for method in _GAIN)
     return np.asarray(first - second)
 
 
@@ -216,7 +216,7 @@ def _view(run: FinishedRun, index: int, method: str, heats: Mapping[str, NDArray
     if run.manifest[runs.COMPARED]["box"]["boxes"] == "largest":
         boxes = boxes[:1]
     return View(
-        float(run.iou(method)[index]), bool(run.hits(method)[index]), boxes, elsewhere and heat is None, drawing
+        float(run.iou[method][index]), bool(run.hits(method)[index]), boxes, elsewhere and heat is None, drawing
     )
 
 

@@ -46,13 +46,17 @@ class Seen:
     height: int
 
 
+_SEEN = tuple(Seen.__dataclass_fields__)
+
+
 @dataclass(frozen=True)
 class FinishedRun:
     """A run and its U judged maps.
 
     ``objects`` (U,) counts the judged class's boxes, ``size`` (U,) is the largest one's share of the image. By method:
-    ``overlap`` (U, T) the IoU at each threshold of ``GRID``, ``boxes`` (U,) those the rows hold as a column of pyarrow,
-    ``chosen`` the place of the threshold that counts, and the threshold that the rows' boxes were ``drawn_at``.
+    ``chosen`` the place in ``GRID`` of the threshold that counts, ``iou`` (U,) at it, ``success`` (T,) the share of
+    right boxes at each threshold of ``GRID``, ``boxes`` (U,) those the rows hold as an array of pyarrow, and the
+    threshold these were ``drawn_at``.
     """
 
     folder: Path
@@ -64,19 +68,16 @@ class FinishedRun:
     seen: tuple[Seen, ...]
     objects: NDArray[np.int64]
     size: Floats
-    overlap: Mapping[str, NDArray[np.float32]]
+    chosen: Mapping[str, int]
+    iou: Mapping[str, NDArray[np.float32]]
+    success: Mapping[str, Floats]
     boxes: Mapping[str, Any]
     drawn_at: Mapping[str, float | None]
-    chosen: Mapping[str, int]
 
     @property
     def parts(self) -> range:
         """The numbers of its parts."""
         return range(_parts(self.manifest))
-
-    def iou(self, method: str) -> NDArray[np.float32]:
-        """IoU (U,) at the threshold that counts."""
-        return self.overlap[method][:, self.chosen[method]]
 
     def boxes_of(self, method: str, index: int) -> tuple[Corners, ...]:
         """The boxes that the rows hold of a map."""
@@ -84,11 +85,7 @@ class FinishedRun:
 
     def hits(self, method: str) -> NDArray[np.bool_]:
         """Which boxes (U,) are right at the threshold that counts."""
-        return np.asarray(self.iou(method) >= HIT)
-
-    def success(self, method: str) -> Floats:
-        """The share of right boxes (T,) at each threshold."""
-        return np.asarray((self.overlap[method] >= HIT).mean(axis=0), dtype=np.float64)
+        return np.asarray(self.iou[method] >= HIT)
 
     def rule_of(self, method: str) -> BoxRule:
         """The box rule with the threshold that counts."""
@@ -103,10 +100,16 @@ def read_run(folder: Path) -> FinishedRun:
     """
     manifest, summary = runs.read_manifest(folder), runs.read_summary(folder)
     scoring = Scoring.of_manifest(manifest)
-    by_method = _judged(folder, range(_parts(manifest)), scoring)
-    whole = by_method["full_image"]
-    if not len(whole):
+    tallies = {method: _Tally(grid_index(summary["thresholds"][method]["box"])) for method in scoring.methods}
+    whole = []
+    for part in range(_parts(manifest)):
+        rows = _by_method(_counted(runs.read_rows(folder, [part], [*_READ, scoring.curve])), scoring.methods)
+        for method, tally in tallies.items():
+            tally.add(rows[method], scoring.curve)
+        whole += rows["full_image"].select([*_SEEN, "iou_per_truth", "iou"]).to_pylist()
+    if not whole:
         raise RunError(f"{folder}: no reported image has boxes, so there is nothing to show; give boxes with the data")
+    order = sorted(range(len(whole)), key=lambda place: (whole[place]["sample"], whole[place]["target"]))
     return FinishedRun(
         folder=folder,
         manifest=manifest,
@@ -114,35 +117,49 @@ def read_run(folder: Path) -> FinishedRun:
         rule=scoring.rule,
         methods=tuple(manifest[runs.COMPARED]["methods"]),
         baselines=tuple(manifest[runs.COMPARED]["baselines"]),
-        seen=_seen(whole),
-        objects=np.array([len(each) for each in whole["iou_per_truth"].to_pylist()], dtype=np.int64),
+        seen=tuple(Seen(**{name: whole[place][name] for name in _SEEN}) for place in order),
+        objects=np.array([len(whole[place]["iou_per_truth"]) for place in order], dtype=np.int64),
         # The whole image's IoU with a box within it is that box's share of the image.
-        size=np.asarray(whole["iou"].to_numpy(), dtype=np.float64),
-        overlap={method: _curves(rows[scoring.curve]) for method, rows in by_method.items()},
-        boxes={method: rows["boxes"] for method, rows in by_method.items()},
-        drawn_at={method: rows["threshold"][0].as_py() for method, rows in by_method.items()},
-        chosen={method: grid_index(each["box"]) for method, each in summary["thresholds"].items()},
+        size=np.array([whole[place]["iou"] for place in order], dtype=np.float64),
+        chosen={method: tally.at for method, tally in tallies.items()},
+        iou={method: np.concatenate(tally.iou)[order] for method, tally in tallies.items()},
+        success={method: tally.right / len(whole) for method, tally in tallies.items()},
+        boxes={method: tally.boxes_in(order) for method, tally in tallies.items()},
+        drawn_at={method: tally.drawn_at for method, tally in tallies.items()},
     )
+
+
+class _Tally:
+    """What is kept of a method's rows, part after part: a run's curves need more memory than there may be."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.iou: list[NDArray[np.float32]] = []
+        self.right = np.zeros(len(GRID))
+        self.boxes: list[Any] = []
+        self.drawn_at: float | None = None
+
+    def add(self, rows: Any, curve: str) -> None:
+        """Takes what counts of a part's rows in."""
+        if not len(rows):
+            return
+        values = rows[curve].combine_chunks().flatten().to_numpy().reshape(len(rows), len(GRID))
+        self.iou.append(values[:, self.at].copy())  # not the whole part's
+        self.right += (values >= HIT).sum(axis=0)
+        self.boxes.append(rows["boxes"].combine_chunks())
+        self.drawn_at = rows["threshold"][0].as_py()
+
+    def boxes_in(self, order: Sequence[int]) -> Any:
+        """The boxes of all parts, map after map in this order, as an array of pyarrow."""
+        import pyarrow  # type: ignore[import-untyped]
+
+        return pyarrow.concat_arrays(self.boxes).take(order)
 
 
 def _parts(manifest: Mapping[str, Any]) -> int:
     run = manifest[runs.COMPARED]
     count, size = int(run["images"]["count"]), int(run["batch_size"])
     return math.ceil(count / size)
-
-
-def _judged(folder: Path, parts: Sequence[int], scoring: Scoring) -> dict[str, Any]:
-    """By method the rows that count, in one order. Parts are read one by one, so that no more than these are held."""
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import compute
-
-    pieces: dict[str, list[Any]] = {method: [] for method in scoring.methods}
-    for part in parts:
-        rows = _counted(runs.read_rows(folder, [part], [*_READ, scoring.curve]))
-        for method, own in pieces.items():
-            own.append(rows.filter(compute.equal(rows["method"], method)))
-    order = [("sample", "ascending"), ("target", "ascending")]
-    return {method: pyarrow.concat_tables(pieces.pop(method)).sort_by(order) for method in scoring.methods}
 
 
 def _counted(rows: Any) -> Any:
@@ -155,11 +172,7 @@ def _counted(rows: Any) -> Any:
     return rows.filter(compute.and_(kept, compute.invert(compute.is_in(rows["sample"], value_set=broken))))
 
 
-def _seen(rows: Any) -> tuple[Seen, ...]:
-    names = list(Seen.__dataclass_fields__)
-    return tuple(Seen(**row) for row in rows.select(names).to_pylist())
+def _by_method(rows: Any, methods: Sequence[str]) -> dict[str, Any]:
+    from pyarrow import compute
 
-
-def _curves(column: Any) -> NDArray[np.float32]:
-    values = column.combine_chunks().flatten().to_numpy()
-    return np.asarray(values.reshape(len(column), len(GRID)), dtype=np.float32)
+    return {method: rows.filter(compute.equal(rows["method"], method)) for method in methods}
