@@ -208,10 +208,12 @@ def test_classes_are_found_by_name(client, query, found):
     assert all(FIVE[row["index"]] == row["name"] for row in answer)
 
 
-def test_a_search_is_answered_with_twenty_classes_at_most(client):
+def test_a_search_is_answered_with_twenty_classes_at_most_and_words_first(client):
     model = load_model(weights="random")
     with TestClient(create_app([model]), base_url=ADDRESS) as many:
         assert len(many.get("/api/classes", params={"query": "a"}).json()["classes"]) == 20
+        found = [row["name"] for row in many.get("/api/classes", params={"query": "cat"}).json()["classes"]]
+    assert found.index("catamaran") == len([name for name in found if name.endswith(" cat")]) > 3
 
 
 # What it refuses.

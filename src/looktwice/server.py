@@ -209,14 +209,20 @@ class Desk:
     async def search_classes(self, request: Request) -> Response:
         """``GET /api/classes?model=NAME&query=TEXT`` → ``{"classes": [{index, name}]}``, at most 20.
 
-        Those whose names hold the text, in whatever case: first the one that is it, then those that begin with it. A
-        whole number finds the class of that index as well. Without ``model`` the default one is searched.
+        Those whose names hold the text, in whatever case: first the one that is it, then those that have it as a word,
+        then those that begin with it. A whole number finds the class of that index as well. Without ``model`` the
+        default one is searched.
         """
         model = self._model(request.query_params.get("model", self._default.name))
         query = request.query_params.get("query", "").strip().casefold()
         names = [name.casefold() for name in model.classes]
         found = [index for index, name in enumerate(names) if query in name or query == str(index)]
-        found.sort(key=lambda index: (names[index] != query, not names[index].startswith(query)))
+
+        def distance(index: int) -> tuple[bool, bool, bool]:
+            name = names[index]
+            return name != query, f" {query} " not in f" {name} ", not name.startswith(query)
+
+        found.sort(key=distance)
         return JSONResponse(
             {"classes": [{"index": index, "name": model.classes[index]} for index in found[:SHOWN_CLASSES]]}
         )
