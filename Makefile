@@ -24,8 +24,8 @@ test: $(VENV)/.installed-dev  ## the default tests
 test-slow: $(VENV)/.installed-dev  ## the longer ones
 	$(BIN)/python -m pytest -m "slow and not browser"
 
-test-browser: $(VENV)/.installed-dev  ## the page in a real browser; installs Debian's Chromium where it is missing
-	command -v chromedriver >/dev/null || apt-get install -y chromium chromium-driver
+test-browser: $(VENV)/.installed-dev  ## page and report in a real browser; installs Debian's Chromium where it is missing
+	command -v chromedriver >/dev/null || { apt-get update && apt-get install -y chromium chromium-driver; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group browser
 	$(BIN)/python -m pytest -m browser tests/browser
 
