@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from looktwice.classifier import check_images, frozen, resolve_targets
 from looktwice.errors import InputError, ModelError
+from looktwice.saliency import attend
 
 
 class Bent(networks.Plain):
@@ -162,7 +163,7 @@ def test_class_scores_are_found_in_what_networks_return(name):
     network = Bent(lambda self, images: OUTPUTS[name](self.classify(self.features(images))))
     images = torch.randn(3, 3, 5, 5)
     with frozen(network) as scores:
-        assert torch.equal(scores(images), network.classify(network.features(images)))
+        assert torch.allclose(scores(images), network.classify(network.features(images)), atol=1e-6)
 
 
 BAD_OUTPUTS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
@@ -378,3 +379,23 @@ def test_targets_do_not_share_the_callers_memory():
 def test_targets_that_cannot_be_used_are_refused(targets, message):
     with pytest.raises(InputError, match=message):
         resolve_targets(targets, SCORES)
+
+
+def test_a_network_that_flattens_maps_by_view_keeps_the_layout_it_can_flatten():
+    """On a CPU maps lie channels last in single precision; ``view`` refuses to flatten those."""
+    torch.manual_seed(0)
+    network = Bent(lambda self, images: self.head(F.relu(self.conv(images)).view(len(images), -1)))
+    network.head = nn.Linear(5 * 16, 4)
+    images = torch.randn(3, 3, 4, 4)
+    found = attend(network, images, layers=None)
+    exact = attend(network.double(), images.double(), layers=None)
+    assert found.gates[0].is_contiguous()
+    assert torch.allclose(found.maps.double(), exact.maps, atol=1e-4)
+
+
+def test_gates_lie_as_the_maps_do():
+    network = Bent(lambda self, images: self.classify(self.features(images)))
+    images = torch.randn(3, 3, 4, 4)
+    assert attend(network, images, layers=None).gates[0].is_contiguous(memory_format=torch.channels_last)
+    exact = attend(network.double(), images.double(), layers=None)
+    assert exact.gates[0].is_contiguous()

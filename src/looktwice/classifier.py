@@ -47,16 +47,29 @@ def _eager() -> AbstractContextManager[object]:
 
 
 class FrozenNetwork(nn.Module):
-    """A network inside ``frozen``: images (N, C, H, W) → scores (N, K). ``module`` is the eager network itself."""
+    """A network inside ``frozen``: images (N, C, H, W) → scores (N, K). ``module`` is the eager network itself.
+
+    On a CPU, in single precision or less, a pixel's channels lie side by side (``channels_last``): most networks run a
+    tenth to a third faster so. Double precision gains nothing by it.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
         self.training = False
+        self._channels_last = True
 
     def forward(self, images: Tensor) -> Tensor:
         """The class scores; the images stay as they are, whatever the network does in place."""
-        return _class_scores(self.module(images.clone()), images)
+        faster = self._channels_last and images.device.type == "cpu" and images.dtype != torch.float64
+        layout = torch.channels_last if faster else torch.preserve_format
+        return _class_scores(self.module(images.clone(memory_format=layout)), images)
+
+    def takes_back_layout(self, error: RuntimeError) -> bool:
+        """Whether the network failed for the layout, as ``Tensor.view`` does; it then keeps the images' own."""
+        failed = self._channels_last and "view size is not compatible" in str(error)
+        self._channels_last = self._channels_last and not failed
+        return failed
 
 
 @contextmanager

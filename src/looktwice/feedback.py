@@ -127,7 +127,6 @@ def feedback(
     def step(index: int, z: Tensor, dS_dz: Tensor) -> Tensor:
         if index not in units or not fixed_scale:
             units[index] = layer_unit(dS_dz, gradient_scale)
-        ascent = dS_dz / units[index]
         if trace_weight and z.ndim == 4:
             if minor == "project":
                 z = truncate(z, minor_share, rank, solver)
@@ -139,10 +138,9 @@ def feedback(
                 rank=rank,
                 solver=solver,
             )
-            if gradient_scale != "none":
-                penalty = penalty * (z.shape[-2] * z.shape[-1]) ** 0.5
-            ascent = ascent - trace_weight * penalty
-        return z + step_size * ascent
+            unit = 1.0 if gradient_scale == "none" else (z.shape[-2] * z.shape[-1]) ** 0.5
+            z = torch.sub(z, penalty, alpha=step_size * trace_weight * unit)
+        return torch.addcdiv(z, dS_dz, units[index], value=step_size)
 
     gates = open_gates(calls, select_layers(calls, layers), images)
     return ascend(
@@ -240,7 +238,7 @@ def ascend(
         with torch.no_grad():
             for index in list(gates):
                 before = gates[index].detach()
-                gates[index], alive = _keep_alive(before, step(index, before, gradients[index]).clamp(0, 1))
+                gates[index], alive = _keep_alive(before, step(index, before, gradients[index]).clamp_(0, 1))
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
     gates = {index: z.detach() for index, z in gates.items()}
@@ -267,23 +265,25 @@ def _of_targets(scores: Tensor, targets: Tensor) -> Tensor:
 
 def open_gates(calls: Sequence[ReluCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
     """z = 1 behind each of the given calls: call index → (N, ...) on the images' device, in their dtype."""
-    return {index: images.new_ones((len(images), *calls[index].shape)) for index in layers}
+    return {
+        index: images.new_ones((len(images), *calls[index].shape)).contiguous(memory_format=calls[index].layout)
+        for index in layers
+    }
 
 
 def layer_unit(gradient: Tensor, scale: GradientScale) -> Tensor:
     """A layer's gradient (N, ...) → its unit (N, 1, ...): the mean or largest magnitude of each image; 1 for 0."""
     if scale == "none":
         return gradient.new_ones([1] * gradient.ndim)
-    magnitude = gradient.abs().flatten(1)
-    unit = magnitude.mean(1) if scale == "mean" else magnitude.amax(1)
-    return torch.where(unit > 0, unit, torch.ones_like(unit)).view(-1, *[1] * (gradient.ndim - 1))
+    magnitude, axes = gradient.abs(), tuple(range(1, gradient.ndim))
+    unit = magnitude.mean(axes, keepdim=True) if scale == "mean" else magnitude.amax(axes, keepdim=True)
+    return torch.where(unit > 0, unit, torch.ones_like(unit))
 
 
 def _keep_alive(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """The new gates, or the old ones for an image where all would close or a value is not finite; and which took."""
-    flat = after.flatten(1)
-    alive = flat.isfinite().all(1) & (flat.amax(1) > 0)
-    return torch.where(alive.view(-1, *[1] * (after.ndim - 1)), after, before), alive
+    """The new gates, or the old ones for an image where all would close or one is NaN; and which took."""
+    alive = after.amax(tuple(range(1, after.ndim)), keepdim=True) > 0  # the maximum with a NaN is NaN
+    return after if alive.all() else torch.where(alive, after, before), alive.flatten()
 
 
 def _check_options(steps: int, step_size: float, trace_weight: float, gradient_scale: str, objective: str) -> None:

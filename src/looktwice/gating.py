@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from looktwice.classifier import FrozenNetwork
 from looktwice.errors import ModelError, OptionError
 
 Network = Callable[[Tensor], Tensor]
@@ -48,12 +49,14 @@ class ReluCall:
         shape: its output's, without the batch.
         cap: its upper clamp; ``None`` for a plain ReLU.
         stride: image pixels per pixel of its map, on the shorter side; 0 for a vector.
+        layout: how its output lies in memory; gates that lie alike are multiplied faster.
     """
 
     index: int
     shape: tuple[int, ...]
     cap: float | None = None
     stride: float = field(default=0.0, compare=False)
+    layout: torch.memory_format = field(default=torch.contiguous_format, compare=False)
 
     @property
     def is_map(self) -> bool:
@@ -83,15 +86,17 @@ class _GatedRelu(torch.autograd.Function):
     def forward(
         ctx: Any, pre: Tensor, z: Tensor | None, cap: float | None, guided: bool, saturation: Saturation, inplace: bool
     ) -> Tensor:
-        x = F.relu(pre) if cap is None else pre.clamp(0, cap)
-        y = x if z is None else x * z.to(x.dtype)
-        ctx.save_for_backward(x, z)
         ctx.cap = None if saturation == "pass" else cap
         ctx.guided = guided
-        if not inplace:
-            return y
-        ctx.mark_dirty(pre)
-        return pre.copy_(y)
+        if inplace:
+            ctx.mark_dirty(pre)
+        if z is None:
+            y = x = _clamped(pre, cap, inplace)
+        else:
+            x = _clamped(pre, cap, False)
+            y = torch.mul(x, z.to(x.dtype), out=pre if inplace else None)
+        ctx.save_for_backward(x, z)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -100,13 +105,19 @@ class _GatedRelu(torch.autograd.Function):
         dz = (x * dy).to(z.dtype) if z is not None and ctx.needs_input_grad[1] else None
         if not ctx.needs_input_grad[0]:
             return None, dz, None, None, None, None
-        active = x > 0
-        if ctx.cap is not None:
-            active &= x < ctx.cap
+        aten = torch.ops.aten  # one pass each: PyTorch's own derivatives
+        dx = aten.threshold_backward(dy, x, 0) if ctx.cap is None else aten.hardtanh_backward(dy, x, 0, ctx.cap)
         if ctx.guided:
-            active &= dy > 0
-        dx = dy * active if z is None else dy * active * z.to(dy.dtype)
+            dx.clamp_min_(0)
+        if z is not None:
+            dx.mul_(z.to(dx.dtype))
         return dx, dz, None, None, None, None
+
+
+def _clamped(pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
+    if cap is None:
+        return F.relu(pre, inplace)
+    return pre.clamp_(0, cap) if inplace else pre.clamp(0, cap)
 
 
 def _gated_relu(
@@ -271,6 +282,11 @@ def _stride(images: Tensor, pre: Tensor) -> float:
     return min(images.shape[-2:]) / min(pre.shape[-2:]) if pre.ndim == 4 else 0.0
 
 
+def _layout(pre: Tensor) -> torch.memory_format:
+    channels_last = pre.ndim == 4 and not pre.is_contiguous() and pre.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
 def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor]:
     """One plain forward pass: every ReLU call in order, and the class scores (N, K).
 
@@ -280,11 +296,16 @@ def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor
     calls: list[ReluCall] = []
 
     def see(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
-        calls.append(ReluCall(index, tuple(pre.shape[1:]), cap, _stride(images, pre)))
+        calls.append(ReluCall(index, tuple(pre.shape[1:]), cap, _stride(images, pre), _layout(pre)))
         return _gated_relu(pre, None, cap, False, "exact", inplace)
 
-    with torch.no_grad(), _ReluMode(see):
-        scores = network(images)
+    try:
+        with torch.no_grad(), _ReluMode(see):
+            scores = network(images)
+    except RuntimeError as error:
+        if not (isinstance(network, FrozenNetwork) and network.takes_back_layout(error)):
+            raise
+        return relu_calls(network, images)
     if not calls:
         raise ModelError(
             "no ReLU call was seen in the forward pass, so there is nothing to gate; "
