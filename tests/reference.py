@@ -277,7 +277,7 @@ def feedback(
     fixed_scale: bool = False,
     **passes: Any,
 ) -> Found:
-    """z ← clip(z + α (∂S/∂z / unit - λ g⁻¹z · √(HW)), 0, 1), √(HW) only where there is a unit; vectors unpenalised."""
+    """z ← clip(z + α (∂S/∂z / unit - λ g⁻¹z · √(HW)), 0, 1) with μ HW for μ; both only where there is a unit."""
 
     first_units: dict[tuple[int, int], float] = {}
 
@@ -292,9 +292,10 @@ def feedback(
         new = np.empty_like(z)
         for channel, matrix in enumerate(z):
             start, reading = (truncated(matrix, minor_share, rank), "keep") if minor == "project" else (matrix, minor)
-            penalty = polar_step(start, smoothing, reading, minor_share, rank)
-            if gradient_scale != "none":
-                penalty = penalty * np.sqrt(matrix.size)
+            if gradient_scale == "none":
+                penalty = polar_step(start, smoothing, reading, minor_share, rank)
+            else:
+                penalty = polar_step(start, smoothing * matrix.size, reading, minor_share, rank) * np.sqrt(matrix.size)
             new[channel] = start + step_size * (ascent[channel] - trace_weight * penalty)
         return new
 

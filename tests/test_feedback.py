@@ -13,7 +13,7 @@ from looktwice import gradients
 from looktwice.classifier import frozen
 from looktwice.errors import ModelError, OptionError
 from looktwice.feedback import Feedback, ascend, closed_form_feedback, feedback, layer_unit, open_gates
-from looktwice.gating import relu_calls
+from looktwice.gating import ReluCall, relu_calls
 
 
 def class_gradient(*arguments, **choices):
@@ -225,6 +225,25 @@ def test_the_penalty_is_measured_per_channel_size_only_beside_a_gradient_unit():
     for gradient_scale, share in (("mean", 1.0), ("max", 1.0), ("none", 1 / 6)):
         found = run(no_preference, images, [0], **options, gradient_scale=gradient_scale)
         assert torch.allclose(found.gates[0], torch.full_like(images, 1 - 0.3 * share), rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 9), (14, 14)])
+def test_a_suppressed_part_is_taken_off_in_one_step_when_the_step_is_the_root_of_mu(size):
+    """z = 1 + w with w orthogonal to both all-one vectors: αλ = √μ leaves z = 1 less its own penalty, 1/√(1 + μ)."""
+    wave = torch.outer(*(torch.tensor([(-1.0) ** i for i in range(n - n % 2)] + [0.0] * (n % 2)) for n in size))
+    start = (1 + 0.1 * wave.double())[None, None]
+    calls = [ReluCall(0, (1, *size))]
+
+    def no_preference(images: Tensor) -> Tensor:
+        return 0 * F.relu(images).sum((2, 3))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("looktwice.feedback.open_gates", lambda _, layers, __: dict.fromkeys(layers, start))
+        found = feedback(
+            no_preference, calls, torch.ones_like(start), torch.tensor([0]), trace_weight=0.5, steps=1, step_size=0.4,
+            smoothing=0.04, minor="suppress", rank=1, gradient_scale="mean",
+        )  # fmt: skip
+    assert torch.allclose(found.gates[0], torch.full_like(start, 1 - 0.2 / 1.04**0.5), atol=2e-3)
 
 
 def test_a_projected_gate_steps_with_all_singular_values_it_has_left():

@@ -35,7 +35,9 @@ GradientScale = Literal["none", "mean", "max"]
 """Unit of ∂S_k/∂z in a layer, per image: none (the printed paper), its mean or its maximum magnitude there.
 
 ∂S_k/∂z differs by orders of magnitude between layers (its sum over a layer is about S_k), so one λ and one α need it.
-With a unit, the penalty of an H×W channel is measured in its own: g⁻¹z times √(HW), which is 1 at an all-open gate.
+With a unit, the penalty of an H×W channel is measured in its own: μ in units of HW, which is γ² of an all-open gate,
+and g⁻¹z times √(HW). So it is 1/√(1 + μ) at an all-open gate and z/√μ on a suppressed part, whatever the size,
+and a step of α takes a suppressed part off without overshooting it while αλ ≤ √μ.
 """
 
 Objective = Literal["score", "contrast", "log_probability"]
@@ -100,7 +102,7 @@ def feedback(
         trace_weight: λ ≥ 0; 0 is local feedback. Vector gates (behind a linear layer) have no rank and no penalty.
         steps: T ≥ 0 updates, a forward and backward pass each.
         step_size: α > 0, the largest change of a gate per unit of gradient.
-        smoothing: μ > 0, in units of a squared singular value.
+        smoothing: μ > 0, in units of a squared singular value; beside a unit of the gradient, of an all-open gate's.
         minor: reading of "get rid of the minor constituent of γ"; see ``spectral``.
         minor_share: share of the energy Σγ² that is minor.
         rank: how many leading singular values are major, instead of ``minor_share``.
@@ -130,16 +132,16 @@ def feedback(
         if trace_weight and z.ndim == 4:
             if minor == "project":
                 z = truncate(z, minor_share, rank, solver)
+            all_open = 1 if gradient_scale == "none" else z.shape[-2] * z.shape[-1]  # γ² of such a gate
             penalty = trace_gradient(
                 z,
-                smoothing=smoothing,
+                smoothing=smoothing * all_open,
                 minor="keep" if minor == "project" else minor,
                 minor_share=minor_share,
                 rank=rank,
                 solver=solver,
             )
-            unit = 1.0 if gradient_scale == "none" else (z.shape[-2] * z.shape[-1]) ** 0.5
-            z = torch.sub(z, penalty, alpha=step_size * trace_weight * unit)
+            z = torch.sub(z, penalty, alpha=step_size * trace_weight * all_open**0.5)
         return torch.addcdiv(z, dS_dz, units[index], value=step_size)
 
     gates = open_gates(calls, select_layers(calls, layers), images)

@@ -136,6 +136,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             "Fu et al. 2017",
             feedback,
             trace_weight=1.0,
+            smoothing=0.04,
             minor="suppress",
             rank=1,
             scales="all",
