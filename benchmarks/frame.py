@@ -3,25 +3,27 @@
     python benchmarks/frame.py [--model googlenet] [--weights random] [--images 96] [--root ILSVRC] [--workers N] …
 
 The same network sees the same images twice: alone, in a bare loop over tensors that are there already (``attend`` for
-the predicted class, nothing else), and in a whole run with its baselines. What the run takes longer for an image, as a
-share of the run, is the frame's. Both are taken in turns, since machines have moods; start-up and summary are told
-apart. Without a root the pictures are noise; their maps with random weights are noise too, with more contours to trace
-than real ones have.
+the predicted class, nothing else), and in a whole run with its baselines. What the run takes more for an image, as a
+share of the run, is the frame's: in time, where workers that run beside the network cost nothing, and in processor time
+of all processes, which counts them fully and minds a busy machine less. Both are taken in turns, since machines have
+moods; a second run of a third of the images tells what happens once from what each image costs. Without a root the
+pictures are noise; their maps with random weights are noise too, with more contours to trace than real ones have.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import torch
 from PIL import Image
 
@@ -57,16 +59,20 @@ def main() -> None:
         def bare_loop() -> None:
             attend(model.module, batch, method="gradient").maps.cpu()
 
+        third = Dataset(dataset.samples[: choices.images // 3])
         turns = [
             (
-                seconds_alone(bare_loop, choices),
+                alone(bare_loop, choices),
                 run(model, dataset, folder / f"run{turn}", choices),
+                run(model, third, folder / f"third{turn}", choices),
             )
             for turn in range(choices.turns)
         ]
         size = sum(file.stat().st_size for file in (folder / "run0" / "rows").iterdir())
-    alone = statistics.median(turn[0] for turn in turns)
-    whole, processor, startup, end = (statistics.median(turn[1][k] for turn in turns) for k in range(4))
+    bare = {name: statistics.median(getattr(turn[0], name) for turn in turns) for name in ("wall", "processor")}
+    wall, startup, end = (statistics.median(turn[1][k] for turn in turns) for k in range(3))
+    further = len(dataset.samples) - len(third.samples)
+    processor = statistics.median((whole[3] - part[3]) / further for _, whole, part in turns)
     print(  # noqa: T201 - a script's output
         json.dumps(
             {
@@ -77,9 +83,10 @@ def main() -> None:
                 "workers": choices.workers,
                 "weights": "random" if choices.weights == "random" else "trained",
                 "pictures": "noise" if choices.root is None else "real",
-                "seconds_per_image": {"alone": alone, "run": whole},
-                "frame_share_of_run": max(0.0, 1 - alone / whole),
-                "frame_seconds_per_image_in_workers": processor,
+                "seconds_per_image": {"alone": bare["wall"], "run": wall},
+                "processor_seconds_per_image": {"alone": bare["processor"], "run": processor},
+                "frame_share_of_run": max(0.0, 1 - bare["wall"] / wall),
+                "frame_share_of_processor_time": max(0.0, 1 - bare["processor"] / processor),
                 "bytes_per_image": size / choices.images,
                 "seconds_to_first_part": startup,
                 "summary_seconds": end,
@@ -110,16 +117,31 @@ def load_batch(model: Model, dataset: Dataset, size: int) -> torch.Tensor:
     return torch.cat([model.prepare(Image.open(sample.image).convert("RGB"))[0] for sample in dataset.samples[:size]])
 
 
-def seconds_alone(work: Callable[[], Any], choices: argparse.Namespace) -> float:
-    """Seconds an image, of as many batches as a run has."""
+@dataclass(frozen=True)
+class Cost:
+    """Seconds an image."""
+
+    wall: float
+    processor: float
+
+
+def alone(work: Callable[[], Any], choices: argparse.Namespace) -> Cost:
+    """Of as many batches as a run has."""
     work()
     synchronize(choices)
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), processor_seconds()
     batches = max(1, choices.images // choices.batch_size)
     for _ in range(batches):
         work()
     synchronize(choices)
-    return (time.perf_counter() - begun) / (batches * choices.batch_size)
+    images = batches * choices.batch_size
+    return Cost((time.perf_counter() - begun) / images, (processor_seconds() - used) / images)
+
+
+def processor_seconds() -> float:
+    """What this process and those it has ended used of the processors till now."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def synchronize(choices: argparse.Namespace) -> None:
@@ -129,8 +151,8 @@ def synchronize(choices: argparse.Namespace) -> None:
 
 
 def run(model: Model, dataset: Dataset, folder: Path, choices: argparse.Namespace) -> tuple[float, float, float, float]:
-    """Seconds an image once under way, those the workers spent on it, and seconds before the first part and after."""
-    begun = time.time()
+    """Seconds an image once under way, those before the first part and after the last, and all of the processors."""
+    begun, used = time.time(), processor_seconds()
     evaluate(
         dataset,
         model,
@@ -139,13 +161,10 @@ def run(model: Model, dataset: Dataset, folder: Path, choices: argparse.Namespac
         batch_size=choices.batch_size,
         workers=choices.workers,
     )
-    end = time.time()
-    rows = pq.read_table(folder / "rows", columns=["seconds_frame"])
-    processor = sum(rows["seconds_frame"].to_pylist()) / choices.images
+    end, used = time.time(), processor_seconds() - used
     # From the first part to the last, so that what happens once does not count for an image.
     first, *_, last = sorted(part.stat().st_mtime for part in (folder / "rows").iterdir())
-    images = choices.images - choices.batch_size
-    return (last - first) / images, processor, first - begun, end - last
+    return (last - first) / (len(dataset.samples) - choices.batch_size), first - begun, end - last, used
 
 
 def machine(choices: argparse.Namespace) -> dict[str, Any]:

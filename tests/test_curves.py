@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from looktwice import curves
 from looktwice.curves import GRID, TracedBoxes, grid_index, overlap_curve, trace
 from looktwice.errors import OptionError
 from looktwice.images import Window
@@ -48,6 +49,20 @@ def test_all_thresholds_at_once_are_each_threshold_on_its_own(heat, smallest):
         for threshold, boxes in zip(GRID, at_each(getattr(traces, name)), strict=True):
             drawn = [box.corners for box in find_boxes(heat, rule(float(threshold)))]
             assert [tuple(box) for box in boxes] == drawn, (name, threshold)
+
+
+@pytest.mark.parametrize("kind", ["noise", "smooth"])
+def test_energy_levels_need_no_sorting_of_all_pixels(kind):
+    heat = np.clip(heat_map(kind, 97, 83, 1), 0, None).astype(np.float32)
+    levels = curves._energy_levels(heat / np.float64(heat.max()))
+    assert levels is not None
+    assert np.array_equal(levels, curves._energy_levels_by_sorting(heat))
+
+
+@pytest.mark.parametrize("heat", [np.ones((10, 10)), np.tile([[1.0, 0.5]], (50, 20)), np.zeros((3, 3))])
+def test_energy_levels_that_hang_on_rounding_are_left_to_sorting(heat):
+    """Of a hundred equal pixels seventy hold just 0.7 of the energy, or a little less, as it is summed."""
+    assert curves._energy_levels(heat) is None
 
 
 @settings(max_examples=40, deadline=None)

@@ -3,10 +3,9 @@
 A threshold is chosen on some images and judged on others, and neither may cost a second pass of the network. So each
 map leaves its IoU at all thresholds, for the rules of ``localization``: ``find_boxes`` at a threshold of the grid and
 these curves agree to the last bit. Between two thresholds a map's foreground only shrinks, hence one comparison of all
-pixels with the whole grid, and pixels are counted from a contour's polygon instead of by filling it.
+pixels with the whole grid (``outlines``), and pixels are counted from a contour's polygon instead of by filling it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,12 +16,18 @@ from looktwice.errors import OptionError
 from looktwice.images import Window
 from looktwice.localization import BoxRule, check_map
 from looktwice.metrics import BoxCurve, iou
+from looktwice.outlines import Outlines, pixels_within, trace_cuts
 
 Floats = NDArray[np.float64]
-Contour = cv2.typing.MatLike
 
 GRID: Floats = np.arange(100) / 100
 """The thresholds 0.00, 0.01 … 0.99: shares of a map's maximum or of its energy."""
+
+_BINS = 4096
+"""Into so many a map's values are parted to find the few that matter."""
+
+_SLACK = 1 - 1e-12
+"""``localization``'s, so that rounding falls the same way."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,11 @@ def trace(heat: ArrayLike, *, by_energy: bool = False, smallest: float = BoxRule
     """
     values = check_map(heat)
     shares = _shares(values, values.max())
-    levels = _energy_levels(values)
+    levels = _energy_levels(shares)
+    if levels is None:
+        levels = _energy_levels_by_sorting(values)
     # How many thresholds lie strictly below a pixel's share of the maximum: it is foreground at the first so many.
-    passed = np.searchsorted(GRID, shares, "left").astype(np.uint8)
+    passed = _thresholds_below(shares)
     contours = _trace_contours(passed, np.arange(len(GRID), dtype=np.uint8), shares, smallest)
     further = None
     if by_energy:
@@ -102,13 +109,42 @@ def _shares(values: NDArray[np.floating], peak: np.floating) -> Floats:
     return positive / float(peak) if peak > 0 else positive
 
 
-def _energy_levels(values: NDArray[np.floating]) -> Floats:
-    """The share of the maximum (T,) down to which the highest pixels first hold each share of the energy."""
+def _thresholds_below(shares: Floats) -> NDArray[np.uint8]:
+    """How many thresholds of ``GRID`` lie strictly below each share: ``searchsorted``, in a third of its time."""
+    lower = (shares * len(GRID)).astype(np.uint8)
+    # Where a product was rounded up to a whole number, its threshold is not below.
+    return lower + (np.append(GRID, 1.0).take(lower) < shares)
+
+
+def _energy_levels(shares: Floats) -> Floats | None:
+    """The share of the maximum (T,) down to which the highest pixels first hold each share of the energy.
+
+    Only the pixels near the levels are sorted. None where a sum comes so near to what is needed that its rounding, and
+    so the order of summing, decides: where equal pixels come together to just that share, for instance.
+    """
+    bins = (shares.ravel() * (_BINS - 1)).astype(np.uint16)
+    held = np.cumsum(np.bincount(bins, weights=shares.ravel(), minlength=_BINS)[::-1])  # down to each bin
+    if not held[-1]:
+        return None
+    needed = GRID * held[-1] * _SLACK
+    reached = np.zeros(_BINS, dtype=np.bool_)
+    reached[np.searchsorted(held, needed)] = True
+    near = np.sort(shares.ravel()[reached[::-1].take(bins)])[::-1]
+    bin_of = _BINS - 1 - (near * (_BINS - 1)).astype(np.uint16)  # the brightest is 0
+    brighter = np.cumsum(near) - near
+    brighter += np.append(0.0, held)[bin_of] - brighter[np.searchsorted(bin_of, bin_of)]
+    at = np.minimum(np.searchsorted(brighter + near, needed), len(near) - 1)
+    rounding = 8 * shares.size * np.finfo(np.float64).eps * held[-1]
+    sure = (needed - brighter[at] > rounding) & ((brighter + near)[at] - needed > rounding)
+    return near[at] if sure[1:].all() else None  # nothing is needed for the first
+
+
+def _energy_levels_by_sorting(values: NDArray[np.floating]) -> Floats:
+    """The same of any map (H, W), summed as ``localization`` does."""
     ascending = np.sort(values, axis=None)  # before they become doubles: faster, and in the same order
     descending = _shares(ascending, ascending[-1])[::-1]
     held = np.cumsum(descending)
-    # The slack is ``localization``'s, so that rounding falls the same way.
-    needed = GRID * held[-1] * (1 - 1e-12)
+    needed = GRID * held[-1] * _SLACK
     return np.asarray(descending[np.searchsorted(held, needed)])
 
 
@@ -127,42 +163,28 @@ def _trace_contours(
 ) -> TracedBoxes:
     """The external contours' boxes of what passed more thresholds than needed, for each number needed (T,)."""
     height, width = passed.shape
-    # All foregrounds in one tall picture, a black line below each: one call is faster than a hundred.
-    tall = np.zeros((len(needed), height + 1, width), dtype=np.uint8)
-    np.greater(passed, needed[:, None, None], out=tall[:, :height].view(np.bool_))
-    found, _ = cv2.findContours(tall.reshape(-1, width), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    areas = np.array([_pixels_within(contour) for contour in found])
+    found = trace_cuts(passed, needed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    areas = np.array([pixels_within(contour) for contour in found.contours])
     large = np.flatnonzero(areas >= smallest * passed.size)
-    contours, areas = [found[index] for index in large.tolist()], areas[large]
-    rectangles = np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64).reshape(-1, 4)
-    (x, y, w, h), which = rectangles.T, rectangles[:, 1] // (height + 1)
-    y = y - which * (height + 1)
-    energy = _energies_of_equals(contours, which, areas, shares)
+    areas, which, (x, y, w, h) = areas[large], found.cut[large], found.rectangles[large].T
+    energy = _energies_of_equals(found, large, areas, shares)
     order = np.lexsort((x, y, -energy, -areas, which))  # as ``contour_boxes`` has them
     boxes = np.stack([x, y, x + w, y + h], axis=1)[order].astype(np.float64)
     return TracedBoxes(boxes, np.bincount(which, minlength=len(needed)), height, width)
 
 
-def _pixels_within(contour: Contour) -> float:
-    """How many pixels lie on or inside an external contour.
-
-    Pick's theorem on the polygon through its pixels' centres, whose every step goes to a neighbouring pixel: area plus
-    half the steps plus one. It holds for one that runs back on itself too, where a region is one pixel thin.
-    """
-    steps = len(contour) if len(contour) > 1 else 0
-    return cv2.contourArea(contour) + steps / 2 + 1
-
-
-def _energies_of_equals(contours: Sequence[Contour], which: NDArray[np.int64], areas: Floats, shares: Floats) -> Floats:
-    """Each contour's share of the energy, but only in foregrounds where two are equal in area; else 0."""
-    energy = np.zeros(len(contours))
-    _, first, count = np.unique(np.stack([which, areas], axis=1), axis=0, return_index=True, return_counts=True)
-    for foreground in np.unique(which[first[count > 1]]):
+def _energies_of_equals(found: Outlines, large: NDArray[np.int64], areas: Floats, shares: Floats) -> Floats:
+    """Each large contour's share of the energy, but only in foregrounds where two are equal in area; else 0."""
+    energy = np.zeros(len(large))
+    which = found.cut[large]
+    order = np.lexsort((areas, which))
+    equal = (np.diff(which[order]) == 0) & (np.diff(areas[order]) == 0)
+    for foreground in np.unique(which[order[1:][equal]]):
         members = np.flatnonzero(which == foreground)
         labels = np.zeros(shares.shape, dtype=np.int32)
-        above = (0, -int(foreground) * (len(shares) + 1))
-        for number, member in enumerate(members, start=1):
-            cv2.drawContours(labels, contours, int(member), number, cv2.FILLED, offset=above)
+        for number, member in enumerate(large[members].tolist(), start=1):
+            above = (0, -int(found.below[member]))
+            cv2.drawContours(labels, found.contours, member, number, cv2.FILLED, offset=above)
         # Summed in reading order, as ``contour_boxes`` does, so that equal energies come out equal here too.
         sums = np.bincount(labels.ravel(), weights=shares.ravel(), minlength=len(members) + 1)
         energy[members] = np.minimum(sums[1:] / shares.sum(), 1.0)

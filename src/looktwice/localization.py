@@ -14,12 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from looktwice.errors import InputError, OptionError
 from looktwice.images import Window
+from looktwice.outlines import pixels_within, trace_cuts
 
 Foreground = Literal["max", "energy"]
 """What a threshold is a share of: the map's maximum, or its energy."""
 
 Rule = Literal["contour", "energy"]
 """One box an external contour, or one box around the pixels that hold the energy."""
+
+
+_ONE_CUT = np.zeros(1, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,16 @@ def contour_boxes(
     rule = BoxRule("contour", threshold, by, smallest)
     shares = _shares_of_maximum(heat)
     foreground = shares > rule.threshold if by == "max" else _holding(shares, rule.threshold)
-    filled = _fill(foreground)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
-    energy = np.bincount(labels.ravel(), weights=shares.ravel(), minlength=count) / (shares.sum() or 1.0)
-    large = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= smallest * shares.size)  # label 0 is the background
+    outlines = trace_cuts(foreground.view(np.uint8), _ONE_CUT, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    areas = [pixels_within(contour) for contour in outlines.contours]
+    large = [index for index, area in enumerate(areas) if area >= smallest * shares.size]
+    labels = np.zeros(shares.shape, dtype=np.int32)
+    for label, index in enumerate(large, start=1):
+        cv2.drawContours(labels, outlines.contours, index, label, cv2.FILLED)
+    energy = np.bincount(labels.ravel(), weights=shares.ravel(), minlength=len(large) + 1)[1:] / (shares.sum() or 1.0)
     found = [
-        (int(area), Box(float(x), float(y), float(x + w), float(y + h), min(float(score), 1.0)))
-        for (x, y, w, h, area), score in zip(stats[large], energy[large], strict=True)
+        (areas[index], Box(float(x), float(y), float(x + w), float(y + h), min(float(score), 1.0)))
+        for index, (x, y, w, h), score in zip(large, outlines.rectangles[large], energy, strict=True)
     ]
     # Of equal areas the hotter one, then the upper left one: the order must not hang on how OpenCV labels regions.
     found.sort(key=lambda entry: (-entry[0], -entry[1].score, entry[1].y1, entry[1].x1))
@@ -191,10 +198,3 @@ def _holding(shares: NDArray[np.float64], energy: float) -> NDArray[np.bool_]:
     # Sums round: without the slack, 0.7 of ten equal pixels could come out as eight.
     needed = energy * held[-1] * (1 - 1e-12)
     return np.asarray((shares >= descending[np.searchsorted(held, needed)]) & (shares > 0))
-
-
-def _fill(foreground: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The foreground (H, W) with everything inside its external contours."""
-    contours, _ = cv2.findContours(foreground.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros(foreground.shape, dtype=np.uint8)
-    return np.asarray(cv2.drawContours(filled, contours, -1, 1, cv2.FILLED))

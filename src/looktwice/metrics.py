@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from looktwice.errors import InputError, OptionError
 from looktwice.images import Window
 from looktwice.localization import check_map
+from looktwice.outlines import trace_cuts
 
 Floats = NDArray[np.float64]
 
@@ -36,13 +37,14 @@ def iou_inclusive(boxes: ArrayLike, truths: ArrayLike) -> Floats:
 
 def _iou(boxes: ArrayLike, truths: ArrayLike, extra: float) -> Floats:
     a, b = _as_boxes(boxes), _as_boxes(truths)
-    ends = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    starts = np.maximum(a[:, None, :2], b[None, :, :2])
-    both = np.clip(ends - starts + extra, 0.0, None).prod(axis=-1)
-    area_a = np.clip(a[:, 2:] - a[:, :2] + extra, 0.0, None).prod(axis=-1)
-    area_b = np.clip(b[:, 2:] - b[:, :2] + extra, 0.0, None).prod(axis=-1)
-    either = area_a[:, None] + area_b[None, :] - both
+    both = _area(np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:]), extra)
+    either = _area(a[:, None, :2], a[:, None, 2:], extra) + _area(b[:, :2], b[:, 2:], extra) - both
     return np.asarray(np.divide(both, either, out=np.zeros_like(both), where=either > 0))
+
+
+def _area(starts: Floats, ends: Floats, extra: float) -> Floats:
+    sides = np.maximum(ends - starts + extra, 0.0)
+    return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def _as_boxes(boxes: ArrayLike) -> Floats:
@@ -147,7 +149,7 @@ def energy_in_box(heat: ArrayLike, truths: ArrayLike, window: Window) -> float:
         covered[
             np.searchsorted(ys, y1) : np.searchsorted(ys, y2), np.searchsorted(xs, x1) : np.searchsorted(xs, x2)
         ] = True
-    pixels = heat[np.ix_(ys[:-1].astype(int), xs[:-1].astype(int))]
+    pixels = heat.take(ys[:-1].astype(int), axis=0).take(xs[:-1].astype(int), axis=1)
     held = np.diff(ys) @ (pixels * covered) @ np.diff(xs)
     return min(float(held / heat.sum()), 1.0) if heat.any() else 0.0
 
@@ -203,16 +205,14 @@ class ProtocolBoxes:
     """A map's boxes at every threshold of the grid, by wsolevaluation's rules.
 
     Attributes:
-        boxes: inclusive pixels of the map, those of each distinct cut behind one another (B, 4).
+        boxes: inclusive pixels of the map, those of each distinct cut behind one another, the largest first (B, 4).
         starts: where each cut's boxes begin (C,).
-        largest: the row of the largest contour's box of each cut (C,).
         cut: the cut of each threshold (T,).
         size: width and height of the map.
     """
 
     boxes: NDArray[np.int64]
     starts: NDArray[np.int64]
-    largest: NDArray[np.int64]
     cut: NDArray[np.int64]
     size: tuple[int, int]
 
@@ -223,18 +223,19 @@ def protocol_boxes(heat: ArrayLike, *, thresholds: ArrayLike | None = None) -> P
     grid = threshold_grid() if thresholds is None else np.asarray(thresholds, dtype=np.float64)
     levels = (grid * gray.max()).astype(np.int64)
     # Thresholds with no gray value between them cut the same pixels: contours are traced once for all of them.
-    below = np.searchsorted(np.unique(gray), levels, "right")
+    below = np.cumsum(np.bincount(gray.ravel(), minlength=256) > 0)[levels]
     _, first, cut = np.unique(below, return_index=True, return_inverse=True)
-    traced = [*_trace_cuts(gray, levels[first])]
-    counts = [len(rectangles) for rectangles, _ in traced]
-    starts = np.cumsum([0, *counts[:-1]])
-    corners = np.array([rectangle for rectangles, _ in traced for rectangle in rectangles], dtype=np.int64)
-    boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
+    found = trace_cuts(gray, levels[first].astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    areas = np.array([cv2.contourArea(contour) for contour in found.contours])
+    bare = np.setdiff1d(np.arange(len(first)), found.cut)  # without a contour, the box is 0, 0, 0, 0
+    cuts = np.append(found.cut, bare)
+    corners = np.append(found.rectangles, np.zeros((len(bare), 4), dtype=np.int64), axis=0)
+    order = np.lexsort((-np.append(areas, np.zeros(len(bare))), cuts))  # of equal contours, OpenCV's first
+    boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)[order]
     height, width = gray.shape
     return ProtocolBoxes(
         np.minimum(boxes, [width, height, width - 1, height - 1]),
-        starts,
-        starts + [largest for _, largest in traced],
+        np.searchsorted(cuts[order], np.arange(len(first))),
         cut,
         (width, height),
     )
@@ -246,7 +247,7 @@ def protocol_curve(found: ProtocolBoxes, truths: ArrayLike, window: Window) -> B
     inclusive[:, 2:] = np.maximum(inclusive[:, 2:], inclusive[:, :2])
     inclusive = np.floor(window.to_map(inclusive, *found.size))
     overlap = iou_inclusive(found.boxes, inclusive).max(axis=1)
-    return BoxCurve(overlap[found.largest][found.cut], np.maximum.reduceat(overlap, found.starts)[found.cut])
+    return BoxCurve(overlap[found.starts][found.cut], np.maximum.reduceat(overlap, found.starts)[found.cut])
 
 
 def _gray_levels(heat: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -255,27 +256,6 @@ def _gray_levels(heat: NDArray[np.floating]) -> NDArray[np.uint8]:
     if low == high:
         return np.zeros(heat.shape, dtype=np.uint8)
     return np.asarray((heat - low) / (high - low) * 255).astype(np.uint8)
-
-
-def _trace_cuts(gray: NDArray[np.uint8], levels: NDArray[np.int64]) -> Iterator[tuple[list[Sequence[int]], int]]:
-    """For each level, what is strictly above it: its contours' (x, y, width, height), and the largest one's index."""
-    # Nothing is traced beyond the rows and columns that reach the level.
-    rows = _reaches(gray.max(axis=1), levels)
-    columns = _reaches(gray.max(axis=0), levels)
-    for level, (top, bottom), (left, right) in zip(levels.tolist(), rows, columns, strict=True):
-        above = (gray[top:bottom, left:right] > level).view(np.uint8)
-        contours, _ = cv2.findContours(above, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
-        areas = [cv2.contourArea(contour) for contour in contours]
-        rectangles = [cv2.boundingRect(contour) for contour in contours]
-        yield (rectangles, areas.index(max(areas))) if contours else ([(0, 0, 0, 0)], 0)
-
-
-def _reaches(values: NDArray[np.uint8], levels: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """From the first to behind the last of the values (V,) above each level; one pixel where none is."""
-    above = values > levels[:, None]
-    first = above.argmax(axis=1)
-    behind = np.where(above.any(axis=1), len(values) - above[:, ::-1].argmax(axis=1), 1)
-    return [*zip(first.tolist(), behind.tolist(), strict=True)]
 
 
 def max_box_acc(curves: ArrayLike, *, at: At = None) -> float:

@@ -96,8 +96,8 @@ class Preprocessing:
         # the box, its two passes may come in the other order), and a 100,000 × 1 image never becomes 25,600,000 × 256.
         box = (window.left, window.top, min(window.right, image.width), min(window.bottom, image.height))
         resampling = Image.Resampling[self.interpolation.upper()]
-        pixels = TF.pil_to_tensor(image.resize((self.crop, self.crop), resampling, box=box))
-        return TF.normalize(pixels.float() / 255, self.mean, self.std)[None], window
+        pixels = TF.pil_to_tensor(image.resize((self.crop, self.crop), resampling, box=box)).float().div_(255)
+        return TF.normalize(pixels, self.mean, self.std, inplace=True)[None], window
 
 
 IMAGENET = Preprocessing(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

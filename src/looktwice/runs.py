@@ -141,7 +141,8 @@ def write_table(run: Path, index: int, table: Any) -> None:
     """As ``write_part``, from a pyarrow table."""
     arrow, parquet = _arrow()
     content = arrow.BufferOutputStream()
-    parquet.write_table(table, content, compression="zstd")
+    # A part is read whole, and its numbers hardly repeat: an index and dictionaries would only make it larger.
+    parquet.write_table(table, content, compression="zstd", use_dictionary=False, write_statistics=False)
     write_atomically(part_path(run, index), content.getvalue().to_pybytes())
 
 
