@@ -1,13 +1,13 @@
 """What feedback costs, as ratios measured in one process: to plain passes of the bare network, and of one to another.
 
-    python benchmarks/speed.py [--models googlenet,resnet50] [--batches 1,8] [--steps 10] [--side 224] [--turns 3]
+    python benchmarks/speed.py [--models googlenet,resnet50=WEIGHTS] [--batches 1,8] [--steps 10] [--turns 3] [--grow]
 
 One *plain pass* is a forward and a backward pass to the input of the network as torch runs it, weights frozen. T steps
-of feedback and a last pass to the image cost about T + 1 of them where every layer carries gates; gates on the coarse
-layers alone stop early on the way back, and the evidence they keep needs no pass to the image. The contenders take
-turns, since machines have moods; each figure is the median. Memory is the peak of a process that does nothing else,
-less that of one that only loads the network (CPU), or the allocator's peak (CUDA). Random weights cost what trained
-ones do.
+of feedback and a last pass to the image are compared with T + 1 of them. Gates on the coarse layers alone, the default,
+stop early on the way back, and the evidence they keep needs no pass to the image; "every layer" is what the paper
+gates. The contenders take turns, since machines have moods; a ratio is the median of the turns' ratios, with the least
+and the largest. Memory is the peak of a process that does nothing else, less that of one that only loads the network
+(CPU), or the allocator's peak (CUDA). Random weights cost what trained ones do.
 """
 
 import argparse
@@ -17,42 +17,88 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from looktwice.models import Model, load_model
-from looktwice.saliency import attend
+from looktwice.saliency import METHODS, attend
 
-EVERY_LAYER = {"layers": None}
+RATIOS = {
+    "GP / FB": ("GP", "FB"),
+    "FB / plain": ("FB", "plain"),
+    "GP / FB, every layer": ("GP, every layer", "FB, every layer"),
+    "FB / plain, every layer": ("FB, every layer", "plain"),
+    "guided backprop / captum's": ("guided_backprop", "captum's guided backprop"),
+}
+SVD_RATIOS = {
+    "full SVD GP / GP": ("GP, full SVD", "GP"),
+    "full SVD GP / GP, every layer": ("GP, every layer, full SVD", "GP, every layer"),
+}
+SVD_STEPS = 2
+"""Steps where full decompositions are measured: the ratio hardly hangs on their number, the minutes do."""
+
+Works = dict[str, Callable[[], Any]]
 
 
-def contenders(model: Model, images: Tensor, steps: int) -> dict[str, Callable[[], Any]]:
+class Case(NamedTuple):
+    """What is measured: a network, by the name or file and the weights ``load_model`` takes, and what it works on."""
+
+    name: str
+    weights: str | None
+    batch: int
+    side: int
+    steps: int
+    device: str
+
+    def prepare(self) -> tuple[Model, Tensor]:
+        """The network and a batch of noise."""
+        model = load_model(self.name, weights=self.weights or "random", device=self.device)
+        return model, torch.randn(self.batch, 3, self.side, self.side, device=self.device)
+
+
+def contenders(model: Model, images: Tensor, steps: int, *, every_layer: bool = True) -> Works:
     """Name → one run on the batch."""
-    module, options = model.module, {"steps": steps}
+    module = model.module
 
     def look(method: str, **choices: Any) -> Callable[[], Any]:
         return lambda: attend(module, images, 0, method=method, **choices)
 
     found = {
-        "plain passes": lambda: plain_passes(module, images, steps + 1),
-        "gradient": look("gradient"),
-        "guided_backprop": look("guided_backprop"),
-        "FB": look("feedback", **options),
-        "GP": look("global_feedback", **options),
-        "GP, full SVD": look("global_feedback", solver="svd", **options),
-        "FB, every layer": look("feedback", **options, **EVERY_LAYER),
-        "GP, every layer": look("global_feedback", **options, **EVERY_LAYER),
-        "GP, every layer, full SVD": look("global_feedback", solver="svd", **options, **EVERY_LAYER),
+        "plain": lambda: plain_passes(module, images, steps + 1),
+        "FB": look("feedback", steps=steps),
+        "GP": look("global_feedback", steps=steps),
     }
+    if every_layer:
+        found["FB, every layer"] = look("feedback", steps=steps, layers=None)
+        found["GP, every layer"] = look("global_feedback", steps=steps, layers=None)
+    return found
+
+
+def decompositions(model: Model, images: Tensor) -> Works:
+    """GP with and without full singular value decompositions."""
+    every = {"": {}, ", every layer": {"layers": None}}
+    return {
+        f"GP{where}{how}": lambda options=options | solver: attend(
+            model.module, images, 0, method="global_feedback", steps=SVD_STEPS, **options
+        )
+        for where, options in every.items()
+        for how, solver in {"": {}, ", full SVD": {"solver": "svd"}}.items()
+    }
+
+
+def guided(model: Model, images: Tensor) -> Works:
+    """Guided backpropagation, ours and captum's, which does not see functional ReLUs."""
+    found = {"guided_backprop": lambda: attend(model.module, images, 0, method="guided_backprop")}
     try:
         from captum.attr import GuidedBackprop
     except ImportError:
         return found
-    return found | {"captum's guided backprop": lambda: captum_guided(GuidedBackprop(module), images)}
+    theirs = GuidedBackprop(model.module)
+    return found | {"captum's guided backprop": lambda: theirs.attribute(images.clone().requires_grad_(), target=0)}
 
 
 def plain_passes(module: nn.Module, images: Tensor, count: int) -> None:
@@ -64,77 +110,77 @@ def plain_passes(module: nn.Module, images: Tensor, count: int) -> None:
         torch.autograd.grad(module(leaf)[:, 0].sum(), leaf)
 
 
-def captum_guided(guided: Any, images: Tensor) -> Any:
-    """Captum's, which does not see functional ReLUs."""
-    return guided.attribute(images.clone().requires_grad_(), target=0)
-
-
-def seconds(work: Callable[[], Any], device: str) -> float:
-    """One run."""
-    begun = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun
-
-
-def measure(name: str, batch: int, choices: argparse.Namespace) -> dict[str, Any]:
-    """Median seconds of each contender on a batch."""
-    model, images = prepare(name, batch, choices)
-    works = contenders(model, images, choices.steps)
+def take_turns(works: Works, turns: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+    """Seconds of each work in each turn; one more turn before them warms up."""
     times: dict[str, list[float]] = {work: [] for work in works}
-    for turn in range(choices.turns + 1):  # the first warms up
+    for turn in range(turns + 1):
         for work, run in works.items():
-            once = "full SVD" in work  # so long that once is enough
-            if once and turn:
-                continue
-            spent = seconds(run, choices.device)
-            if turn or once:
-                times[work].append(spent)
-    medians = {work: statistics.median(spent) for work, spent in times.items()}
-    ratios = {
-        "GP / FB": medians["GP"] / medians["FB"],
-        "FB / plain passes": medians["FB"] / medians["plain passes"],
-        "full SVD GP / GP": medians["GP, full SVD"] / medians["GP"],
-        "full SVD GP / GP, every layer": medians["GP, every layer, full SVD"] / medians["GP, every layer"],
-        "GP / FB, every layer": medians["GP, every layer"] / medians["FB, every layer"],
-        "FB, every layer / plain passes": medians["FB, every layer"] / medians["plain passes"],
+            begun = clock()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:
+                times[work].append(clock() - begun)
+    return times
+
+
+def compared(times: Mapping[str, list[float]], ratios: Mapping[str, tuple[str, str]]) -> dict[str, list[float]]:
+    """Name of a ratio → its median, least and largest over the turns."""
+    found = {}
+    for ratio, (one, other) in ratios.items():
+        if one in times and other in times:
+            values = [a / b for a, b in zip(times[one], times[other], strict=True)]
+            found[ratio] = [statistics.median(values), min(values), max(values)]
+    return found
+
+
+def measure(case: Case, choices: argparse.Namespace) -> dict[str, Any]:
+    """All ratios of a network and a batch."""
+    model, images = case.prepare()
+    clock = CLOCKS[choices.clock]
+    times = take_turns(contenders(model, images, case.steps) | guided(model, images), choices.turns, clock)
+    found = {
+        "case": case._asdict(),
+        "seconds": {work: statistics.median(spent) for work, spent in times.items()},
+        "ratios": compared(times, RATIOS),
+        "images_per_second": {work: case.batch / statistics.median(spent) for work, spent in times.items()},
     }
-    if "captum's guided backprop" in medians:
-        ratios["guided_backprop / captum's"] = medians["guided_backprop"] / medians["captum's guided backprop"]
-    memory = {work: peak_memory(name, batch, work, choices) for work in ("plain passes", "FB", "GP")}
-    return {
-        "model": name,
-        "batch": batch,
-        "seconds": medians,
-        "ratios": ratios,
-        "images_per_second": {work: batch / spent for work, spent in medians.items()},
-        "peak_bytes": memory,
-        "peak GP / FB": memory["GP"] / memory["FB"],
-    }
+    if case.batch == 1:
+        found["ratios"] |= compared(take_turns(decompositions(model, images), 1, clock), SVD_RATIOS)
+    peaks = {work: peak_memory(case, work) for work in ("plain", "FB", "GP", "FB, every layer", "GP, every layer")}
+    return found | {"peak_bytes": peaks}
 
 
-def prepare(name: str, batch: int, choices: argparse.Namespace) -> tuple[Model, Tensor]:
-    """The network and a batch of noise."""
-    model = load_model(name, weights="default" if name.startswith("efficientnet") else "random", device=choices.device)
-    return model, torch.randn(batch, 3, choices.side, choices.side, device=choices.device)
+def grown(case: Case, choices: argparse.Namespace) -> list[dict[str, Any]]:
+    """Seconds of FB and GP at other numbers of steps, batches and sides, one at a time."""
+    others = [case._replace(steps=steps) for steps in (1, METHODS["global_feedback"].options["steps"], 10, 20)]
+    others += [case._replace(batch=batch) for batch in (2, 4, 8)] + [case._replace(side=448)]
+    found = []
+    for other in others:
+        works = contenders(*other.prepare(), other.steps, every_layer=False)
+        times = take_turns(works, 1, CLOCKS[choices.clock])
+        found.append({"case": other._asdict(), "seconds": {work: spent[0] for work, spent in times.items()}})
+    return found
 
 
-def peak_memory(name: str, batch: int, work: str, choices: argparse.Namespace) -> int:
-    """Bytes above those of the loaded network."""
-    if choices.device.startswith("cuda"):
-        model, images = prepare(name, batch, choices)
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""``cpu`` counts this process's seconds alone, for a machine that others use as well."""
+
+
+def peak_memory(case: Case, work: str) -> int:
+    """Bytes above those of the loaded network, in two steps."""
+    if case.device.startswith("cuda"):
+        model, images = case.prepare()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         contenders(model, images, 2)[work]()
         return torch.cuda.max_memory_allocated() - before
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_peak_of_process, (name, batch, work, choices))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_of_process, (case, work))
 
 
-def _peak_of_process(name: str, batch: int, work: str, choices: argparse.Namespace) -> int:
-    model, images = prepare(name, batch, choices)
+def _peak_of_process(case: Case, work: str) -> int:
+    model, images = case.prepare()
     contenders(model, images[:1, :, :64, :64], 1)[work]()  # code and libraries are loaded
     Path("/proc/self/clear_refs").write_text("5")  # the kernel forgets the peak so far (Linux)
     before = _status("VmHWM")
@@ -155,6 +201,7 @@ def machine(choices: argparse.Namespace) -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "clock": choices.clock,
         "device": cuda or "cpu",
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -162,27 +209,47 @@ def machine(choices: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def cases(choices: argparse.Namespace) -> list[Case]:
+    """Every network with every batch."""
+    names = [entry.partition("=") for entry in choices.models.split(",")]
+    return [
+        Case(name, weights or None, batch, choices.side, choices.steps, choices.device)
+        for name, _, weights in names
+        for batch in map(int, choices.batches.split(","))
+    ]
+
+
 def main() -> None:
     """Prints the ratios, then writes one JSON file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", default="googlenet,resnet50,squeezenet1_1,efficientnet_lite0")
+    parser.add_argument("--models", default="googlenet,resnet50,squeezenet1_1,efficientnet_lite0=default")
     parser.add_argument("--batches", default="1,8,64" if torch.cuda.is_available() else "1,8")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--grow", action="store_true", help="also the first network at other T, batches and sides")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, default=Path("out/speed.json"))
     choices = parser.parse_args()
-    facts, results = machine(choices), []
-    for name in choices.models.split(","):
-        for batch in map(int, choices.batches.split(",")):
-            results.append(measure(name, batch, choices))
-            line = "  ".join(f"{ratio} {value:.2f}" for ratio, value in results[-1]["ratios"].items())
-            memory = f"peak GP / FB {results[-1]['peak GP / FB']:.2f}"
-            print(f"{name}, batch {batch}: {line}  {memory}", flush=True)  # noqa: T201 - a script's output
-    content = {"benchmark": "speed", "steps": choices.steps, "side": choices.side, "machine": facts, "results": results}
+    content: dict[str, Any] = {"benchmark": "speed", "machine": machine(choices), "results": [], "growth": []}
     choices.output.parent.mkdir(parents=True, exist_ok=True)
-    choices.output.write_text(json.dumps(content, indent=2))
+    for case in cases(choices):
+        content["results"].append(measure(case, choices))
+        choices.output.write_text(json.dumps(content, indent=1))
+        print(row(content["results"][-1]), flush=True)  # noqa: T201 - a script's output
+    if choices.grow:
+        content["growth"] = grown(cases(choices)[0], choices)
+        choices.output.write_text(json.dumps(content, indent=1))
+
+
+def row(result: Mapping[str, Any]) -> str:
+    """A result as a line of a table: each ratio with the least and largest of its turns."""
+    ratios = [f"{name} {mid:.2f} [{low:.2f}-{high:.2f}]" for name, (mid, low, high) in result["ratios"].items()]
+    peaks = result["peak_bytes"]
+    ratios.append(f"peak GP / FB {peaks['GP'] / peaks['FB']:.2f}")
+    ratios.append(f"peak GP / FB, every layer {peaks['GP, every layer'] / peaks['FB, every layer']:.2f}")
+    return f"{result['case']['name']}, batch {result['case']['batch']}: " + "; ".join(ratios)
 
 
 if __name__ == "__main__":
