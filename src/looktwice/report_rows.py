@@ -4,7 +4,6 @@ What is counted is what the summary counts: no tuning image, no image that faile
 guesses the first, and only maps with boxes to be judged by.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,7 +76,7 @@ class FinishedRun:
     @property
     def parts(self) -> range:
         """The numbers of its parts."""
-        return range(_parts(self.manifest))
+        return range(runs.part_count(self.manifest))
 
     def boxes_of(self, method: str, index: int) -> tuple[Corners, ...]:
         """The boxes that the rows hold of a map."""
@@ -102,7 +101,7 @@ def read_run(folder: Path) -> FinishedRun:
     scoring = Scoring.of_manifest(manifest)
     tallies = {method: _Tally(grid_index(summary["thresholds"][method]["box"])) for method in scoring.methods}
     whole = []
-    for part in range(_parts(manifest)):
+    for part in range(runs.part_count(manifest)):
         rows = _by_method(_counted(runs.read_rows(folder, [part], [*_READ, scoring.curve])), scoring.methods)
         for method, tally in tallies.items():
             tally.add(rows[method], scoring.curve)
@@ -154,12 +153,6 @@ class _Tally:
         import pyarrow  # type: ignore[import-untyped]
 
         return pyarrow.concat_arrays(self.boxes).take(order)
-
-
-def _parts(manifest: Mapping[str, Any]) -> int:
-    run = manifest[runs.COMPARED]
-    count, size = int(run["images"]["count"]), int(run["batch_size"])
-    return math.ceil(count / size)
 
 
 def _counted(rows: Any) -> Any:

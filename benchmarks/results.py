@@ -1,0 +1,139 @@
+"""The tables of docs/results.md from finished runs: each network's measures, paired differences and the share of λ.
+
+    python benchmarks/results.py RUN[:OPEN] …
+
+OPEN is a run of ``global_feedback`` alone with ``trace_weight=0``, on the same images or some of them: what the map
+does without the trace norm. Everything else is in RUN, which ``looktwice merge`` may have made.
+"""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+from looktwice.runs import part_count, read_manifest, read_rows, read_summary
+from looktwice.summary import Scoring, summarise
+
+MEASURES = {
+    "top1_loc_error": "loc. error, top-1",
+    "gt_known_loc_error": "loc. error, class known",
+    "max_box_acc": "MaxBoxAcc",
+    "max_box_acc_v2": "MaxBoxAccV2",
+    "pointing_game": "pointing",
+    "energy_in_box": "energy in box",
+}
+NAMES = {
+    "gradient": "GT",
+    "guided_backprop": "GB",
+    "feedback": "FB",
+    "global_feedback": "**GP**",
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "layer_cam": "LayerCAM",
+    "guided_grad_cam": "Guided Grad-CAM",
+    "integrated_gradients": "Integrated Gradients",
+    "center_box": "centre box",
+    "full_image": "whole image",
+}
+OPEN = "GP, λ = 0"
+PAIRS = [("global_feedback", "feedback"), ("feedback", "guided_backprop"), ("guided_backprop", "gradient")]
+PEERS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "guided_grad_cam", "integrated_gradients", "center_box")
+
+
+def main() -> None:
+    """Prints Markdown."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", nargs="+", metavar="RUN[:OPEN]")
+    for text in parser.parse_args().runs:
+        run, _, without = text.partition(":")
+        print(section(Path(run), Path(without) if without else None))  # noqa: T201 - a script's output
+
+
+def section(run: Path, without: Path | None) -> str:
+    """A network's part of the page."""
+    summary = read_summary(run)
+    known = summary["methods"]["global_feedback"]
+    lines = [
+        f"## {read_manifest(run)['run']['model']['name'].rpartition(':')[2]}",
+        "",
+        f"{summary['images']} images reported, thresholds chosen on {summary['images_tuned_on']} others; "
+        f"{summary['images_failed']} failed. Top-1 / top-5 classification error on them "
+        f"{per_cent(known['top1_class_error'])} / {per_cent(known['top5_class_error'])} %.",
+        "",
+        f"| % | {' | '.join(MEASURES.values())} | s / image |",
+        "|---" * (len(MEASURES) + 2) + "|",
+    ]
+    for method in (name for name in NAMES if name in summary["methods"]):
+        values = summary["methods"][method]
+        seconds = values["seconds_per_image"]["value"] if "seconds_per_image" in values else None
+        cells = [interval(values.get(key)) for key in MEASURES]
+        lines.append(f"| {NAMES[method]} | {' | '.join(cells)} | {'' if seconds is None else f'{seconds:.2f}'} |")
+    lines += ["", "At the best threshold on the reported images themselves (localization error top-1, MaxBoxAccV2): "]
+    oracle = ("oracle_top1_loc_error", "oracle_max_box_acc_v2")
+    lines[-1] += "; ".join(
+        f"{NAMES[name].strip('*')} {', '.join(per_cent(values[key]) for key in oracle)}"
+        for name, values in summary["methods"].items()
+        if name in NAMES and name != "full_image"
+    )
+    lines += ["", "Paired differences in points; bold where the interval excludes 0:", ""]
+    pairs = PAIRS + [("global_feedback", peer) for peer in PEERS if peer in summary["methods"]]
+    lines += difference_table(summary, pairs)
+    return "\n".join([*lines, *([] if without is None else share_of_trace_norm(run, without)), ""])
+
+
+def share_of_trace_norm(run: Path, without: Path) -> list[str]:
+    """GP against itself with λ = 0, on the images of both runs."""
+    both = []
+    for folder, name in ((run, "global_feedback"), (without, OPEN)):
+        manifest = read_manifest(folder)
+        scoring = Scoring.of_manifest(manifest)
+        rows = read_rows(folder, range(part_count(manifest)), scoring.columns)
+        rows = rows.filter(pc.equal(rows["method"], "global_feedback"))
+        both.append(rows.set_column(rows.column_names.index("method"), "method", pa.array([name] * len(rows))))
+    shared = set(both[0]["sample"].to_pylist()) & set(both[1]["sample"].to_pylist())
+    table = pa.concat_tables([rows.filter(pc.is_in(rows["sample"], pa.array(sorted(shared)))) for rows in both])
+    summary = summarise(table, replace(scoring, methods=(OPEN, "global_feedback"), thresholds=None))
+    title = f"What the trace norm adds to the map, on {summary['images']} of the images (λ = 1 against λ = 0):"
+    return ["", title, "", *difference_table(summary, [("global_feedback", OPEN)])]
+
+
+def difference_table(summary: Mapping[str, Any], pairs: list[tuple[str, str]]) -> list[str]:
+    """A row for each pair, first less second."""
+    keys = [key for key in MEASURES if key != "max_box_acc"]
+    lines = [f"| | {' | '.join(MEASURES[key] for key in keys)} |", "|---" * (len(keys) + 1) + "|"]
+    known = {(pair["first"], pair["second"]): pair["differences"] for pair in summary["paired"]}
+    for first, second in pairs:
+        sign = 1 if (first, second) in known else -1
+        found = known[(first, second)] if sign == 1 else known[(second, first)]
+        names = " − ".join(NAMES.get(name, name).strip("*") for name in (first, second))
+        lines.append(f"| {names} | {' | '.join(difference(found.get(key), sign) for key in keys)} |")
+    return lines
+
+
+def per_cent(value: Mapping[str, Any]) -> str:
+    """One decimal."""
+    return f"{100 * value['value']:.1f}"
+
+
+def interval(value: Mapping[str, Any] | None) -> str:
+    """Per cent with its interval."""
+    if value is None or value["value"] is None:
+        return "–"
+    return f"{per_cent(value)} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+
+
+def difference(value: Mapping[str, Any] | None, sign: int) -> str:
+    """Points with their interval."""
+    if value is None or value["value"] is None:
+        return "–"
+    low, high = sorted((100 * sign * value["low"], 100 * sign * value["high"]))
+    text = f"{100 * sign * value['value']:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+    return f"**{text}**" if low > 0 or high < 0 else text
+
+
+if __name__ == "__main__":
+    main()
