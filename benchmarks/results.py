@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
+from looktwice.localization import BoxRule
 from looktwice.runs import part_count, read_manifest, read_rows, read_summary
-from looktwice.summary import Scoring, summarise
+from looktwice.summary import Scoring, Thresholds, summarise
 
 MEASURES = {
     "top1_loc_error": "loc. error, top-1",
@@ -55,7 +56,7 @@ def main() -> None:
 
 def section(run: Path, without: Path | None) -> str:
     """A network's part of the page."""
-    summary = read_summary(run)
+    summary, untuned = read_summary(run), at_default(run)
     known = summary["methods"]["global_feedback"]
     lines = [
         f"## {read_manifest(run)['run']['model']['name'].rpartition(':')[2]}",
@@ -64,13 +65,14 @@ def section(run: Path, without: Path | None) -> str:
         f"{summary['images_failed']} failed. Top-1 / top-5 classification error on them "
         f"{per_cent(known['top1_class_error'])} / {per_cent(known['top5_class_error'])} %.",
         "",
-        f"| % | {' | '.join(MEASURES.values())} | s / image |",
-        "|---" * (len(MEASURES) + 2) + "|",
+        f"| % | {' | '.join(MEASURES.values())} | class known, at 0.2 | s / image |",
+        "|---" * (len(MEASURES) + 3) + "|",
     ]
     for method in (name for name in NAMES if name in summary["methods"]):
         values = summary["methods"][method]
         seconds = values["seconds_per_image"]["value"] if "seconds_per_image" in values else None
         cells = [interval(values.get(key)) for key in MEASURES]
+        cells.append(per_cent(untuned["methods"][method]["gt_known_loc_error"]))
         lines.append(f"| {NAMES[method]} | {' | '.join(cells)} | {'' if seconds is None else f'{seconds:.2f}'} |")
     lines += ["", "At the best threshold on the reported images themselves (localization error top-1, MaxBoxAccV2): "]
     oracle = ("oracle_top1_loc_error", "oracle_max_box_acc_v2")
@@ -83,6 +85,14 @@ def section(run: Path, without: Path | None) -> str:
     pairs = PAIRS + [("global_feedback", peer) for peer in PEERS if peer in summary["methods"]]
     lines += difference_table(summary, pairs)
     return "\n".join([*lines, *([] if without is None else share_of_trace_norm(run, without)), ""])
+
+
+def at_default(run: Path) -> dict[str, Any]:
+    """The summary with nothing tuned: boxes at the default threshold."""
+    manifest = read_manifest(run)
+    scoring = Scoring.of_manifest(manifest)
+    rows = read_rows(run, range(part_count(manifest)), scoring.columns)
+    return summarise(rows, replace(scoring, thresholds=dict.fromkeys(scoring.methods, Thresholds.given(BoxRule()))))
 
 
 def share_of_trace_norm(run: Path, without: Path) -> list[str]:

@@ -6,6 +6,10 @@ Tuning images are those that ``looktwice evaluate --tune-on hash:0.4`` sets asid
 are never opened. Each variant changes one thing of ``global_feedback``. MaxBoxAcc and V2 are at the best threshold of
 each variant, as the protocol has it; differences are paired, image by image, with bootstrap 95 % intervals. Killed, the
 same command goes on.
+
+    python benchmarks/search.py --carry-over googlenet.json resnet50.json …
+
+chooses the variant of global feedback with the best mean V2 on all networks but one, and tells what it gives there.
 """
 
 import argparse
@@ -69,13 +73,17 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 def main() -> None:
     """Prints a table; the output keeps what each image gave."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("root", type=Path)
+    parser.add_argument("root", type=Path, nargs="?")
+    parser.add_argument("--carry-over", type=Path, nargs="+", metavar="SEARCH", help="outputs of earlier searches")
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--weights", default="default")
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--variants", help="names of VARIANTS, semicolons between; all of them by default")
     parser.add_argument("--output", type=Path, default=Path("out/search.json"))
     choices = parser.parse_args()
+    if choices.carry_over:
+        print(carried_over({path.stem: json.loads(path.read_text()) for path in choices.carry_over}))  # noqa: T201
+        return
     variants = choices.variants.split(";") if choices.variants else list(VARIANTS)
     model = load_model(choices.model, weights=choices.weights, squash=True)
     tuning, _ = split_by_hash(shuffled(load_dataset(choices.root, "ilsvrc").samples, 0), 0.4)
@@ -130,6 +138,25 @@ def table(found: dict[str, dict[str, Any]], network: str) -> str:
         cells = [f"{100 * figure:.1f}" for figure in figures]
         cells += [f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]" for gap in gaps]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def carried_over(found: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Markdown: for each network the variant chosen on the others, and how it does there against the defaults."""
+    common = [
+        name for name in VARIANTS if VARIANTS[name][0] == "global_feedback" and all(name in f for f in found.values())
+    ]
+    scores = {
+        network: {name: bootstrap(*measures(list(variants[name].values()))["v2"], resamples=0).value for name in common}
+        for network, variants in found.items()
+    }
+    lines = ["| network | chosen on the others | V2 with it | V2 of GP | best V2 there |", "|---|---|---|---|---|"]
+    for network, own in scores.items():
+        others = [scores[other] for other in scores if other != network]
+        chosen = max(common, key=lambda name: sum(other[name] for other in others))
+        best = max(own, key=lambda name: own[name])
+        figures = f"{100 * own[chosen]:.1f} | {100 * own['GP']:.1f} | {100 * own[best]:.1f} ({best})"
+        lines.append(f"| {network} | {chosen} | {figures} |")
     return "\n".join(lines)
 
 
