@@ -147,8 +147,8 @@ def measure(case: Case, choices: argparse.Namespace) -> dict[str, Any]:
     }
     if case.batch == 1:
         found["ratios"] |= compared(take_turns(decompositions(model, images), 1, clock), SVD_RATIOS)
-    peaks = {work: peak_memory(case, work) for work in ("plain", "FB", "GP", "FB, every layer", "GP, every layer")}
-    return found | {"peak_bytes": peaks}
+    works = ("plain", "FB", "GP", "FB, every layer", "GP, every layer") if choices.peaks else ()
+    return found | {"peak_bytes": {work: peak_memory(case, work) for work in works}}
 
 
 def grown(case: Case, choices: argparse.Namespace) -> list[dict[str, Any]]:
@@ -229,6 +229,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--grow", action="store_true", help="also the first network at other T, batches and sides")
+    parser.add_argument("--peaks", action=argparse.BooleanOptionalAction, default=True, help="memory, a process each")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, default=Path("out/speed.json"))
     choices = parser.parse_args()
@@ -247,8 +248,7 @@ def row(result: Mapping[str, Any]) -> str:
     """A result as a line of a table: each ratio with the least and largest of its turns."""
     ratios = [f"{name} {mid:.2f} [{low:.2f}-{high:.2f}]" for name, (mid, low, high) in result["ratios"].items()]
     peaks = result["peak_bytes"]
-    ratios.append(f"peak GP / FB {peaks['GP'] / peaks['FB']:.2f}")
-    ratios.append(f"peak GP / FB, every layer {peaks['GP, every layer'] / peaks['FB, every layer']:.2f}")
+    ratios += [f"peak GP / FB{at} {peaks['GP' + at] / peaks['FB' + at]:.2f}" for at in ("", ", every layer") if peaks]
     return f"{result['case']['name']}, batch {result['case']['batch']}: " + "; ".join(ratios)
 
 
