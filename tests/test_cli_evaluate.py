@@ -94,6 +94,20 @@ def test_problems_are_told_and_kept(done):
     assert len(kept) == manifest(run)["run"]["data"]["problems"] == 2
 
 
+def test_images_that_fail_are_named_at_the_end(data, tmp_path):
+    lines = ["image,label", "0.png,0"]
+    for number in range(7):
+        (tmp_path / f"{number}-broken.png").write_bytes((data / "1.png").read_bytes()[:80])
+        lines.append(f"{number}-broken.png,1")
+    (tmp_path / "0.png").write_bytes((data / "0.png").read_bytes())
+    (tmp_path / "images.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "network.py").write_text(NETWORK)
+    result = evaluate(tmp_path, tmp_path / "run", "--methods", "gradient")
+    assert "8 images, 7 of them failed" in result.stdout
+    assert [line.split()[1] for line in result.stderr.splitlines()[:5]] == [f"{n}-broken.png:" for n in range(5)]
+    assert f"7 problems in all; every one is in the column error of {tmp_path / 'run'}/rows" in result.stderr
+
+
 def test_strict_stops_before_anything_is_written(data, tmp_path):
     with pytest.raises(DatasetError, match="strict"):
         evaluate(data, tmp_path / "run", "--strict")
@@ -184,3 +198,17 @@ def test_merge(data, tmp_path):
     evaluate(data, tmp_path / "more", "--methods", "guided_backprop", "--limit", 3)
     with pytest.raises(RunError, match=r"images\.limit was 2, is 3"):
         program("merge", runs[0], tmp_path / "more", "--output", tmp_path / "other")
+
+
+def test_torchvisions_googlenet_is_rehearsed_with_weights_that_say_they_are_random(data, tmp_path):
+    """The download itself is tested up to its request (``test_models``); what comes after it is this."""
+    fixed = ("--layout", "csv", "--workers", 0, "--device", "cpu", "--limit", 1, "--methods", "gradient")
+    result = program(
+        "evaluate", data, *fixed, "--model", "googlenet", "--weights", "random", "--output", tmp_path / "run"
+    )
+    assert result.exit_code == 0, result.output
+    assert manifest(tmp_path / "run")["about"]["weights"] == "random"
+    assert manifest(tmp_path / "run")["run"]["model"]["classes"] == 1000
+    told = program("table", tmp_path / "run").stdout
+    assert "weights: random (SHA-256" in told
+    assert "65.9" in told  # the paper's gradient on GoogLeNet, beside ours

@@ -207,7 +207,9 @@ def broken(folder, tmp_path):
 
 
 def test_a_corrupt_image_costs_its_own_rows_only(broken, undisturbed, tmp_path):
-    run_on(broken, tmp_path / "run")
+    outcome = run_on(broken, tmp_path / "run")
+    (told,) = outcome.failures
+    assert told.startswith("008.png: damaged or cut short")
     lost = [row for row in rows_of(tmp_path / "run").to_pylist() if row["error"]]
     assert [row["method"] for row in lost] == sorted(ALL)
     assert {row["sample"] for row in lost} == {"008.png"}

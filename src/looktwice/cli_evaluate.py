@@ -96,7 +96,7 @@ def evaluate_command(
     share = Share.from_environment()
     dataset = load_dataset(root, layout, split=split, classes=classes, metadata=metadata, strict=strict)
     if share.rank == 0:
-        _complain(dataset.problems, output)
+        _complain(dataset.problems, f"{output}/problems.txt")
     network = load_model(model, weights=weights, squash=squash, device=place(device))
     about = {"command": _command(), "root": str(root), "layout": layout}
     with _progress("images", shown=share.rank == 0 and sys.stderr.isatty()) as progress:
@@ -190,11 +190,11 @@ def _run_rule(box: str, threshold: float | None, by: str | None, *, tuned: bool)
     return rule
 
 
-def _complain(problems: Sequence[str], run: Path) -> None:
+def _complain(problems: Sequence[str], where: str) -> None:
     for line in problems[:SHOWN_PROBLEMS]:
         typer.echo(f"looktwice: {line}", err=True)
     if len(problems) > SHOWN_PROBLEMS:
-        typer.echo(f"looktwice: {len(problems)} problems in all; every one is in {run}/problems.txt", err=True)
+        typer.echo(f"looktwice: {len(problems)} problems in all; every one is in {where}", err=True)
 
 
 def _command() -> str:
@@ -223,5 +223,6 @@ def _tell(outcome: "Outcome") -> None:
             err=True,
         )
         return
+    _complain(outcome.failures, f"the column error of {outcome.run}/rows")
     typer.echo(measures(read_summary(outcome.run)))
     typer.echo(outcome.summary)

@@ -50,12 +50,16 @@ UNPAIRED = ("top1_class_error", "top5_class_error", "seconds_per_image")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: ``summary`` where all parts are there, else how many ``missing`` of ``parts``."""
+    """What became of a run: ``summary`` where all parts are there, else how many ``missing`` of ``parts``.
+
+    ``failures`` names each image that could not be used, with the reason.
+    """
 
     run: Path
     parts: int
     missing: int
     summary: Path | None
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,8 +190,16 @@ def conclude(run: Path) -> Outcome:
         return Outcome(run, len(parts), missing, None)
     scoring = Scoring.of_manifest(manifest)
     path = run / runs.SUMMARY
-    runs.write_json(path, summarise(runs.read_rows(run, parts, scoring.columns), scoring))
-    return Outcome(run, len(parts), 0, path)
+    rows = runs.read_rows(run, parts, scoring.columns)
+    runs.write_json(path, summarise(rows, scoring))
+    return Outcome(run, len(parts), 0, path, _failures(rows))
+
+
+def _failures(rows: Any) -> tuple[str, ...]:
+    """A line for each image and reason, the image named first."""
+    failed = rows.filter(rows["error"].is_valid())
+    pairs = sorted(set(zip(failed["sample"].to_pylist(), failed["error"].to_pylist(), strict=True)))
+    return tuple(error if error.startswith(sample) else f"{sample}: {error}" for sample, error in pairs)
 
 
 # Rows as arrays.
