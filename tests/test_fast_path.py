@@ -12,11 +12,13 @@ import torch
 
 from looktwice import attend, load_model, locate, read_image
 from looktwice.datasets import load_dataset, shuffled
+from looktwice.saliency import METHODS
 from looktwice.spectral import trace_gradient
 
 IMAGES, WEIGHTS = os.environ.get("LOOKTWICE_ILSVRC"), os.environ.get("LOOKTWICE_WEIGHTS")
 MANY = 300
-DEFAULTS = {"smoothing": 1.0, "minor": "suppress", "rank": 1}
+CLOSE = 0.9
+"""Two largest singular values with a larger ratio have no leading pair to speak of: a rounding turns it."""
 
 
 def sample_batch(model):
@@ -25,36 +27,52 @@ def sample_batch(model):
     return torch.cat([images for images, _ in prepared]), [window for _, window in prepared]
 
 
-def step_error(z, options):
-    """Of one layer's penalty (N, C, H, W), relative to its norm, in single precision."""
+def step_errors(z, *, everything=False):
+    """Of one layer's default penalty (N, C, H, W) in single precision, relative to its norm; and the share left out.
+
+    Left out are channels without a clear leading pair; where all singular values take part there are none.
+    """
+    options = {"minor": "keep"} if everything else {"minor": "suppress", "rank": 1}
+    options["smoothing"] = METHODS["global_feedback"].options["smoothing"] * z.shape[-2] * z.shape[-1]
+    gamma = torch.linalg.svdvals(z.double())
+    clear = gamma[..., 1] <= (1 if everything else CLOSE) * gamma[..., 0]
     exact = trace_gradient(z.double(), solver="svd", **options)
     fast = trace_gradient(z.float(), solver="fast", **options)
-    return float((fast - exact).norm() / exact.norm())
+    return (
+        float((fast - exact)[clear].norm() / exact[clear].norm()),
+        float((fast - exact).norm() / exact.norm()),
+        1 - float(clear.double().mean()),
+    )
 
 
 def largest_box(heat, window):
     return next((box.corners for box in locate(heat, window)), None)
 
 
+def assert_close(gates, *, most_left_out=0.005, **which):
+    clear, all_of_them, left_out = zip(*(step_errors(z, **which) for z in gates if z.ndim == 4), strict=True)
+    assert len(clear) > 5
+    assert max(clear) <= 1e-3
+    assert max(all_of_them) <= 5e-3
+    assert max(left_out) <= most_left_out
+
+
 @pytest.mark.parametrize("steps", [1, 4])
-@pytest.mark.parametrize("options", [{"smoothing": 1.0, "minor": "keep", "rank": None}, DEFAULTS], ids=str)
-def test_the_step_on_real_gates(steps, options):
+@pytest.mark.parametrize("everything", [False, True])
+def test_the_step_on_real_gates(steps, everything):
     model = load_model()
     images, _ = sample_batch(model)
-    gates = [z for z in attend(model.module, images[:2], steps=steps).gates if z.ndim == 4]
-    errors = [step_error(z, options) for z in gates[steps % 3 :: 3]]
-    assert len(errors) > 5
-    assert max(errors) <= 1e-3
+    gates = attend(model.module, images[:2], steps=steps).gates
+    assert_close(gates[steps % 3 :: 3], everything=everything)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 8])
 def test_the_step_on_every_layers_real_gates(steps):
-    """Large maps too, and twice as many steps as the default's."""
+    """Large maps too, where more channels have no clear pair, and more steps than the default's."""
     model = load_model()
     images, _ = sample_batch(model)
-    gates = attend(model.module, images[:2], steps=steps, layers=None).gates
-    assert max(step_error(z, DEFAULTS) for z in gates if z.ndim == 4) <= 1e-3
+    assert_close(attend(model.module, images[:2], steps=steps, layers=None).gates, most_left_out=0.1)
 
 
 @pytest.mark.slow
