@@ -10,7 +10,7 @@ feedback of Cao et al. (2015). The trace norm makes a channel's gates low-rank: 
 survive. Because ∂S_k/∂z = x ⊙ ∂S_k/∂y does not see z itself, a closed gate can open again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -58,7 +58,8 @@ class Feedback:
         gates: ReLU call index → z (N, ...) in [0, 1].
         scores: S_k before each step and after the last, (N, steps + 1).
         evidence: ReLU call index → what each neuron brings while all gates are open, x ⊙ ∂/∂y of the objective in the
-            first pass (N, ...); signed. Of the gated calls and those that were ``watched``; empty without a step.
+            first pass: signed and of every neuron (N, ...) for gated calls, the positive part summed over the channels
+            (N, 1, ...) for those that were ``watched``; empty without a step.
         closed: (image, call index) of every layer whose last gates would all have closed; its gates were kept as
             they stood before that step, because no score or gradient passes a closed layer.
     """
@@ -98,7 +99,7 @@ def feedback(
         calls: the network's ReLU calls on these images.
         images: normalised as the network was trained; each is optimised for itself.
         targets: class k of each image, int64.
-        watched: further calls whose evidence is wanted; they carry no gates.
+        watched: calls whose evidence is wanted; those among them that ``layers`` leaves out carry no gates.
         trace_weight: λ ≥ 0; 0 is local feedback. Vector gates (behind a linear layer) have no rank and no penalty.
         steps: T ≥ 0 updates, a forward and backward pass each.
         step_size: α > 0, the largest change of a gate per unit of gradient.
@@ -153,7 +154,7 @@ def feedback(
         step,
         steps=steps,
         objective=objective,
-        watched=open_gates(calls, watched, images),
+        probes=probes_for(calls, set(watched) - set(gates), images),
         guided=guided_gates,
         saturation=saturation,
         calls=len(calls),
@@ -184,7 +185,7 @@ def closed_form_feedback(
         gates,
         lambda _, z, dS_dz: (dS_dz > 0).to(z.dtype),
         steps=steps,
-        watched=open_gates(calls, watched, images),
+        probes=probes_for(calls, set(watched) - set(gates), images),
         saturation=saturation,
         calls=len(calls),
     )
@@ -198,7 +199,7 @@ def ascend(
     step: Step,
     *,
     steps: int,
-    watched: Mapping[int, Tensor] = NO_GATES,
+    probes: Mapping[int, Tensor] = NO_GATES,
     objective: Objective = "score",
     guided: Guidance = "none",
     saturation: Saturation,
@@ -206,47 +207,67 @@ def ascend(
 ) -> Feedback:
     """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]; then once forward.
 
-    In the first pass the open gates of ``watched`` calls stand beside the others, for the evidence.
+    The first pass goes on down to the ``probes``, for the evidence of calls without gates; by halves of the batch,
+    since what it holds on the way down is about twice what any other pass does.
     """
     trajectory = []
     evidence: dict[int, Tensor] = {}
     closed: set[tuple[int, int]] = set()
-    prefix = Prefix()
+    prefix = Prefix()  # what comes before the first gate is kept and played back, where no gradient goes there
 
-    def scored(through: Mapping[int, Tensor]) -> Tensor:
-        # What comes before the first gate is another part of the network while calls are watched.
-        unchanged = prefix if through is gates else None
+    def passed(part: slice, probes: Mapping[int, Tensor] = NO_GATES) -> tuple[Tensor, dict[int, Tensor]]:
+        leaves = {index: leaf[part].detach().requires_grad_() for index, leaf in {**probes, **gates}.items()}
         scores = gated_scores(
-            network, images, through, guided=guided, saturation=saturation, calls=calls, prefix=unchanged
+            network,
+            images[part],
+            {index: leaves[index] for index in gates},
+            probes={index: leaves[index] for index in probes},
+            guided=guided,
+            saturation=saturation,
+            calls=calls,
+            prefix=None if probes else prefix,
         )
-        trajectory.append(_of_targets(scores.detach(), targets))
-        return scores
-
-    for _ in range(steps):
-        through = gates if evidence or not watched else {**watched, **gates}
-        for z in through.values():
-            z.requires_grad_()
-        scores = scored(through)
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
-        at_gates = torch.autograd.grad(
-            _raised(scores, targets, objective).sum(),
-            list(through.values()),
+        at_leaves = torch.autograd.grad(
+            _raised(scores, targets[part], objective).sum(),
+            list(leaves.values()),
             allow_unused=True,
             materialize_grads=True,
         )
-        gradients = dict(zip(through, at_gates, strict=True))
+        return _of_targets(scores.detach(), targets[part]), dict(zip(leaves, at_leaves, strict=True))
+
+    for _ in range(steps):
+        if probes and not evidence:
+            scores, gradients = _joined([passed(half, probes) for half in _halves(len(images))])
+        else:
+            scores, gradients = passed(slice(None))
+        trajectory.append(scores)
         evidence = evidence or gradients
         with torch.no_grad():
             for index in list(gates):
-                before = gates[index].detach()
+                before = gates[index]
                 gates[index], alive = _keep_alive(before, step(index, before, gradients[index]).clamp_(0, 1))
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
-    gates = {index: z.detach() for index, z in gates.items()}
     with torch.no_grad():
-        scored(gates)
+        scores = gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls, prefix=prefix)
+    trajectory.append(_of_targets(scores, targets))
     return Feedback(gates, torch.stack(trajectory, 1), tuple(sorted(closed)), dict(sorted(evidence.items())))
+
+
+def _halves(count: int) -> list[slice]:
+    middle = (count + 1) // 2
+    return [slice(0, middle), slice(middle, count)][: min(count, 2)]
+
+
+def _joined(parts: Sequence[tuple[Tensor, dict[int, Tensor]]]) -> tuple[Tensor, dict[int, Tensor]]:
+    """Parts of a batch as one: scores, and gradients by call."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([scores for scores, _ in parts]), {
+        index: torch.cat([gradients[index] for _, gradients in parts]) for index in parts[0][1]
+    }
 
 
 def _raised(scores: Tensor, targets: Tensor, objective: Objective) -> Tensor:
@@ -271,6 +292,11 @@ def open_gates(calls: Sequence[ReluCall], layers: Sequence[int], images: Tensor)
         index: images.new_ones((len(images), *calls[index].shape)).contiguous(memory_format=calls[index].layout)
         for index in layers
     }
+
+
+def probes_for(calls: Sequence[ReluCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
+    """Of each of the given calls a probe for its evidence: call index → (N, 1, ...); its values do not count."""
+    return {index: images.new_zeros((len(images), 1, *calls[index].shape[1:])) for index in sorted(layers)}
 
 
 def layer_unit(gradient: Tensor, scale: GradientScale) -> Tensor:

@@ -80,11 +80,19 @@ class _GatedRelu(torch.autograd.Function):
     """y = x ⊙ z with x = clamp(pre, 0, cap): ∂S/∂pre = z ⊙ ∂S/∂y where the ReLU is active, ∂S/∂z = x ⊙ ∂S/∂y.
 
     ``guided`` cuts negative gradients as well (Springenberg et al. 2014), on the way down only: ∂S/∂z is not cut.
+    ``probe`` changes nothing on the way up; what comes back to it is the positive evidence Σ_c [x ⊙ ∂S/∂y]₊.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, pre: Tensor, z: Tensor | None, cap: float | None, guided: bool, saturation: Saturation, inplace: bool
+        ctx: Any,
+        pre: Tensor,
+        z: Tensor | None,
+        probe: Tensor | None,  # noqa: ARG004 - nothing reads it
+        cap: float | None,
+        guided: bool,
+        saturation: Saturation,
+        inplace: bool,
     ) -> Tensor:
         ctx.cap = None if saturation == "pass" else cap
         ctx.guided = guided
@@ -103,15 +111,16 @@ class _GatedRelu(torch.autograd.Function):
         (dy,) = gradients
         x, z = ctx.saved_tensors
         dz = (x * dy).to(z.dtype) if z is not None and ctx.needs_input_grad[1] else None
+        d_probe = (x * dy).clamp_min_(0).sum(1, keepdim=True) if ctx.needs_input_grad[2] else None
         if not ctx.needs_input_grad[0]:
-            return None, dz, None, None, None, None
+            return None, dz, d_probe, None, None, None, None
         aten = torch.ops.aten  # one pass each: PyTorch's own derivatives
         dx = aten.threshold_backward(dy, x, 0) if ctx.cap is None else aten.hardtanh_backward(dy, x, 0, ctx.cap)
         if ctx.guided:
             dx.clamp_min_(0)
         if z is not None:
             dx.mul_(z.to(dx.dtype))
-        return dx, dz, None, None, None, None
+        return dx, dz, d_probe, None, None, None, None
 
 
 def _clamped(pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
@@ -121,9 +130,15 @@ def _clamped(pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
 
 
 def _gated_relu(
-    pre: Tensor, z: Tensor | None, cap: float | None, guided: bool, saturation: Saturation, inplace: bool
+    pre: Tensor,
+    z: Tensor | None,
+    probe: Tensor | None,
+    cap: float | None,
+    guided: bool,
+    saturation: Saturation,
+    inplace: bool,
 ) -> Tensor:
-    return cast(Tensor, _GatedRelu.apply(pre, z, cap, guided, saturation, inplace))
+    return cast(Tensor, _GatedRelu.apply(pre, z, probe, cap, guided, saturation, inplace))
 
 
 def _hardtanh_bounds(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float, float]:
@@ -297,7 +312,7 @@ def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor
 
     def see(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
         calls.append(ReluCall(index, tuple(pre.shape[1:]), cap, _stride(images, pre), _layout(pre)))
-        return _gated_relu(pre, None, cap, False, "exact", inplace)
+        return _gated_relu(pre, None, None, cap, False, "exact", inplace)
 
     try:
         with torch.no_grad(), _ReluMode(see):
@@ -348,6 +363,7 @@ def gated_scores(
     images: Tensor,
     gates: Mapping[int, Tensor],
     *,
+    probes: Mapping[int, Tensor] = NO_GATES,
     guided: Guidance = "none",
     saturation: Saturation = "exact",
     calls: int | None = None,
@@ -359,6 +375,8 @@ def gated_scores(
         network: images (N, C, H, W) → scores (N, K), in evaluation mode.
         images: (N, C, H, W).
         gates: call index → gate of that call's shape (N, ...).
+        probes: call index → a tensor (N, 1, H, W) that is not read. As the gradient of the scores with respect to it
+            comes what the call's map brings, Σ_c [x ⊙ ∂S/∂y]₊, without a gate and its gradient for every channel.
         guided: where negative gradients are cut as well.
         saturation: gradient above an upper clamp.
         calls: how many ReLU calls the first pass made; ``None`` leaves it unchecked.
@@ -378,7 +396,7 @@ def gated_scores(
                 "the network's control flow must not change between passes"
             )
         cut = guided == "all" or (guided == "below" and 0 < _stride(images, pre) < LAST_STRIDE)
-        return _gated_relu(pre, z, cap, cut, saturation, inplace)
+        return _gated_relu(pre, z, probes.get(index), cap, cut, saturation, inplace)
 
     if guided not in get_args(Guidance):
         raise OptionError(f"guided is {guided!r}; one of {', '.join(get_args(Guidance))} is needed")
