@@ -1,9 +1,9 @@
-"""The tables of docs/results.md from finished runs: each network's measures, paired differences and the share of λ.
+"""The tables of docs/results.md from finished runs: each network's measures, paired differences, other runs beside.
 
-    python benchmarks/results.py RUN[:OPEN] …
+    python benchmarks/results.py RUN[:OTHER…] …
 
-OPEN is a run of ``global_feedback`` alone with ``trace_weight=0``, on the same images or some of them: what the map
-does without the trace norm. Everything else is in RUN, which ``looktwice merge`` may have made.
+An OTHER is a run of one method on the same images or some of them: ``global_feedback`` with other options, say, or a
+method that takes too long for all images. Global feedback is held against it on the images of both.
 """
 
 import argparse
@@ -40,7 +40,7 @@ NAMES = {
     "center_box": "centre box",
     "full_image": "whole image",
 }
-OPEN = "GP, λ = 0"
+OPTIONS = {"trace_weight": "λ", "steps": "steps", "values": "values"}
 PAIRS = [("global_feedback", "feedback"), ("feedback", "guided_backprop"), ("guided_backprop", "gradient")]
 PEERS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "guided_grad_cam", "integrated_gradients", "center_box")
 
@@ -48,13 +48,13 @@ PEERS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "guided_grad_cam", "inte
 def main() -> None:
     """Prints Markdown."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", nargs="+", metavar="RUN[:OPEN]")
+    parser.add_argument("runs", nargs="+", metavar="RUN[:OTHER…]")
     for text in parser.parse_args().runs:
-        run, _, without = text.partition(":")
-        print(section(Path(run), Path(without) if without else None))  # noqa: T201 - a script's output
+        run, *others = map(Path, text.split(":"))
+        print(section(run, others))  # noqa: T201 - a script's output
 
 
-def section(run: Path, without: Path | None) -> str:
+def section(run: Path, others: list[Path]) -> str:
     """A network's part of the page."""
     summary, untuned = read_summary(run), at_default(run)
     known = summary["methods"]["global_feedback"]
@@ -84,7 +84,9 @@ def section(run: Path, without: Path | None) -> str:
     lines += ["", "Paired differences in points; bold where the interval excludes 0:", ""]
     pairs = PAIRS + [("global_feedback", peer) for peer in PEERS if peer in summary["methods"]]
     lines += difference_table(summary, pairs)
-    return "\n".join([*lines, *([] if without is None else share_of_trace_norm(run, without)), ""])
+    for other in others:
+        lines += beside(run, other)
+    return "\n".join([*lines, ""])
 
 
 def at_default(run: Path) -> dict[str, Any]:
@@ -95,20 +97,44 @@ def at_default(run: Path) -> dict[str, Any]:
     return summarise(rows, replace(scoring, thresholds=dict.fromkeys(scoring.methods, Thresholds.given(BoxRule()))))
 
 
-def share_of_trace_norm(run: Path, without: Path) -> list[str]:
-    """GP against itself with λ = 0, on the images of both runs."""
-    both = []
-    for folder, name in ((run, "global_feedback"), (without, OPEN)):
+def beside(run: Path, other: Path) -> list[str]:
+    """GP of the one run against the only method of the other, on the images of both."""
+    (method,) = read_manifest(other)["run"]["methods"]
+    label = NAMES[method]
+    if method == "global_feedback":
+        label = "GP, " + ", ".join(other_options(run, other))
+    tables = []
+    for folder, wanted, name in ((run, "global_feedback", "global_feedback"), (other, method, label)):
         manifest = read_manifest(folder)
-        scoring = Scoring.of_manifest(manifest)
-        rows = read_rows(folder, range(part_count(manifest)), scoring.columns)
-        rows = rows.filter(pc.equal(rows["method"], "global_feedback"))
-        both.append(rows.set_column(rows.column_names.index("method"), "method", pa.array([name] * len(rows))))
-    shared = set(both[0]["sample"].to_pylist()) & set(both[1]["sample"].to_pylist())
-    table = pa.concat_tables([rows.filter(pc.is_in(rows["sample"], pa.array(sorted(shared)))) for rows in both])
-    summary = summarise(table, replace(scoring, methods=(OPEN, "global_feedback"), thresholds=None))
-    title = f"What the trace norm adds to the map, on {summary['images']} of the images (λ = 1 against λ = 0):"
-    return ["", title, "", *difference_table(summary, [("global_feedback", OPEN)])]
+        rows = read_rows(folder, range(part_count(manifest)), Scoring.of_manifest(manifest).columns)
+        rows = rows.filter(pc.equal(rows["method"], wanted))
+        tables.append(rows.set_column(rows.column_names.index("method"), "method", pa.array([name] * len(rows))))
+    shared = set(tables[0]["sample"].to_pylist()) & set(tables[1]["sample"].to_pylist())
+    table = pa.concat_tables([rows.filter(pc.is_in(rows["sample"], pa.array(sorted(shared)))) for rows in tables])
+    scoring = Scoring.of_manifest(read_manifest(run))
+    summary = summarise(table, replace(scoring, methods=(label, "global_feedback"), thresholds=None))
+    found = summary["methods"]
+    keys = [key for key in MEASURES if key != "max_box_acc"]
+    pair, *_ = summary["paired"]
+    sign = 1 if pair["first"] == "global_feedback" else -1
+    return [
+        "",
+        f"GP and {label} on {summary['images']} images, thresholds chosen on {summary['images_tuned_on']} others:",
+        "",
+        f"| | {' | '.join(MEASURES[key] for key in keys)} |",
+        "|---" * (len(keys) + 1) + "|",
+        *(
+            f"| {NAMES.get(name, name)} | {' | '.join(interval(found[name].get(key)) for key in keys)} |"
+            for name in (label, "global_feedback")
+        ),
+        f"| difference | {' | '.join(difference(pair['differences'].get(key), sign) for key in keys)} |",
+    ]
+
+
+def other_options(run: Path, other: Path) -> list[str]:
+    """What ``global_feedback`` was given otherwise, as name = value."""
+    usual, own = (read_manifest(folder)["run"]["methods"]["global_feedback"] for folder in (run, other))
+    return [f"{OPTIONS.get(name, name)} = {own[name]:g}" for name in own if own[name] != usual[name]]
 
 
 def difference_table(summary: Mapping[str, Any], pairs: list[tuple[str, str]]) -> list[str]:

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 
 from looktwice import attend
 from looktwice.classifier import frozen
-from looktwice.errors import MissingExtraError, ModelError
+from looktwice.errors import MissingExtraError, ModelError, OptionError
 from looktwice.models import load_model
 from looktwice.peers import last_feature_maps
-from looktwice.saliency import METHODS
+from looktwice.saliency import METHODS, energy_shares
 
 PEERS = [name for name, row in METHODS.items() if row.peer is not None]
 
@@ -71,6 +71,15 @@ def test_layer_cam_weighs_every_pixel_by_its_own_positive_gradient(pooled, image
     maps, gradients = features_and_gradients(pooled, images, targets)
     found = attend(pooled, images, targets, method="layer_cam").maps
     assert torch.allclose(found, scaled((maps * gradients.clamp_min(0)).sum(1), 24), atol=1e-3)
+
+
+@pytest.mark.parametrize("method", PEERS)
+def test_values_of_a_peer_may_be_shares_of_the_energy_as_ours(method, pooled, images):
+    plain = attend(pooled, images, 1, method=method).maps
+    shares = attend(pooled, images, 1, method=method, values="energy").maps
+    assert torch.allclose(shares, energy_shares(plain), atol=1e-6)
+    with pytest.raises(OptionError, match="values is 'rank'; one of maximum, energy"):
+        attend(pooled, images, 1, method=method, values="rank")
 
 
 def test_integrated_gradients_add_up_to_what_the_score_gains(pooled, images):

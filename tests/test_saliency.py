@@ -22,7 +22,7 @@ from looktwice.classifier import frozen
 from looktwice.errors import InputError, LooktwiceError, ModelError, OptionError
 from looktwice.feedback import Feedback
 from looktwice.gating import LEAST_STRIDE, gated_scores, relu_calls, select_layers
-from looktwice.saliency import METHODS, Attention, attend, attention_map, energy_shares, evidence_map
+from looktwice.saliency import METHODS, Attention, attend, attention_map, energy_shares, evidence_map, finish_map
 
 CUT = {True: "all", False: "none"}
 
@@ -70,7 +70,7 @@ def assert_same(ours: Attention, theirs: Attention, tolerance: float = 0.0) -> N
 @pytest.mark.parametrize("shape", [(2, 3, 12, 9), (1, 1, 5, 5), (1, 2, 1, 8), (1, 3, 1, 1)])
 def test_map_pixel_by_pixel(shape, channels, blur):
     gradients = torch.randn(*shape, dtype=torch.float64)
-    maps = attention_map(gradients, channels=channels, blur=blur)
+    maps = finish_map(attention_map(gradients, channels=channels), values="maximum", blur=blur)
     assert maps.shape == (shape[0], *shape[2:])
     for gradient, heat in zip(gradients, maps, strict=True):
         expected = reference.attention_map(gradient.numpy(), channels, blur)
@@ -79,19 +79,19 @@ def test_map_pixel_by_pixel(shape, channels, blur):
 
 def test_map_by_hand():
     gradients = torch.tensor([[[[1.0, -4.0]], [[-2.0, 3.0]]]])
-    assert attention_map(gradients, channels="max", blur=0).tolist() == [[[0.5, 1.0]]]
-    assert torch.allclose(attention_map(gradients, channels="sum", blur=0), torch.tensor([[[3 / 7, 1.0]]]))
+    assert attention_map(gradients, channels="max").tolist() == [[[0.5, 1.0]]]
+    assert torch.allclose(attention_map(gradients, channels="sum"), torch.tensor([[[3 / 7, 1.0]]]))
 
 
 def test_blur_of_one_pixel_is_a_gaussian_and_of_a_constant_is_constant():
     """σ = 0.1 · 40 = 4 pixels; away from the borders the map is exp(-d² / 2σ²)."""
-    dot = torch.zeros(1, 1, 41, 40, dtype=torch.float64)
-    dot[0, 0, 20, 20] = -5
-    heat = attention_map(dot, blur=0.1)[0]
+    dot = torch.zeros(1, 41, 40, dtype=torch.float64)
+    dot[0, 20, 20] = 5
+    heat = finish_map(dot, values="maximum", blur=0.1)[0]
     for row, column in [(20, 20), (20, 24), (16, 20), (23, 17), (28, 20)]:
         distance = (row - 20) ** 2 + (column - 20) ** 2
         assert heat[row, column].item() == pytest.approx(np.exp(-distance / (2 * 16)), rel=1e-9)
-    flat = attention_map(torch.full((1, 3, 20, 30), -2.0, dtype=torch.float64), blur=0.1)
+    flat = finish_map(torch.full((1, 20, 30), 2.0, dtype=torch.float64), values="maximum", blur=0.1)
     assert torch.allclose(flat, torch.ones_like(flat), rtol=1e-12)
 
 
@@ -101,25 +101,29 @@ def test_blur_of_one_pixel_is_a_gaussian_and_of_a_constant_is_constant():
 def test_maps_of_every_magnitude_have_maximum_one(scale, channels, blur):
     gradients = torch.rand(3, 3, 10, 10) * 0.5 + 0.5
     gradients[1] *= -scale
-    maps = attention_map(gradients, channels=channels, blur=blur)
+    maps = finish_map(attention_map(gradients, channels=channels), values="maximum", blur=blur)
     assert maps.flatten(1).amax(1).tolist() == [1, 1, 1]
     assert maps.min() >= 0
 
 
 def test_a_zero_gradient_gives_a_zero_map_and_leaves_its_neighbours_alone():
     gradients = torch.randn(3, 3, 8, 8)
-    alone = attention_map(gradients[2:])
+
+    def finished(gradients):
+        return finish_map(attention_map(gradients), values="energy", blur=0.1)
+
+    alone = finished(gradients[2:])
     gradients[1] = 0
-    maps = attention_map(gradients)
+    maps = finished(gradients)
     assert torch.equal(maps[1], torch.zeros(8, 8))
     assert torch.allclose(maps[2:], alone)
 
 
 def test_autocast_does_not_coarsen_the_map():
-    gradients = torch.randn(2, 3, 20, 20)
-    expected = attention_map(gradients, blur=0.1)
+    heat = torch.rand(2, 20, 20)
+    expected = finish_map(heat, values="energy", blur=0.1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        maps = attention_map(gradients, blur=0.1)
+        maps = finish_map(heat, values="energy", blur=0.1)
     assert maps.dtype == torch.float32
     assert torch.allclose(maps, expected, atol=1e-6)
 
@@ -136,8 +140,6 @@ def test_autocast_does_not_coarsen_the_map():
 )
 def test_options_of_the_map_outside_their_range_are_refused(options, message):
     with pytest.raises(OptionError, match=message):
-        attention_map(torch.ones(1, 3, 4, 4), **options)
-    with pytest.raises(OptionError, match=message):
         attend(networks.branching(), networks.pictures(1), 0, method="gradient", **options)
 
 
@@ -151,7 +153,8 @@ def test_methods_without_gates_against_a_network_written_out():
         expected = reference.class_gradient(reference.branching_scores(network), images, TARGETS, guided=guided)
         assert torch.allclose(found.gradients, expected, rtol=1e-9, atol=1e-15)
         for heat, gradient in zip(found.maps, expected, strict=True):
-            assert np.allclose(heat, reference.attention_map(gradient.numpy(), "sum", 0.1), atol=1e-9)
+            magnitude = reference.attention_map(gradient.numpy(), "sum", 0.1)
+            assert np.allclose(heat, reference.energy_shares(magnitude), atol=1e-9)
         assert (found.gates, found.layers, found.closed) == ((), (), ())
         assert torch.allclose(found.scores[:, 0], network(images)[range(3), TARGETS])
 
@@ -576,6 +579,11 @@ def test_the_table_covers_the_methods_of_the_test_above():
         METHODS["mine"] = METHODS["gradient"]
 
 
+def test_all_of_ours_finish_their_maps_alike():
+    for method in ("gradient", "guided_backprop", "feedback", "global_feedback"):
+        assert (METHODS[method].options["values"], METHODS[method].options["blur"]) == ("energy", 0.02)
+
+
 def test_trace_weights_of_the_methods():
     assert METHODS["feedback"].options["trace_weight"] == 0
     assert METHODS["global_feedback"].options["trace_weight"] > 0
@@ -704,11 +712,11 @@ def test_evidence_map_worked_by_hand():
     fine = torch.tensor([[[[0.0, 4.0], [2.0, 1.0]], [[0.0, 4.0], [0.0, 1.0]]]])  # two channels, maximum of the sum 8
     also_fine = torch.tensor([[[[5.0, 0.0], [0.0, 5.0]]]])
     coarse = torch.tensor([[[[9.0], [1.0]]]])
-    alone = evidence_map([fine, also_fine], size=(2, 2), blur=0.0)
+    alone = evidence_map([fine, also_fine], size=(2, 2))
     # one resolution is averaged: ([[0, 1], [.25, .25]] + [[1, 0], [0, 1]]) / 2, its maximum .625
     averaged = torch.tensor([[[0.8, 0.8], [0.2, 1.0]]])
     assert torch.allclose(alone, averaged)
-    found = evidence_map([fine, coarse, also_fine], size=(2, 2), blur=0.0)
+    found = evidence_map([fine, coarse, also_fine], size=(2, 2))
     # the geometric mean with [[1, 1], [1/9, 1/9]]
     expected = torch.tensor([[[0.8, 0.8], [0.2 / 9, 1 / 9]]]).sqrt()
     assert torch.allclose(found, expected / expected.max())
@@ -717,7 +725,7 @@ def test_evidence_map_worked_by_hand():
 def test_a_resolution_without_evidence_is_left_out_where_it_is_without():
     fine = torch.tensor([[[[1.0, 4.0]]], [[[1.0, 4.0]]]])
     coarse = torch.tensor([[[[0.0]]], [[[3.0]]]])
-    found = evidence_map([fine, coarse], size=(1, 2), blur=0.0)
+    found = evidence_map([fine, coarse], size=(1, 2))
     assert torch.allclose(found, torch.tensor([[[0.25, 1.0]], [[0.5, 1.0]]]))
 
 
@@ -748,7 +756,7 @@ def test_the_default_map_is_the_evidence_that_the_gates_kept(method, monkeypatch
             expected.gates[index][image].numpy() if index in layers else np.ones(calls[index].shape) for index in shown
         ]
         kept = reference.kept_evidence_map(evidence, gates, (9, 8))
-        assert np.allclose(heat, reference.energy_shares(kept) if everywhere else kept, atol=1e-9)
+        assert np.allclose(heat, reference.energy_shares(kept), atol=1e-9)
 
 
 def test_energy_shares_by_loops():

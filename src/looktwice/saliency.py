@@ -107,26 +107,30 @@ def _peer(summary: str, source: str, peer: peers.Peer, /, **defaults: Any) -> Me
     return Method(summary, source, defaults=MappingProxyType(defaults), peer=peer)
 
 
-_OURS: Mapping[str, Any] = {
+_MAP: Mapping[str, Any] = {"values": "energy", "blur": 0.02}
+"""How a map is finished, the same for every method of ours, so that they differ in what they see alone."""
+
+_FEEDBACK: Mapping[str, Any] = {
     "guided": "below",
     "layers": "coarse",
     "saturation": "pass",
     "steps": 5,
     "step_size": 0.2,
     "source": "evidence",
+    **_MAP,
 }
 """What makes feedback sound on any network; see docs/method.md."""
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "gradient": _row("class gradient at the image (GT)", "Simonyan et al. 2013", guided="none"),
-        "guided_backprop": _row("gradient without negative parts at any ReLU (GB)", "Springenberg et al. 2014"),
+        "gradient": _row("class gradient at the image (GT)", "Simonyan et al. 2013", guided="none", **_MAP),
+        "guided_backprop": _row("gradient without negative parts at any ReLU (GB)", "Springenberg et al. 2014", **_MAP),
         "feedback": _row(
             "gates optimised for the class score alone (FB)",
             "Cao et al. 2015",
             feedback,
             trace_weight=0.0,
-            **_OURS,
+            **_FEEDBACK,
         ),
         "feedback_closed_form": _row(
             "gates set to 1[x ∂S/∂y > 0], repeated, on every layer", "Cao et al. 2015", closed_form_feedback
@@ -140,9 +144,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             minor="suppress",
             rank=1,
             scales="all",
-            values="energy",
-            blur=0.02,
-            **_OURS,
+            **_FEEDBACK,
         ),
         "global_feedback_paper": _row(
             "GP with the printed update: one step size and λ for all layers, raw gradients",
@@ -181,8 +183,8 @@ def attend(
         targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step.
         method: a name of ``METHODS``.
         **options: the method's own (``METHODS[method].options`` lists them with their defaults) and, for all,
-            ``guided`` (last pass), ``channels`` ("max", "sum") and ``blur`` (σ of a Gaussian over the map, as a share
-            of its shorter side; 0 is none).
+            ``values`` (what a map's values are shares of) and ``blur`` (σ of a Gaussian over the map, as a share of
+            its shorter side; 0 is none).
 
     Raises:
         InputError: images or targets that cannot be used.
@@ -273,11 +275,13 @@ def _attend_as_peer(
     targets: Tensor,
     peer: peers.Peer,
     *,
+    values: Values = "maximum",
     blur: float = 0.0,
     **options: Any,
 ) -> Attention:
+    check_finish(values, blur)
     found = peer(network, images, targets, **options)
-    maps = attention_map(found, blur=blur) if found.ndim == 4 else _smoothed(found, blur)
+    maps = finish_map(attention_map(found) if found.ndim == 4 else found, values=values, blur=blur)
     none = images.new_empty((len(images), 0))
     return Attention(maps.to(images.dtype), found if found.ndim == 4 else none, (), (), none, targets, ())
 
@@ -298,10 +302,9 @@ def _attend(
     blur: float = 0.045,
     **options: Any,
 ) -> Attention:
-    for name, value, known in (("source", source, Source), ("scales", scales, Scales), ("values", values, Values)):
-        if value not in get_args(known):
-            raise OptionError(f"{name} is {value!r}; one of {', '.join(get_args(known))} is needed")
-    check_blur(blur)
+    _check_choice("source", source, Source)
+    _check_choice("scales", scales, Scales)
+    check_finish(values, blur)
     none = images.new_empty((len(images), 0))
     found = Feedback({}, none, ())
     shown: Layers = "fine" if scales == "all" else "coarsest"
@@ -323,12 +326,11 @@ def _attend(
         evidence, at_image = gradient.gates, gradient.image
         scores = gradient.scores[:, None] if optimise is None else scores
     if source == "gradient":
-        maps = attention_map(at_image, channels=channels, blur=blur)
+        maps = attention_map(at_image, channels=channels)
     else:
         kept = _kept_evidence(calls, evidence, found.gates, shown)
-        maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]), blur=blur)
-    if values == "energy":
-        maps = energy_shares(maps)
+        maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]))
+    maps = finish_map(maps, values=values, blur=blur)
     return Attention(
         maps=maps.to(images.dtype),
         gradients=at_image,
@@ -338,6 +340,11 @@ def _attend(
         targets=targets,
         closed=found.closed,
     )
+
+
+def _check_choice(name: str, value: str, known: Any) -> None:
+    if value not in get_args(known):
+        raise OptionError(f"{name} is {value!r}; one of {', '.join(get_args(known))} is needed")
 
 
 def _kept_evidence(
@@ -351,7 +358,7 @@ def _kept_evidence(
     return [gates[index] * brought if index in gates else brought for index, brought in positive.items()]
 
 
-def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: float = 0.045) -> Tensor:
+def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int]) -> Tensor:
     """Positive class evidence of several layers as one map with maximum 1: (N, C, h, w) each → (N, H, W) in [0, 1].
 
     Each layer is summed over its channels and scaled to maximum 1; layers of one resolution are averaged, so that a
@@ -362,9 +369,7 @@ def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: flo
     Args:
         evidence: one tensor of not negative values a layer.
         size: (H, W) of the map.
-        blur: σ of a Gaussian as a share of the shorter side of the map; 0 leaves it as it is.
     """
-    check_blur(blur)
     resolutions: dict[tuple[int, int], list[Tensor]] = {}
     for layer in evidence:
         resolutions.setdefault((layer.shape[-2], layer.shape[-1]), []).append(_unit_maximum(layer.sum(1)))
@@ -374,28 +379,44 @@ def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int], blur: flo
     )
     present = scales.flatten(2).amax(2)[..., None, None] > 0
     weights = present / present.sum(0).clamp_min(1)
-    return _smoothed(scales.pow(weights).prod(0) * present.any(0), blur)  # 0⁰ = 1 leaves an absent one out
+    return _unit_maximum(scales.pow(weights).prod(0) * present.any(0))  # 0⁰ = 1 leaves an absent one out
 
 
-def attention_map(gradients: Tensor, *, channels: Channels = "max", blur: float = 0.045) -> Tensor:
-    """Magnitude of a gradient over its channels, smoothed, with maximum 1: (N, C, H, W) → (N, H, W) in [0, 1].
+def attention_map(gradients: Tensor, *, channels: Channels = "max") -> Tensor:
+    """Magnitude of a gradient over its channels, with maximum 1: (N, C, H, W) → (N, H, W) in [0, 1].
 
     Args:
         gradients: signed class gradients at the image.
         channels: largest or summed magnitude.
-        blur: σ of a Gaussian as a share of the shorter side of the map; 0 leaves it as it is.
 
     Raises:
-        OptionError: an unknown ``channels``, or ``blur`` outside [0, 0.5].
+        OptionError: an unknown ``channels``.
     """
-    if channels not in get_args(Channels):
-        raise OptionError(f"channels is {channels!r}; one of {', '.join(get_args(Channels))} is needed")
-    check_blur(blur)
+    _check_choice("channels", channels, Channels)
     magnitude = gradients.abs()
     top = magnitude.flatten(1).amax(1)[:, None, None, None]
     magnitude = magnitude / torch.where(top > 0, top, torch.ones_like(top))
-    heat = magnitude.amax(1) if channels == "max" else magnitude.sum(1)
-    return _smoothed(heat, blur)
+    return _unit_maximum(magnitude.amax(1) if channels == "max" else magnitude.sum(1))
+
+
+def finish_map(maps: Tensor, *, values: Values, blur: float) -> Tensor:
+    """What every method's map goes through at last: (N, H, W), not negative → (N, H, W) in [0, 1], maximum 1.
+
+    Args:
+        maps: as they come.
+        values: what the values are shares of.
+        blur: σ of a Gaussian as a share of the shorter side of the map; 0 leaves it as it is.
+
+    Raises:
+        OptionError: unknown ``values``, or ``blur`` outside [0, 0.5].
+    """
+    check_finish(values, blur)
+    heat = _unit_maximum(maps)  # before the blur: a gradient of 1e-30 must not underflow in it
+    sigma = blur * min(heat.shape[-2:])
+    if sigma > 0:
+        with torch.autocast(heat.device.type, enabled=False):
+            heat = _unit_maximum(_gaussian_blur(heat, sigma))
+    return energy_shares(heat) if values == "energy" else heat
 
 
 def energy_shares(maps: Tensor) -> Tensor:
@@ -413,15 +434,9 @@ def energy_shares(maps: Tensor) -> Tensor:
     return shares.view_as(maps)
 
 
-def _smoothed(heat: Tensor, blur: float) -> Tensor:
-    heat = _unit_maximum(heat)  # before the blur: a gradient of 1e-30 must not underflow in it
-    sigma = blur * min(heat.shape[-2:])
-    with torch.autocast(heat.device.type, enabled=False):
-        return _unit_maximum(_gaussian_blur(heat, sigma)) if sigma > 0 else heat
-
-
-def check_blur(blur: float) -> None:
-    """Refuses a σ outside [0, 0.5] of the map's shorter side."""
+def check_finish(values: str, blur: float) -> None:
+    """Refuses unknown ``values`` and a σ outside [0, 0.5] of the map's shorter side."""
+    _check_choice("values", values, Values)
     if not 0 <= blur <= 0.5:
         raise OptionError(f"blur is {blur}; a share of the shorter side in [0, 0.5] is needed")
 
