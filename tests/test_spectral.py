@@ -284,3 +284,14 @@ def test_rank_and_solver_out_of_range():
         trace_gradient(torch.ones(3, 3), smoothing=1.0, rank=0)
     with pytest.raises(OptionError, match="solver is 'quick'"):
         trace_gradient(torch.ones(3, 3), smoothing=1.0, solver="quick")
+
+
+@pytest.mark.parametrize("minor", ["keep", "suppress"])
+def test_where_eigenvectors_do_not_converge_the_full_decomposition_serves(minor, monkeypatch):
+    def fails(_):
+        raise torch.linalg.LinAlgError("linalg.eigh: the algorithm failed to converge")
+
+    z = torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(5))
+    expected = trace_gradient(z, smoothing=0.1, minor=minor, solver="svd")
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    assert torch.equal(trace_gradient(z, smoothing=0.1, minor=minor, solver="fast"), expected)

@@ -94,7 +94,10 @@ def _svd(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _gram_decomposition(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same from the eigenvectors of z zᵀ; a γ below √ε of the largest is only good to that."""
-    _, U = torch.linalg.eigh(z @ z.mT)
+    try:
+        _, U = torch.linalg.eigh(z @ z.mT)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # not in the stubs
+        return _svd(z)  # in single precision eigenvectors may not converge where many eigenvalues are equal
     U = U.flip(-1)[..., : min(z.shape[-2:])]
     gamma_Vh = U.mT @ z
     return U, gamma_Vh.norm(dim=-1), gamma_Vh
