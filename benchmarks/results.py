@@ -27,6 +27,9 @@ MEASURES = {
     "pointing_game": "pointing",
     "energy_in_box": "energy in box",
 }
+COMPARED = [key for key in MEASURES if key != "max_box_acc"]
+"""What differences are given of."""
+
 NAMES = {
     "gradient": "GT",
     "guided_backprop": "GB",
@@ -40,7 +43,6 @@ NAMES = {
     "center_box": "centre box",
     "full_image": "whole image",
 }
-OPTIONS = {"trace_weight": "λ", "steps": "steps", "values": "values"}
 PAIRS = [("global_feedback", "feedback"), ("feedback", "guided_backprop"), ("guided_backprop", "gradient")]
 PEERS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "guided_grad_cam", "integrated_gradients", "center_box")
 
@@ -113,40 +115,33 @@ def beside(run: Path, other: Path) -> list[str]:
     table = pa.concat_tables([rows.filter(pc.is_in(rows["sample"], pa.array(sorted(shared)))) for rows in tables])
     scoring = Scoring.of_manifest(read_manifest(run))
     summary = summarise(table, replace(scoring, methods=(label, "global_feedback"), thresholds=None))
-    found = summary["methods"]
-    keys = [key for key in MEASURES if key != "max_box_acc"]
-    pair, *_ = summary["paired"]
-    sign = 1 if pair["first"] == "global_feedback" else -1
-    return [
-        "",
-        f"GP and {label} on {summary['images']} images, thresholds chosen on {summary['images_tuned_on']} others:",
-        "",
-        f"| | {' | '.join(MEASURES[key] for key in keys)} |",
-        "|---" * (len(keys) + 1) + "|",
-        *(
-            f"| {NAMES.get(name, name)} | {' | '.join(interval(found[name].get(key)) for key in keys)} |"
-            for name in (label, "global_feedback")
-        ),
-        f"| difference | {' | '.join(difference(pair['differences'].get(key), sign) for key in keys)} |",
-    ]
+    title = f"GP and {label} on {summary['images']} images, thresholds chosen on {summary['images_tuned_on']} others:"
+    *head, gap = difference_table(summary, [("global_feedback", label)])
+    for name in (label, "global_feedback"):
+        cells = [interval(summary["methods"][name].get(key)) for key in COMPARED]
+        head.append(f"| {NAMES.get(name, name)} | {' | '.join(cells)} |")
+    return ["", title, "", *head, gap]
 
 
 def other_options(run: Path, other: Path) -> list[str]:
     """What ``global_feedback`` was given otherwise, as name = value."""
     usual, own = (read_manifest(folder)["run"]["methods"]["global_feedback"] for folder in (run, other))
-    return [f"{OPTIONS.get(name, name)} = {own[name]:g}" for name in own if own[name] != usual[name]]
+    changed = {name: value for name, value in own.items() if value != usual[name]}
+    return [
+        f"{'λ' if name == 'trace_weight' else name} = {f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in changed.items()
+    ]
 
 
 def difference_table(summary: Mapping[str, Any], pairs: list[tuple[str, str]]) -> list[str]:
     """A row for each pair, first less second."""
-    keys = [key for key in MEASURES if key != "max_box_acc"]
-    lines = [f"| | {' | '.join(MEASURES[key] for key in keys)} |", "|---" * (len(keys) + 1) + "|"]
+    lines = [f"| | {' | '.join(MEASURES[key] for key in COMPARED)} |", "|---" * (len(COMPARED) + 1) + "|"]
     known = {(pair["first"], pair["second"]): pair["differences"] for pair in summary["paired"]}
     for first, second in pairs:
         sign = 1 if (first, second) in known else -1
         found = known[(first, second)] if sign == 1 else known[(second, first)]
         names = " − ".join(NAMES.get(name, name).strip("*") for name in (first, second))
-        lines.append(f"| {names} | {' | '.join(difference(found.get(key), sign) for key in keys)} |")
+        lines.append(f"| {names} | {' | '.join(difference(found.get(key), sign) for key in COMPARED)} |")
     return lines
 
 

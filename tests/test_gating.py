@@ -391,6 +391,15 @@ def smaller(images: Tensor) -> Tensor:
     return F.relu(1.0 * images[:, :, 1:]).flatten(1)
 
 
+def test_a_map_of_another_size_than_its_probes_is_refused():
+    network = Counting(once, smaller)
+    images = networks.pictures(2)
+    ((call,), _) = relu_calls(network, images)
+    probes = {call.index: torch.zeros(2, 1, *call.shape[1:], requires_grad=True)}
+    with pytest.raises(ModelError, match="control flow must not change"):
+        gated_scores(network, images, {}, probes=probes)
+
+
 def test_fewer_calls_than_gates_are_refused():
     network = Counting(twice, once)
     images = networks.pictures(2)

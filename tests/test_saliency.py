@@ -85,13 +85,14 @@ def test_map_by_hand():
 
 def test_blur_of_one_pixel_is_a_gaussian_and_of_a_constant_is_constant():
     """σ = 0.1 · 40 = 4 pixels; away from the borders the map is exp(-d² / 2σ²)."""
-    dot = torch.zeros(1, 41, 40, dtype=torch.float64)
-    dot[0, 20, 20] = 5
-    heat = finish_map(dot, values="maximum", blur=0.1)[0]
+    dot = torch.zeros(1, 1, 41, 40, dtype=torch.float64)
+    dot[0, 0, 20, 20] = -5
+    heat = finish_map(attention_map(dot), values="maximum", blur=0.1)[0]
     for row, column in [(20, 20), (20, 24), (16, 20), (23, 17), (28, 20)]:
         distance = (row - 20) ** 2 + (column - 20) ** 2
         assert heat[row, column].item() == pytest.approx(np.exp(-distance / (2 * 16)), rel=1e-9)
-    flat = finish_map(torch.full((1, 20, 30), 2.0, dtype=torch.float64), values="maximum", blur=0.1)
+    constant = attention_map(torch.full((1, 3, 20, 30), -2.0, dtype=torch.float64))
+    flat = finish_map(constant, values="maximum", blur=0.1)
     assert torch.allclose(flat, torch.ones_like(flat), rtol=1e-12)
 
 
@@ -120,10 +121,10 @@ def test_a_zero_gradient_gives_a_zero_map_and_leaves_its_neighbours_alone():
 
 
 def test_autocast_does_not_coarsen_the_map():
-    heat = torch.rand(2, 20, 20)
-    expected = finish_map(heat, values="energy", blur=0.1)
+    gradients = torch.randn(2, 3, 20, 20)
+    expected = finish_map(attention_map(gradients), values="maximum", blur=0.1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        maps = finish_map(heat, values="energy", blur=0.1)
+        maps = finish_map(attention_map(gradients), values="maximum", blur=0.1)
     assert maps.dtype == torch.float32
     assert torch.allclose(maps, expected, atol=1e-6)
 
@@ -139,6 +140,9 @@ def test_autocast_does_not_coarsen_the_map():
     ids=str,
 )
 def test_options_of_the_map_outside_their_range_are_refused(options, message):
+    channels, blur = options.get("channels", "max"), options.get("blur", 0.0)
+    with pytest.raises(OptionError, match=message):
+        finish_map(attention_map(torch.ones(1, 3, 4, 4), channels=channels), values="maximum", blur=blur)
     with pytest.raises(OptionError, match=message):
         attend(networks.branching(), networks.pictures(1), 0, method="gradient", **options)
 

@@ -12,6 +12,7 @@ survive. Because ∂S_k/∂z = x ⊙ ∂S_k/∂y does not see z itself, a closed
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -215,17 +216,15 @@ def ascend(
     closed: set[tuple[int, int]] = set()
     prefix = Prefix()  # what comes before the first gate is kept and played back, where no gradient goes there
 
-    def passed(part: slice, probes: Mapping[int, Tensor] = NO_GATES) -> tuple[Tensor, dict[int, Tensor]]:
-        leaves = {index: leaf[part].detach().requires_grad_() for index, leaf in {**probes, **gates}.items()}
-        scores = gated_scores(
-            network,
+    scored = partial(gated_scores, network, guided=guided, saturation=saturation, calls=calls)
+
+    def passed(part: slice, reached: Mapping[int, Tensor] = NO_GATES) -> tuple[Tensor, dict[int, Tensor]]:
+        leaves = {index: leaf[part].detach().requires_grad_() for index, leaf in {**reached, **gates}.items()}
+        scores = scored(
             images[part],
             {index: leaves[index] for index in gates},
-            probes={index: leaves[index] for index in probes},
-            guided=guided,
-            saturation=saturation,
-            calls=calls,
-            prefix=None if probes else prefix,
+            probes={index: leaves[index] for index in reached},
+            prefix=None if reached else prefix,
         )
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
@@ -251,7 +250,7 @@ def ascend(
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
     with torch.no_grad():
-        scores = gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls, prefix=prefix)
+        scores = scored(images, gates, prefix=prefix)
     trajectory.append(_of_targets(scores, targets))
     return Feedback(gates, torch.stack(trajectory, 1), tuple(sorted(closed)), dict(sorted(evidence.items())))
 

@@ -389,14 +389,15 @@ def gated_scores(
     """
 
     def rule(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
-        z = gates.get(index)
-        if z is not None and z.shape != pre.shape:
-            raise ModelError(
-                f"ReLU call {index} has shape {tuple(pre.shape)} in this pass and had {tuple(z.shape)} in the first; "
-                "the network's control flow must not change between passes"
-            )
+        z, probe = gates.get(index), probes.get(index)
+        for ours, theirs in ((z, pre.shape), (probe, (len(pre), 1, *pre.shape[2:]))):
+            if ours is not None and ours.shape != theirs:
+                raise ModelError(
+                    f"ReLU call {index} has shape {tuple(theirs)} in this pass and had {tuple(ours.shape)} in the "
+                    "first; the network's control flow must not change between passes"
+                )
         cut = guided == "all" or (guided == "below" and 0 < _stride(images, pre) < LAST_STRIDE)
-        return _gated_relu(pre, z, probes.get(index), cap, cut, saturation, inplace)
+        return _gated_relu(pre, z, probe, cap, cut, saturation, inplace)
 
     if guided not in get_args(Guidance):
         raise OptionError(f"guided is {guided!r}; one of {', '.join(get_args(Guidance))} is needed")
