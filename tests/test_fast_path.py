@@ -17,8 +17,8 @@ from looktwice.spectral import trace_gradient
 
 IMAGES, WEIGHTS = os.environ.get("LOOKTWICE_ILSVRC"), os.environ.get("LOOKTWICE_WEIGHTS")
 MANY = 300
-CLOSE = 0.9
-"""Two largest singular values with a larger ratio have no leading pair to speak of: a rounding turns it."""
+CLOSE = 0.999
+"""Two largest singular values with a larger ratio are as good as equal: a rounding decides which of them leads."""
 
 
 def sample_batch(model):
@@ -30,7 +30,7 @@ def sample_batch(model):
 def step_errors(z, *, everything=False):
     """Of one layer's default penalty (N, C, H, W) in single precision, relative to its norm; and the share left out.
 
-    Left out are channels without a clear leading pair; where all singular values take part there are none.
+    Left out are channels whose leading pairs are as good as equal; where all singular values take part there are none.
     """
     options = {"minor": "keep"} if everything else {"minor": "suppress", "rank": 1}
     options["smoothing"] = METHODS["global_feedback"].options["smoothing"] * z.shape[-2] * z.shape[-1]
@@ -72,7 +72,7 @@ def test_the_step_on_every_layers_real_gates(steps):
     """Large maps too, where more channels have no clear pair, and more steps than the default's."""
     model = load_model()
     images, _ = sample_batch(model)
-    assert_close(attend(model.module, images[:2], steps=steps, layers=None).gates, most_left_out=0.1)
+    assert_close(attend(model.module, images[:2], steps=steps, layers=None).gates, most_left_out=0.01)
 
 
 @pytest.mark.slow

@@ -30,6 +30,9 @@ Solver = Literal["fast", "svd"]
 SHIFTS = tuple(0.4 * (1 + math.cos(math.pi * (2 * j + 1) / 10)) for j in reversed(range(5)))
 """Where the power iteration's polynomial is zero, in units of γ₁²: a Chebyshev polynomial's zeros in [0, 0.8]."""
 
+UNSETTLED = 1e-3
+"""‖z zᵀu - γ²u‖ / γ² from which power iteration has not found a singular pair."""
+
 
 def trace_norm(z: Tensor) -> Tensor:
     """‖z‖_*, the sum of the singular values: z (..., H, W) → (...)."""
@@ -109,7 +112,8 @@ def _leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
     Power iteration on z zᵀ from the row sums, which are never orthogonal to u since gates are not negative (Perron).
     Each iteration but the first is shifted by a zero of a Chebyshev polynomial (Saad, *Numerical Methods for Large
     Eigenvalue Problems*, 2011, ch. 4), so all that has γ² < 0.8 γ₁² falls to a sixtieth in five iterations, where
-    unshifted ones leave up to a third. Products are sums, which run along memory in gates that lie ``channels_last``.
+    unshifted ones leave up to a third. The few matrices that are not settled by then, whose second singular value is
+    close to the first, are decomposed. Products are sums, which run along memory in gates that lie ``channels_last``.
     """
     across = z.ndim == 4 and z.is_contiguous(memory_format=torch.channels_last)
     m, rows, columns = (z.movedim(1, -1), 1, 2) if across else (z, z.ndim - 2, z.ndim - 1)
@@ -128,7 +132,16 @@ def _leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
         u = torch.sub(squared(u) / energy, u, alpha=shift)
     u = u / u.square().sum(rows, keepdim=True).sqrt().clamp_min(tiny)
     gamma_v = (m * u).sum(rows, keepdim=True)
-    return (u.movedim(-1, 1), gamma_v.movedim(-1, 1)) if across else (u, gamma_v)
+    energy = gamma_v.square().sum(columns, keepdim=True)
+    residual = torch.sub((m * gamma_v).sum(columns, keepdim=True), u * energy).square().sum(rows, keepdim=True)
+    unsettled = residual > (UNSETTLED * energy).square()
+    if across:
+        u, gamma_v, unsettled = u.movedim(-1, 1), gamma_v.movedim(-1, 1), unsettled.movedim(-1, 1)
+    few = unsettled[..., 0, 0]
+    if few.any():
+        U, _, gamma_Vh = _svd(z[few])
+        u, gamma_v = u.index_put((few,), U[..., :1]), gamma_v.index_put((few,), gamma_Vh[..., :1, :])
+    return u, gamma_v
 
 
 def major_part(gamma: Tensor, minor_share: float, rank: int | None = None) -> Tensor:
