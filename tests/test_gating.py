@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from looktwice import load_model
+from looktwice.classifier import frozen
 from looktwice.errors import ModelError, OptionError
 from looktwice.gating import Prefix, ReluCall, gated_scores, relu_calls, select_layers
 
@@ -463,10 +465,24 @@ def passes(network, images: Tensor, index: int, prefix: Prefix | None) -> list[T
 )
 def test_a_pass_that_is_played_back_is_the_pass(network, index, plays):
     images = torch.rand(2, 3, 9, 8)
-    prefix = Prefix()
+    prefix = Prefix(network, images, index)
     for fast, full in zip(passes(network, images, index, prefix), passes(network, images, index, None), strict=True):
         assert torch.equal(fast, full)
     assert prefix.usable == plays
+
+
+@pytest.mark.parametrize("name", ["googlenet", "resnet18", "squeezenet1_1", "mobilenet_v2"])
+def test_families_as_they_are_used_are_played_back(name):
+    """Through ``frozen``, whose own layer looks at the images' device and layout before the network does."""
+    network = load_model(name, weights="random").module
+    images = torch.randn(2, 3, 64, 64)
+    with frozen(network) as inside:
+        calls, _ = relu_calls(inside, images)
+        index = len(calls) // 2
+        prefix = Prefix(inside, images, index)
+        for fast, full in zip(passes(inside, images, index, prefix), passes(inside, images, index, None), strict=True):
+            assert torch.equal(fast, full)
+        assert prefix.usable
 
 
 def test_what_comes_before_the_first_gate_is_computed_once():
@@ -479,8 +495,8 @@ def test_what_comes_before_the_first_gate_is_computed_once():
             return F.relu(self.second(F.relu(self.first(images)))).mean((2, 3))
 
     network, images, gate = Counted(), torch.rand(1, 3, 9, 9), {1: torch.ones(1, 5, 5, 5)}
-    prefix = Prefix()
-    first = gated_scores(network, images, gate, prefix=prefix)
+    first = gated_scores(network, images, gate)
+    prefix = Prefix(network, images, 1)
     nn.init.zeros_(network.first.weight)  # the first layer is not looked at again
     assert torch.equal(gated_scores(network, images, gate, prefix=prefix), first)
     assert not torch.equal(gated_scores(network, images, gate), first)
@@ -493,8 +509,8 @@ def test_another_function_before_the_first_gate_is_computed_in_full():
         early = images.exp() if next(switch) else images.sin()
         return F.relu(early).flatten(1)
 
-    images, prefix = torch.rand(1, 1, 2, 2), Prefix()
+    images = torch.rand(1, 1, 2, 2)
+    prefix = Prefix(network, images, 0)
     gate = {0: torch.ones(1, 1, 2, 2)}
-    assert torch.equal(gated_scores(network, images, gate, prefix=prefix), images.exp().flatten(1))
     assert torch.equal(gated_scores(network, images, gate, prefix=prefix), images.sin().flatten(1))
     assert not prefix.usable

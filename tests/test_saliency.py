@@ -615,7 +615,8 @@ def test_options_reach_the_optimiser(monkeypatch):
     monkeypatch.setattr("looktwice.saliency.METHODS", {"mine": row})
     with pytest.raises(OptionError, match="unknown option"):
         attend(networks.Plain(), torch.randn(2, 3, 8, 8), method="mine", steps=3)
-    found = attend(networks.Plain(), torch.randn(2, 3, 8, 8), method="mine", trace_weight=7.0, saturation="pass")
+    chosen = {"trace_weight": 7.0, "saturation": "pass", "source": "gradient"}
+    found = attend(networks.Plain(), torch.randn(2, 3, 8, 8), method="mine", **chosen)
     assert seen == {"trace_weight": 7.0, "saturation": "pass"}
     assert found.closed == ((1, 0),)
     assert found.scores.shape == (2, 3)
@@ -791,7 +792,7 @@ def test_without_feedback_evidence_is_what_each_neuron_of_the_open_network_bring
     """By finite differences of a gate on each pixel of each channel."""
     network, images = networks.branching(), networks.pictures(2)
     map_of = {"source": "evidence", "scales": "coarsest", "values": "maximum", "blur": 0.0}
-    for method, options in (("gradient", {}), ("global_feedback", {"steps": 0, "guided": "none"})):
+    for method, options in (("gradient", {}), ("global_feedback", {"steps": 0})):
         found = attend(network, images, [1, 2], method=method, **map_of, **options)
         with frozen(network) as inside:
             calls, _ = relu_calls(inside, images)

@@ -60,7 +60,7 @@ class Feedback:
         scores: S_k before each step and after the last, (N, steps + 1).
         evidence: ReLU call index → what each neuron brings while all gates are open, x ⊙ ∂/∂y of the objective in the
             first pass: signed and of every neuron (N, ...) for gated calls, the positive part summed over the channels
-            (N, 1, ...) for those that were ``watched``; empty without a step.
+            (N, 1, ...) for those that were ``watched``.
         closed: (image, call index) of every layer whose last gates would all have closed; its gates were kept as
             they stood before that step, because no score or gradient passes a closed layer.
     """
@@ -208,65 +208,59 @@ def ascend(
 ) -> Feedback:
     """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]; then once forward.
 
-    The first pass goes on down to the ``probes``, for the evidence of calls without gates; by halves of the batch,
-    since what it holds on the way down is about twice what any other pass does.
+    The first pass goes on down to the ``probes``, for the evidence of calls without gates.
     """
-    trajectory = []
-    evidence: dict[int, Tensor] = {}
-    closed: set[tuple[int, int]] = set()
-    prefix = Prefix()  # what comes before the first gate is kept and played back, where no gradient goes there
+    prefix = Prefix(network, images, min(gates))
+    scored = partial(gated_scores, network, images, guided=guided, saturation=saturation, calls=calls)
 
-    scored = partial(gated_scores, network, guided=guided, saturation=saturation, calls=calls)
-
-    def passed(part: slice, reached: Mapping[int, Tensor] = NO_GATES) -> tuple[Tensor, dict[int, Tensor]]:
-        leaves = {index: leaf[part].detach().requires_grad_() for index, leaf in {**reached, **gates}.items()}
+    def passed(
+        probed: Mapping[int, Tensor] = NO_GATES, kept: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...]]:
+        """S_k of each image; the gradients at gates and probes; those at what the prefix keeps."""
+        leaves = {index: leaf.detach().requires_grad_() for index, leaf in {**probed, **gates}.items()}
         scores = scored(
-            images[part],
             {index: leaves[index] for index in gates},
-            probes={index: leaves[index] for index in reached},
-            prefix=None if reached else prefix,
+            probes={index: leaves[index] for index in probed},
+            prefix=prefix if kept or not probed else None,
         )
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
-        at_leaves = torch.autograd.grad(
-            _raised(scores, targets[part], objective).sum(),
-            list(leaves.values()),
+        found = torch.autograd.grad(
+            _raised(scores, targets, objective).sum(),
+            [*leaves.values(), *kept],
             allow_unused=True,
             materialize_grads=True,
         )
-        return _of_targets(scores.detach(), targets[part]), dict(zip(leaves, at_leaves, strict=True))
+        at_leaves = dict(zip(leaves, found[: len(leaves)], strict=True))
+        return _of_targets(scores.detach(), targets), at_leaves, found[len(leaves) :]
 
-    for _ in range(steps):
-        if probes and not evidence:
-            scores, gradients = _joined([passed(half, probes) for half in _halves(len(images))])
-        else:
-            scores, gradients = passed(slice(None))
-        trajectory.append(scores)
-        evidence = evidence or gradients
+    def passed_to_probes() -> tuple[Tensor, dict[int, Tensor]]:
+        """The same in two parts, above and below the first gate, so that they need not be in memory together."""
+        early = {index: probe for index, probe in probes.items() if index < min(gates)}
+        if early and prefix.usable:
+            with prefix.watched() as kept:
+                scores, gradients, at_kept = passed({i: p for i, p in probes.items() if i not in early}, kept)
+            if prefix.usable:  # still: otherwise the pass was made in full, and nothing came back to what was kept
+                return scores, gradients | prefix.evidence(network, images, early, at_kept, guided, saturation)
+        return passed(probes)[:2]
+
+    scores, gradients = passed_to_probes() if probes else passed()[:2]
+    evidence, trajectory = gradients, [scores]
+    closed: set[tuple[int, int]] = set()
+    for left in reversed(range(steps)):
         with torch.no_grad():
             for index in list(gates):
                 before = gates[index]
                 gates[index], alive = _keep_alive(before, step(index, before, gradients[index]).clamp_(0, 1))
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
-    with torch.no_grad():
-        scores = scored(images, gates, prefix=prefix)
-    trajectory.append(_of_targets(scores, targets))
+        if left:
+            scores, gradients, _ = passed()
+        else:
+            with torch.no_grad():
+                scores = _of_targets(scored(gates, prefix=prefix), targets)
+        trajectory.append(scores)
     return Feedback(gates, torch.stack(trajectory, 1), tuple(sorted(closed)), dict(sorted(evidence.items())))
-
-
-def _halves(count: int) -> list[slice]:
-    middle = (count + 1) // 2
-    return [slice(0, middle), slice(middle, count)][: min(count, 2)]
-
-
-def _joined(parts: Sequence[tuple[Tensor, dict[int, Tensor]]]) -> tuple[Tensor, dict[int, Tensor]]:
-    """Parts of a batch as one: scores, and gradients by call."""
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat([scores for scores, _ in parts]), {
-        index: torch.cat([gradients[index] for _, gradients in parts]) for index in parts[0][1]
-    }
 
 
 def _raised(scores: Tensor, targets: Tensor, objective: Objective) -> Tensor:

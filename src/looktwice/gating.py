@@ -6,7 +6,8 @@ models; it sees nothing inside TorchScript, which is therefore refused.
 """
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
@@ -180,10 +181,14 @@ def _read_call(
     return None
 
 
-class _ReluMode(TorchFunctionMode):
-    """Hands every ReLU call made inside the ``with`` to ``rule(index, pre, cap, inplace)`` and returns its answer."""
+Rule = Callable[[int, Tensor, float | None, bool], Tensor]
+"""What a ReLU call returns: its index, its input, its upper clamp and whether it is in place → its output."""
 
-    def __init__(self, rule: Callable[[int, Tensor, float | None, bool], Tensor]):
+
+class _ReluMode(TorchFunctionMode):
+    """Hands every ReLU call made inside the ``with`` to a rule and returns its answer."""
+
+    def __init__(self, rule: Rule):
         super().__init__()
         self.rule = rule
         self.calls = 0
@@ -199,37 +204,108 @@ class _ReluMode(TorchFunctionMode):
         return self.rule(index, args[0] if args else kwargs["input"], *call)
 
 
+class _Reached(BaseException):
+    """A pass has come as far as it is wanted. No network's ``except Exception`` holds it up."""
+
+
 class Prefix:
     """What a network computes before its first gated call: the same in every step, so done once and played back.
 
-    In the first pass every torch function called before that point is noted with what it returned. What of it is still
-    in use at that point (few maps) is kept; later passes get copies of those, and in place of all else a *meta* tensor
-    of the same shape. So nothing can be computed unnoticed from what is no longer there: an operation that a
-    ``TorchFunctionMode`` does not see would fail on it, and then the pass is made in full.
+    A pass up to that point notes every torch function with what it returned. What of it is still in use there (few
+    maps) is kept; later passes get copies of those, and in place of all else a *meta* tensor of the same shape. So
+    nothing can be computed unnoticed from what is no longer there: an operation that a ``TorchFunctionMode`` does not
+    see would fail on it, and then the pass is made in full.
+
+    Attributes:
+        usable: whether passes can be played back.
+        kept: what is in use at the first gated call; passes get copies.
     """
 
-    def __init__(self) -> None:
-        self.usable = True
-        self.complete = False
-        self._returned: list[tuple[Callable[..., Any], Any]] = []
-        self._copies: dict[int, Tensor] = {}
+    def __init__(self, network: Network, images: Tensor, first: int) -> None:
+        self.first = first
+        with torch.no_grad():
+            noting = _noting(network, images, first, _plain)
+        noted = _leaves(noting.returned)
+        alive = {id(tensor): tensor for tensor in noting.alive if tensor is not None}
+        places = {tensor.untyped_storage().data_ptr() for tensor in alive.values()}
+        self.usable = len(places) == len(alive)  # of what shares memory, copies would not
+        number = {key: position for position, key in enumerate(alive)}
+        for leaf, tensor in zip(noted, noting.alive, strict=True):
+            leaf.number = None if tensor is None else number[id(tensor)]
+        self.kept = [tensor.clone() for tensor in alive.values()]
+        self._returned = noting.returned
         self._handed_out: dict[int, Tensor] = {}
         self._next = 0
 
-    def note(self, func: Callable[..., Any], value: Any) -> None:
-        """Notes what a function returned, without keeping it alive."""
-        self._returned.append((func, tree_map_only(Tensor, _Noted, value)))
+    @contextmanager
+    def watched(self) -> Iterator[list[Tensor]]:
+        """``kept`` as leaves that a gradient comes back to from the passes made inside the ``with``."""
+        floating = [tensor for tensor in self.kept if tensor.is_floating_point()]
+        for tensor in floating:
+            tensor.requires_grad_()
+        yield floating
+        for tensor in floating:
+            tensor.requires_grad_(False)
 
-    def end(self) -> None:
-        """Keeps copies of what is still in use; gives up where two of those share memory."""
-        noted = [leaf for _, value in self._returned for leaf in tree_leaves(value) if isinstance(leaf, _Noted)]
-        in_use = {id(tensor): tensor for tensor in (leaf.tensor() for leaf in noted) if tensor is not None}
-        places = {tensor.untyped_storage().data_ptr() for tensor in in_use.values()}
-        self.usable = len(places) == len(in_use)
-        for leaf in noted:
-            leaf.key = None if leaf.tensor() is None else id(leaf.tensor())
-        self._copies = {key: tensor.detach().clone() for key, tensor in in_use.items()}
-        self.complete = True
+    def evidence(
+        self,
+        network: Network,
+        images: Tensor,
+        probes: Mapping[int, Tensor],
+        at_kept: Sequence[Tensor],
+        guided: Guidance,
+        saturation: Saturation,
+    ) -> dict[int, Tensor]:
+        """What comes back to probes (N, 1, H, W) before the first gated call, from gradients at what was ``watched``.
+
+        So what is above the first gated call and what is below need not be in memory together. Below, where maps are
+        largest, not even the whole batch is: it goes by halves.
+        """
+        count = len(images)
+        whole = any(at.ndim == 0 or len(at) != count for at in at_kept)  # something that has no part for each image
+        half = count if whole else (count + 1) // 2
+        found = [
+            self._evidence(
+                network,
+                images[start : start + half],
+                {index: probe[start : start + half] for index, probe in probes.items()},
+                [at[start : start + half] for at in at_kept],
+                guided,
+                saturation,
+            )
+            for start in range(0, count, half)
+        ]
+        return {index: torch.cat([part[index] for part in found]) for index in probes}
+
+    def _evidence(
+        self,
+        network: Network,
+        images: Tensor,
+        probes: Mapping[int, Tensor],
+        at_kept: Sequence[Tensor],
+        guided: Guidance,
+        saturation: Saturation,
+    ) -> dict[int, Tensor]:
+        leaves = {index: probe.detach().requires_grad_() for index, probe in probes.items()}
+        noting = _noting(network, images, self.first, _rule(images, NO_GATES, leaves, guided, saturation))
+        again = {
+            leaf.number: tensor
+            for leaf, tensor in zip(_leaves(self._returned), noting.alive, strict=True)
+            if leaf.number is not None and tensor is not None
+        }
+        noting.alive.clear()  # so that the way back frees what it is done with
+        floating = [again.pop(number) for number, tensor in enumerate(self.kept) if tensor.is_floating_point()]
+        reached = [(tensor, at) for tensor, at in zip(floating, at_kept, strict=True) if tensor.requires_grad]
+        if not reached:
+            return dict(probes)
+        found = torch.autograd.grad(
+            [tensor for tensor, _ in reached],
+            list(leaves.values()),
+            [at for _, at in reached],
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return dict(zip(leaves, found, strict=True))
 
     def begin(self) -> None:
         """Another pass: fresh copies, since what follows may write on them."""
@@ -237,41 +313,72 @@ class Prefix:
         self._handed_out = {}
 
     def play(self, func: Callable[..., Any]) -> Any:
-        """What the next function returned in the first pass.
+        """What the next function returned when it was noted.
 
         Raises:
             LookupError: another function was called there.
         """
-        expected, value = self._returned[self._next]
-        if expected is not func:
+        expected, value = self._returned[self._next] if self._next < len(self._returned) else (None, None)
+        if expected != func:  # a method of a C type is another object each time, though an equal one
             raise LookupError("the network's functions are not those of the first pass")
         self._next += 1
         return tree_map_only(_Noted, self._hand_out, value)
 
     def _hand_out(self, noted: "_Noted") -> Tensor:
-        if noted.key is None:
+        if noted.number is None:
             return torch.empty(noted.shape, dtype=noted.dtype, device="meta")
-        if noted.key not in self._handed_out:
-            self._handed_out[noted.key] = self._copies[noted.key].clone()
-        return self._handed_out[noted.key]
+        if noted.number not in self._handed_out:
+            self._handed_out[noted.number] = self.kept[noted.number].clone()
+        return self._handed_out[noted.number]
 
 
 class _Noted:
-    """A tensor that was returned, not kept alive."""
+    """A tensor that was returned, not kept alive; ``number`` is its place among the kept."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = weakref.ref(tensor)
         self.shape, self.dtype = tensor.shape, tensor.dtype
-        self.key: int | None = None
+        self.number: int | None = None
 
 
-class _PrefixMode(_ReluMode):
-    """As ``_ReluMode``; what comes before ReLU call ``first`` is noted in ``prefix``, or played back from it."""
+def _leaves(returned: Sequence[tuple[Callable[..., Any], Any]]) -> list[_Noted]:
+    return [leaf for _, value in returned for leaf in tree_leaves(value) if isinstance(leaf, _Noted)]
 
-    def __init__(self, rule: Callable[[int, Tensor, float | None, bool], Tensor], prefix: Prefix, first: int):
+
+class _NotingMode(_ReluMode):
+    """As ``_ReluMode`` up to ReLU call ``end``, where it raises ``_Reached``; notes what every function returned."""
+
+    def __init__(self, rule: Rule, end: int):
         super().__init__(rule)
-        self.prefix, self.first = prefix, first
-        self.playing = prefix.complete
+        self.end = end
+        self.returned: list[tuple[Callable[..., Any], Any]] = []
+        self.alive: list[Tensor | None] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if self.calls == self.end and _read_call(func, args, kwargs or {}) is not None:
+            self.alive = [leaf.tensor() for leaf in _leaves(self.returned)]
+            raise _Reached
+        value = super().__torch_function__(func, types, args, kwargs)
+        self.returned.append((func, tree_map_only(Tensor, _Noted, value)))
+        return value
+
+
+def _noting(network: Network, images: Tensor, end: int, rule: Rule) -> _NotingMode:
+    mode = _NotingMode(rule, end)
+    with suppress(_Reached), mode:
+        network(images)
+        raise _changed(f"made {mode.calls} ReLU calls in this pass and at least {end + 1}")
+    return mode
+
+
+class _PlayingMode(_ReluMode):
+    """As ``_ReluMode``; what comes before the first gated call is played back."""
+
+    def __init__(self, rule: Rule, prefix: Prefix):
+        super().__init__(rule)
+        self.prefix = prefix
         self.past = False
         prefix.begin()
 
@@ -279,18 +386,15 @@ class _PrefixMode(_ReluMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         is_relu = not self.past and _read_call(func, args, kwargs or {}) is not None
-        if is_relu and self.calls == self.first:
-            self.past = True
-            if not self.playing:
-                self.prefix.end()
+        self.past = self.past or (is_relu and self.calls == self.prefix.first)
         if self.past:
             return super().__torch_function__(func, types, args, kwargs)
-        if self.playing:
-            self.calls += is_relu
-            return self.prefix.play(func)
-        value = super().__torch_function__(func, types, args, kwargs)
-        self.prefix.note(func, value)
-        return value
+        self.calls += is_relu
+        return self.prefix.play(func)
+
+
+def _plain(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:  # noqa: ARG001 - all calls alike
+    return _gated_relu(pre, None, None, cap, False, "exact", inplace)
 
 
 def _stride(images: Tensor, pre: Tensor) -> float:
@@ -380,13 +484,43 @@ def gated_scores(
         guided: where negative gradients are cut as well.
         saturation: gradient above an upper clamp.
         calls: how many ReLU calls the first pass made; ``None`` leaves it unchecked.
-        prefix: of earlier passes on the same images through gates on the same calls, when no gradient to the images is
-            wanted: what comes before the first gate is then not computed again.
+        prefix: of the same network and images up to the first gated call, when no gradient to the images is wanted:
+            what comes before is then not computed again.
 
     Raises:
         OptionError: an unknown ``guided`` or ``saturation``.
         ModelError: a gated call is missing in this pass, its shape is not its gate's, or the calls' number changed.
     """
+    if guided not in get_args(Guidance):
+        raise OptionError(f"guided is {guided!r}; one of {', '.join(get_args(Guidance))} is needed")
+    if saturation not in get_args(Saturation):
+        raise OptionError(f"saturation is {saturation!r}; one of {', '.join(get_args(Saturation))} is needed")
+    rule = _rule(images, gates, probes, guided, saturation)
+    mode = _ReluMode(rule) if prefix is None or not prefix.usable else _PlayingMode(rule, prefix)
+    try:
+        with mode:
+            scores = network(images)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:
+        if not isinstance(mode, _PlayingMode):
+            raise
+        mode.prefix.usable = False
+        return gated_scores(network, images, gates, probes=probes, guided=guided, saturation=saturation, calls=calls)
+    first = max(gates, default=-1) + 1 if calls is None else calls
+    if mode.calls < first or (calls is not None and mode.calls > first):
+        raise _changed(f"made {mode.calls} ReLU calls in this pass and {'at least ' * (calls is None)}{first}")
+    return scores
+
+
+def _rule(
+    images: Tensor,
+    gates: Mapping[int, Tensor],
+    probes: Mapping[int, Tensor],
+    guided: Guidance,
+    saturation: Saturation,
+) -> Rule:
+    """Gates and probes behind the calls that have them, negative gradients cut where they are to be."""
 
     def rule(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
         z, probe = gates.get(index), probes.get(index)
@@ -399,28 +533,8 @@ def gated_scores(
         cut = guided == "all" or (guided == "below" and 0 < _stride(images, pre) < LAST_STRIDE)
         return _gated_relu(pre, z, probe, cap, cut, saturation, inplace)
 
-    if guided not in get_args(Guidance):
-        raise OptionError(f"guided is {guided!r}; one of {', '.join(get_args(Guidance))} is needed")
-    if saturation not in get_args(Saturation):
-        raise OptionError(f"saturation is {saturation!r}; one of {', '.join(get_args(Saturation))} is needed")
-    mode = _ReluMode(rule)
-    if prefix is not None and prefix.usable and gates:
-        mode = _PrefixMode(rule, prefix, min(gates))
-    try:
-        with mode:
-            scores = network(images)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:
-        if not isinstance(mode, _PrefixMode) or not mode.playing:
-            raise
-        assert prefix is not None
-        prefix.usable = False
-        return gated_scores(network, images, gates, guided=guided, saturation=saturation, calls=calls)
-    first = max(gates, default=-1) + 1 if calls is None else calls
-    if mode.calls < first or (calls is not None and mode.calls > first):
-        raise ModelError(
-            f"the network made {mode.calls} ReLU calls in this pass and {'at least ' * (calls is None)}{first} in the "
-            "first; its control flow must not change between passes"
-        )
-    return scores
+    return rule
+
+
+def _changed(how: str) -> ModelError:
+    return ModelError(f"the network {how} in the first; its control flow must not change between passes")

@@ -16,12 +16,10 @@ class ClassGradient:
 
     Attributes:
         image: ∂S_k/∂I (N, C, H, W).
-        gates: ReLU call index → ∂S_k/∂z = x ⊙ ∂S_k/∂y (N, ...), for the gates that were given and reached.
         scores: S_k (N,).
     """
 
     image: Tensor
-    gates: Mapping[int, Tensor]
     scores: Tensor
 
 
@@ -35,7 +33,7 @@ def class_gradient(
     guided: Guidance = "none",
     saturation: Saturation = "exact",
 ) -> ClassGradient:
-    """G_k(z) = ∂S_k/∂I at the gates z (Fu et al. 2017, Eq. 2), and ∂S_k/∂z from the same pass.
+    """G_k(z) = ∂S_k/∂I at the gates z (Fu et al. 2017, Eq. 2).
 
     Without gates and guidance it is the vanilla gradient, guided without gates it is guided backpropagation, guided
     through feedback's gates it is the attention of FB and GP.
@@ -52,24 +50,16 @@ def class_gradient(
     Raises:
         ModelError: the forward pass cuts the gradient off, the gradient overflows, or the ReLU calls changed.
     """
-    leaves = [images.detach().requires_grad_(), *(z.detach().requires_grad_() for z in gates.values())]
-    scores = gated_scores(
-        network,
-        leaves[0],
-        dict(zip(gates, leaves[1:], strict=True)),
-        guided=guided,
-        saturation=saturation,
-        calls=calls,
-    )
+    leaf = images.detach().requires_grad_()
+    scores = gated_scores(network, leaf, gates, guided=guided, saturation=saturation, calls=calls)
     chosen = scores.gather(1, targets[:, None]).squeeze(1)
     if not chosen.requires_grad:
         raise ModelError("no gradient reaches the images from the class scores; the forward pass must not detach")
-    image, *at_gates = torch.autograd.grad(chosen.sum(), leaves, allow_unused=True)
+    (image,) = torch.autograd.grad(chosen.sum(), leaf, allow_unused=True)
     if image is None:
         raise ModelError("no gradient reaches the images from the class scores; the forward pass must not detach")
     if not image.isfinite().all():
         raise ModelError(
             "the class gradient is not finite; pass the model and the images as float64, or take fewer steps"
         )
-    reached = {index: gradient for index, gradient in zip(gates, at_gates, strict=True) if gradient is not None}
-    return ClassGradient(image, reached, chosen.detach())
+    return ClassGradient(image, chosen.detach())

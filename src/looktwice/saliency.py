@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from looktwice import peers
 from looktwice.classifier import FrozenNetwork, Targets, check_images, frozen, resolve_targets
 from looktwice.errors import ModelError, OptionError
-from looktwice.feedback import Feedback, closed_form_feedback, feedback, open_gates
+from looktwice.feedback import Feedback, closed_form_feedback, feedback
 from looktwice.gating import Guidance, Layers, Network, ReluCall, Saturation, relu_calls, select_layers
 from looktwice.gradients import class_gradient
 from looktwice.options import check_known
@@ -305,30 +305,36 @@ def _attend(
     _check_choice("source", source, Source)
     _check_choice("scales", scales, Scales)
     check_finish(values, blur)
-    none = images.new_empty((len(images), 0))
-    found = Feedback({}, none, ())
+    at_image = images.new_empty((len(images), 0))
+    found = Feedback({}, at_image, ())
     shown: Layers = "fine" if scales == "all" else "coarsest"
+    seen = source == "evidence" and (scales == "all" or optimise is None)
+    watched = select_layers(calls, shown) if seen else []
     if optimise is not None:
-        watched = select_layers(calls, shown) if source == "evidence" and scales == "all" else []
         found = optimise(network, calls, images, targets, watched, saturation=saturation, **options)
-    evidence, at_image, scores = found.evidence, none, found.scores
-    if source == "gradient" or not evidence:
-        seen = select_layers(calls, shown) if source == "evidence" else []
+    elif source == "evidence":  # without gates: those of a pass without a step are open
+        found = feedback(
+            network, calls, images, targets, watched, trace_weight=0, steps=0, layers="coarsest",
+            guided_gates=guided, saturation=saturation,
+        )  # fmt: skip
+        found = replace(found, gates={})
+    scores = found.scores
+    if source == "gradient":
         gradient = class_gradient(
             network,
             images,
             targets,
-            gates=open_gates(calls, seen, images) | found.gates,
+            gates=found.gates,
             guided=guided,
             saturation=saturation,
             calls=len(calls),
         )
-        evidence, at_image = gradient.gates, gradient.image
+        at_image = gradient.image
         scores = gradient.scores[:, None] if optimise is None else scores
     if source == "gradient":
         maps = attention_map(at_image, channels=channels)
     else:
-        kept = _kept_evidence(calls, evidence, found.gates, shown)
+        kept = _kept_evidence(calls, found.evidence, found.gates, shown)
         maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]))
     maps = finish_map(maps, values=values, blur=blur)
     return Attention(
