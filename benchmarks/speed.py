@@ -38,9 +38,6 @@ SVD_RATIOS = {
     "full SVD GP / GP": ("GP, full SVD", "GP"),
     "full SVD GP / GP, every layer": ("GP, every layer, full SVD", "GP, every layer"),
 }
-SVD_STEPS = 2
-"""Steps where full decompositions are measured: the ratio hardly hangs on their number, the minutes do."""
-
 Works = dict[str, Callable[[], Any]]
 
 
@@ -78,12 +75,12 @@ def contenders(model: Model, images: Tensor, steps: int, *, every_layer: bool = 
     return found
 
 
-def decompositions(model: Model, images: Tensor) -> Works:
+def decompositions(model: Model, images: Tensor, steps: int) -> Works:
     """GP with and without full singular value decompositions."""
     every = {"": {}, ", every layer": {"layers": None}}
     return {
         f"GP{where}{how}": lambda options=options | solver: attend(
-            model.module, images, 0, method="global_feedback", steps=SVD_STEPS, **options
+            model.module, images, 0, method="global_feedback", steps=steps, **options
         )
         for where, options in every.items()
         for how, solver in {"": {}, ", full SVD": {"solver": "svd"}}.items()
@@ -146,7 +143,7 @@ def measure(case: Case, choices: argparse.Namespace) -> dict[str, Any]:
         "images_per_second": {work: case.batch / statistics.median(spent) for work, spent in times.items()},
     }
     if case.batch == 1:
-        found["ratios"] |= compared(take_turns(decompositions(model, images), 1, clock), SVD_RATIOS)
+        found["ratios"] |= compared(take_turns(decompositions(model, images, case.steps), 1, clock), SVD_RATIOS)
     works = ("plain", "FB", "GP", "FB, every layer", "GP, every layer") if choices.peaks else ()
     return found | {"peak_bytes": {work: peak_memory(case, work) for work in works}}
 

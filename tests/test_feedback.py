@@ -341,10 +341,11 @@ def scripted(values: dict[int, list[float]]) -> Feedback:
     calls, _ = relu_calls(network, images)
     script = iter([value for values_of_step in zip(*values.values(), strict=True) for value in values_of_step])
 
-    def step(index: int, z: Tensor, dS_dz: Tensor) -> Tensor:
-        new = torch.full_like(z, 0.5)
-        new[0] = next(script)
-        return new
+    def step(gates: dict[int, Tensor], dS_dz: dict[int, Tensor]) -> dict[int, Tensor]:
+        moved = {index: torch.full_like(z, 0.5) for index, z in gates.items()}
+        for z in moved.values():
+            z[0] = next(script)
+        return moved
 
     gates = open_gates(calls, [0, 1], images)
     return ascend(network, images, torch.tensor([0, 0]), gates, step, steps=len(values[0]), saturation="exact")
@@ -518,6 +519,18 @@ def test_options_outside_their_range_are_refused(options, message):
 def test_options_of_the_closed_form_outside_their_range_are_refused(options):
     with pytest.raises(OptionError, match=next(iter(options))):
         run_closed_form(networks.branching(), networks.pictures(1), [0], **options)
+
+
+def test_layers_of_one_size_are_penalised_together_as_they_are_alone(monkeypatch):
+    network, images = networks.branching(), networks.pictures(2)
+    together = run(network, images, [1, 2])
+    monkeypatch.setattr("looktwice.feedback.TOGETHER", 1)
+    alone = run(network, images, [1, 2])
+    assert len({z.shape[2:] for z in alone.gates.values() if z.ndim == 4}) < sum(
+        z.ndim == 4 for z in alone.gates.values()
+    )
+    for index, z in alone.gates.items():
+        assert torch.allclose(together.gates[index], z, rtol=1e-12, atol=1e-12)
 
 
 def unknown(*_):

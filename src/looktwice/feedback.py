@@ -47,8 +47,11 @@ speaks for the rivals as well gains nothing; or log softmax(S)_k, with nothing t
 
 RIVALS = 5
 
-Step = Callable[[int, Tensor, Tensor], Tensor]
-"""A layer's update: call index, gates z and gradient ∂S_k/∂z, both (N, ...) → the new gates, before clipping."""
+Step = Callable[[Mapping[int, Tensor], Mapping[int, Tensor]], Mapping[int, Tensor]]
+"""An update: gates z and gradients ∂S_k/∂z by call index, (N, ...) each → the new gates, before clipping."""
+
+TOGETHER = 2**18
+"""So many gates at most, a megabyte, are penalised in one batch: few calls for small layers, and all in the cache."""
 
 
 @dataclass(frozen=True)
@@ -128,23 +131,32 @@ def feedback(
 
     units: dict[int, Tensor] = {}
 
-    def step(index: int, z: Tensor, dS_dz: Tensor) -> Tensor:
-        if index not in units or not fixed_scale:
-            units[index] = layer_unit(dS_dz, gradient_scale)
-        if trace_weight and z.ndim == 4:
-            if minor == "project":
-                z = truncate(z, minor_share, rank, solver)
-            all_open = 1 if gradient_scale == "none" else z.shape[-2] * z.shape[-1]  # γ² of such a gate
-            penalty = trace_gradient(
-                z,
-                smoothing=smoothing * all_open,
-                minor="keep" if minor == "project" else minor,
-                minor_share=minor_share,
-                rank=rank,
-                solver=solver,
-            )
-            z = torch.sub(z, penalty, alpha=step_size * trace_weight * all_open**0.5)
-        return torch.addcdiv(z, dS_dz, units[index], value=step_size)
+    def penalised(z: Tensor) -> Tensor:
+        """z - αλ g⁻¹z of channels of one size, (N, C, H, W)."""
+        if minor == "project":
+            z = truncate(z, minor_share, rank, solver)
+        all_open = 1 if gradient_scale == "none" else z.shape[-2] * z.shape[-1]  # γ² of such a gate
+        penalty = trace_gradient(
+            z,
+            smoothing=smoothing * all_open,
+            minor="keep" if minor == "project" else minor,
+            minor_share=minor_share,
+            rank=rank,
+            solver=solver,
+        )
+        return torch.sub(z, penalty, alpha=step_size * trace_weight * all_open**0.5)
+
+    def step(gates: Mapping[int, Tensor], dS_dz: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+        moved = dict(gates)
+        for group in _of_one_size(gates) if trace_weight else []:
+            channels = [gates[index].shape[1] for index in group]
+            z = torch.cat([gates[index] for index in group], 1) if len(group) > 1 else gates[group[0]]
+            moved |= zip(group, torch.split(penalised(z), channels, 1), strict=True)
+        for index, z in moved.items():
+            if index not in units or not fixed_scale:
+                units[index] = layer_unit(dS_dz[index], gradient_scale)
+            moved[index] = torch.addcdiv(z, dS_dz[index], units[index], value=step_size)
+        return moved
 
     gates = open_gates(calls, select_layers(calls, layers), images)
     return ascend(
@@ -184,7 +196,7 @@ def closed_form_feedback(
         images,
         targets,
         gates,
-        lambda _, z, dS_dz: (dS_dz > 0).to(z.dtype),
+        lambda gates, dS_dz: {index: (dS_dz[index] > 0).to(z.dtype) for index, z in gates.items()},
         steps=steps,
         probes=probes_for(calls, set(watched) - set(gates), images),
         saturation=saturation,
@@ -249,9 +261,8 @@ def ascend(
     closed: set[tuple[int, int]] = set()
     for left in reversed(range(steps)):
         with torch.no_grad():
-            for index in list(gates):
-                before = gates[index]
-                gates[index], alive = _keep_alive(before, step(index, before, gradients[index]).clamp_(0, 1))
+            for index, after in step(gates, gradients).items():
+                gates[index], alive = _keep_alive(gates[index], after.clamp_(0, 1))
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
         if left:
@@ -290,6 +301,22 @@ def open_gates(calls: Sequence[ReluCall], layers: Sequence[int], images: Tensor)
 def probes_for(calls: Sequence[ReluCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
     """Of each of the given calls a probe for its evidence: call index → (N, 1, ...); its values do not count."""
     return {index: images.new_zeros((len(images), 1, *calls[index].shape[1:])) for index in sorted(layers)}
+
+
+def _of_one_size(gates: Mapping[int, Tensor]) -> list[list[int]]:
+    """The calls with channels (H, W), in groups of one size with at most ``TOGETHER`` gates, or of one call."""
+    groups: list[list[int]] = []
+    last: dict[tuple[int, ...], tuple[list[int], int]] = {}
+    for index, z in gates.items():
+        if z.ndim != 4:
+            continue
+        group, held = last.get(z.shape[2:], ([], TOGETHER))
+        if held + z.numel() > TOGETHER:
+            group, held = [], 0
+            groups.append(group)
+        group.append(index)
+        last[z.shape[2:]] = group, held + z.numel()
+    return groups
 
 
 def layer_unit(gradient: Tensor, scale: GradientScale) -> Tensor:
