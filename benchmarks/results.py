@@ -2,8 +2,8 @@
 
     python benchmarks/results.py RUN[:OTHER…] …
 
-An OTHER is a run of one method on the same images or some of them: ``global_feedback`` with other options, say, or a
-method that takes too long for all images. Global feedback is held against it on the images of both.
+An OTHER is a run on the same images or some of them: of ``global_feedback`` or others with other options, say, or of a
+method that takes too long for all images. Global feedback is held against each of its methods on the images of both.
 """
 
 import argparse
@@ -87,7 +87,8 @@ def section(run: Path, others: list[Path]) -> str:
     pairs = PAIRS + [("global_feedback", peer) for peer in PEERS if peer in summary["methods"]]
     lines += difference_table(summary, pairs)
     for other in others:
-        lines += beside(run, other)
+        for method in read_manifest(other)["run"]["methods"]:
+            lines += beside(run, other, method)
     return "\n".join([*lines, ""])
 
 
@@ -99,12 +100,9 @@ def at_default(run: Path) -> dict[str, Any]:
     return summarise(rows, replace(scoring, thresholds=dict.fromkeys(scoring.methods, Thresholds.given(BoxRule()))))
 
 
-def beside(run: Path, other: Path) -> list[str]:
-    """GP of the one run against the only method of the other, on the images of both."""
-    (method,) = read_manifest(other)["run"]["methods"]
-    label = NAMES[method]
-    if method == "global_feedback":
-        label = "GP, " + ", ".join(other_options(run, other))
+def beside(run: Path, other: Path, method: str) -> list[str]:
+    """GP of the one run against a method of the other, on the images of both."""
+    label = ", ".join([NAMES[method].strip("*"), *other_options(run, other, method)])
     tables = []
     for folder, wanted, name in ((run, "global_feedback", "global_feedback"), (other, method, label)):
         manifest = read_manifest(folder)
@@ -123,10 +121,10 @@ def beside(run: Path, other: Path) -> list[str]:
     return ["", title, "", *head, gap]
 
 
-def other_options(run: Path, other: Path) -> list[str]:
-    """What ``global_feedback`` was given otherwise, as name = value."""
-    usual, own = (read_manifest(folder)["run"]["methods"]["global_feedback"] for folder in (run, other))
-    changed = {name: value for name, value in own.items() if value != usual[name]}
+def other_options(run: Path, other: Path, method: str) -> list[str]:
+    """What the method was given otherwise than in the run, as name = value; nothing where the run is without it."""
+    usual, own = (read_manifest(folder)["run"]["methods"].get(method, {}) for folder in (run, other))
+    changed = {name: value for name, value in own.items() if usual and value != usual[name]}
     return [
         f"{'λ' if name == 'trace_weight' else name} = {f'{value:g}' if isinstance(value, float) else value}"
         for name, value in changed.items()

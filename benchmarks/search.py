@@ -4,7 +4,7 @@
 
 Tuning images are those that ``looktwice evaluate --tune-on hash:0.4`` sets aside, in the order of seed 0; the others
 are never opened. Each variant changes one thing of ``global_feedback``, or is another method with its map finished in
-one of six ways, so that every method has had the same choice. MaxBoxAcc and V2 are at the best threshold of each
+one of seven ways, so that every method has had the same choice. MaxBoxAcc and V2 are at the best threshold of each
 variant, as the protocol has it; differences are paired, image by image, with bootstrap 95 % intervals. Killed, the same
 command goes on.
 
@@ -16,14 +16,19 @@ chooses the variant of global feedback with the best mean V2 on all networks but
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from ascents import ASCENTS
 from torch import Tensor
 
+from looktwice.affinity import affinity, carry_over
+from looktwice.classifier import frozen
 from looktwice.datasets import Sample, load_dataset, shuffled, split_by_hash
+from looktwice.gating import relu_calls
 from looktwice.images import Window, read_image
 from looktwice.metrics import (
     V1_LEVELS,
@@ -38,7 +43,7 @@ from looktwice.metrics import (
 )
 from looktwice.models import Model, load_model
 from looktwice.runs import write_atomically
-from looktwice.saliency import METHODS, attend, finish_map
+from looktwice.saliency import METHODS, Method, attend, finish_map
 
 BATCH = 8
 
@@ -52,6 +57,7 @@ OTHERS = {
     "Guided Grad-CAM": "guided_grad_cam",
 }
 FINISHES: dict[str, dict[str, Any]] = {
+    ", spread": {"spread": True, "values": "energy", "blur": 0.02},
     ", energy": {"values": "energy", "blur": 0.02},
     ", energy, no blur": {"values": "energy", "blur": 0.0},
     ", energy, more blur": {"values": "energy", "blur": 0.045},
@@ -61,11 +67,13 @@ FINISHES: dict[str, dict[str, Any]] = {
 }
 """How the other methods' maps may be finished; GP has its own rows."""
 
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+VARIANTS: dict[str, tuple[str | Method, dict[str, Any]]] = {
     "GP": ("global_feedback", {}),
     "λ = 0": ("global_feedback", {"trace_weight": 0.0}),
     "λ = 0.5": ("global_feedback", {"trace_weight": 0.5}),
     "λ = 2": ("global_feedback", {"trace_weight": 2.0}),
+    "two steps": ("global_feedback", {"steps": 2}),
+    "ten steps": ("global_feedback", {"steps": 10}),
     "ten steps of 0.1": ("global_feedback", {"steps": 10, "step_size": 0.1}),
     "gates on fine layers too": ("global_feedback", {"layers": "fine"}),
     "gates on the last stage only": ("global_feedback", {"layers": "coarsest"}),
@@ -74,8 +82,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gates' gradients guided": ("global_feedback", {"guided_gates": "below"}),
     "all singular values": ("global_feedback", {"minor": "keep", "rank": None}),
     "minor part dropped": ("global_feedback", {"minor": "drop"}),
+    **{name: (replace(METHODS["global_feedback"], optimise=way), {}) for name, way in ASCENTS.items()},
+    "contrast, λ = 2, ten steps": ("global_feedback", {"objective": "contrast", "trace_weight": 2.0, "steps": 10}),
     "units of the first step": ("global_feedback", {"fixed_scale": True}),
     "no gates": ("global_feedback", {"steps": 0}),
+    "map: not spread": ("global_feedback", {"spread": False}),
+    "no gates, not spread": ("global_feedback", {"steps": 0, "spread": False}),
+    "λ = 0, not spread": ("global_feedback", {"trace_weight": 0.0, "spread": False}),
     "map: coarsest layers only": ("global_feedback", {"scales": "coarsest"}),
     "map: shares of the maximum": ("global_feedback", {"values": "maximum"}),
     "map: both, more blur": ("global_feedback", {"scales": "coarsest", "values": "maximum", "blur": 0.045}),
@@ -123,17 +136,22 @@ def judged(model: Model, samples: tuple[Sample, ...], variants: list[str]) -> It
     """What each variant's maps of the true classes are worth."""
     images = [read_image(sample.image, upright=False) for sample in samples]
     batch = torch.cat([model.prepare(image)[0] for image in images])
+    with frozen(model.module) as network:
+        alike = affinity(network, batch, relu_calls(network, batch)[0])
     unfinished: dict[str, Tensor] = {}  # one pass for all that differ in the finish alone
     for name in variants:
         method, options = VARIANTS[name]
-        chosen = METHODS[method].options | options
+        row = METHODS[method] if isinstance(method, str) else method
+        chosen = row.options | options
         finish = {option: chosen.pop(option) for option in ("values", "blur")}
-        key = f"{method} {chosen}"
+        spread = chosen.pop("spread")
+        key = f"{row} {chosen}"
         if key not in unfinished:
             targets = [sample.labels[0] for sample in samples]
-            chosen |= {"values": "maximum", "blur": 0.0}
-            unfinished[key] = attend(model.module, batch, targets, method=method, **chosen).maps
-        maps = finish_map(unfinished[key], **finish)
+            chosen |= {"spread": False, "values": "maximum", "blur": 0.0}
+            unfinished[key] = attend(model.module, batch, targets, method=row, **chosen).maps
+        maps = unfinished[key]
+        maps = finish_map(carry_over(maps, alike) if spread else maps, **finish)
         for sample, image, heat in zip(samples, images, maps.numpy(), strict=True):
             truths, window = np.array(sample.boxes_of(sample.labels[0])), Window.whole(*image.size)
             curve = box_curve(heat, truths, window)
@@ -172,7 +190,9 @@ def table(found: dict[str, dict[str, Any]], network: str) -> str:
 def carried_over(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Markdown: for each network the variant chosen on the others, and how it does there against the defaults."""
     common = [
-        name for name in VARIANTS if VARIANTS[name][0] == "global_feedback" and all(name in f for f in found.values())
+        name
+        for name, (method, _) in VARIANTS.items()
+        if method not in OTHERS.values() and all(name in values for values in found.values())
     ]
     scores = {
         network: {name: bootstrap(*measures(list(variants[name].values()))["v2"], resamples=0).value for name in common}

@@ -388,6 +388,29 @@ def kept_evidence_map(evidence: list[Array], gates: list[Array], size: tuple[int
     return total / total.max() if total.max() > 0 else total
 
 
+def affinity(outputs: list[Array]) -> Array:
+    """(C, h, w) each → (P, P): squared mean cosine of centred features where positive, rows' sums 1."""
+    places = list(np.ndindex(outputs[0].shape[1:]))
+    weights = np.zeros((len(places), len(places)))
+    for i, j in np.ndindex(weights.shape):
+        cosines = []
+        for output in outputs:
+            centred = output - output.mean((1, 2), keepdims=True)
+            one, other = centred[(slice(None), *places[i])], centred[(slice(None), *places[j])]
+            lengths = np.linalg.norm(one) * np.linalg.norm(other)
+            cosines.append(one @ other / lengths if lengths > 1e-12 else 0.0)
+        weights[i, j] = 1.0 if i == j else max(np.mean(cosines), 0.0) ** 2
+    return weights / weights.sum(1, keepdims=True)
+
+
+def carried_over(heat: Array, weights: Array, grid: tuple[int, int]) -> Array:
+    """(H, W) of the grid's size or a multiple of it → (H, W): each place's mean energy of those that look like it."""
+    rows, columns = heat.shape[0] // grid[0], heat.shape[1] // grid[1]
+    energy = (heat / heat.max()) ** 2 if heat.max() > 0 else heat
+    pooled = [energy[r * rows : (r + 1) * rows, c * columns : (c + 1) * columns].mean() for r, c in np.ndindex(grid)]
+    return enlarged((weights @ np.array(pooled)).reshape(grid), heat.shape)
+
+
 def energy_shares(heat: Array) -> Array:
     """For each pixel the squares of all that are no larger, added up, as a share of all squares."""
     result = np.zeros(heat.shape)

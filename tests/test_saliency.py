@@ -449,7 +449,9 @@ def test_relus_of_an_auxiliary_output_take_no_part(method):
     network, images = Auxiliary(), torch.randn(2, 3, 8, 8)
     plain = networks.Plain()
     plain.load_state_dict(network.state_dict())
-    found, expected = look(network, images, [0, 1], method), look(plain, images, [0, 1], method)
+    options = {"spread": False}  # what looks alike to the network does so in all its features
+    found = look(network, images, [0, 1], method, **options)
+    expected = look(plain, images, [0, 1], method, **options)
     assert torch.allclose(found.maps, expected.maps, atol=1e-6)
     assert torch.allclose(found.scores, expected.scores, atol=1e-6)
 
@@ -542,7 +544,7 @@ def test_images_and_targets_that_cannot_be_used_are_refused(images, targets, mes
 
 # ---- names -----------------------------------------------------------------------------------------------------------
 
-FOR_ALL = {"guided", "saturation", "source", "scales", "values", "channels", "blur"}
+FOR_ALL = {"guided", "saturation", "source", "scales", "spread", "values", "channels", "blur"}
 FOR_GATES = FOR_ALL | {"steps", "layers"}
 FOR_ASCENT = FOR_GATES | {
     "step_size",
@@ -616,7 +618,9 @@ def test_options_reach_the_optimiser(monkeypatch):
     with pytest.raises(OptionError, match="unknown option"):
         attend(networks.Plain(), torch.randn(2, 3, 8, 8), method="mine", steps=3)
     chosen = {"trace_weight": 7.0, "saturation": "pass", "source": "gradient"}
-    found = attend(networks.Plain(), torch.randn(2, 3, 8, 8), method="mine", **chosen)
+    network, images = networks.Plain(), torch.randn(2, 3, 8, 8)
+    found = attend(network, images, method="mine", **chosen)
+    assert_same(attend(network, images, method=row, **chosen), found)  # a row needs no name
     assert seen == {"trace_weight": 7.0, "saturation": "pass"}
     assert found.closed == ((1, 0),)
     assert found.scores.shape == (2, 3)
@@ -751,7 +755,9 @@ def test_the_default_map_is_the_evidence_that_the_gates_kept(method, monkeypatch
         layers = select_layers(calls, "coarse")
     expected = reference.feedback(written_out, images, TARGETS, layers=layers, **chosen)
     open_network = reference.feedback(written_out, images, TARGETS, layers=None, **(chosen | {"steps": 1}))
-    found = attend(network, images, TARGETS, method=method, guided_gates="none", solver="svd", blur=0.0)
+    options = {"guided_gates": "none", "solver": "svd", "blur": 0.0}
+    found = attend(network, images, TARGETS, method=method, **options)
+    shares_of_maximum = attend(network, images, TARGETS, method=method, values="maximum", **options).maps
     everywhere = METHODS[method].options["scales"] == "all"
     shown = [call.index for call in calls if call.is_map] if everywhere else layers
     assert len({calls[index].shape[1:] for index in shown}) == 1 + everywhere
@@ -761,7 +767,12 @@ def test_the_default_map_is_the_evidence_that_the_gates_kept(method, monkeypatch
             expected.gates[index][image].numpy() if index in layers else np.ones(calls[index].shape) for index in shown
         ]
         kept = reference.kept_evidence_map(evidence, gates, (9, 8))
-        assert np.allclose(heat, reference.energy_shares(kept), atol=1e-9)
+        if METHODS[method].options["spread"]:
+            outputs = [x[image].numpy() for x in reference.relu_outputs(written_out, images)]
+            finest = [x for x in outputs if x.shape[1:] == (9, 8)]  # the nearest to 28×28
+            kept = reference.carried_over(kept, reference.affinity(finest), (9, 8))
+        assert np.allclose(shares_of_maximum[image], kept / kept.max(), atol=1e-9)
+        assert np.allclose(heat, reference.energy_shares(kept), atol=1e-3)  # a rounding parts or joins equal pixels
 
 
 def test_energy_shares_by_loops():
@@ -791,7 +802,7 @@ def test_energy_shares_do_not_depend_on_how_a_map_is_scaled():
 def test_without_feedback_evidence_is_what_each_neuron_of_the_open_network_brings():
     """By finite differences of a gate on each pixel of each channel."""
     network, images = networks.branching(), networks.pictures(2)
-    map_of = {"source": "evidence", "scales": "coarsest", "values": "maximum", "blur": 0.0}
+    map_of = {"source": "evidence", "scales": "coarsest", "spread": False, "values": "maximum", "blur": 0.0}
     for method, options in (("gradient", {}), ("global_feedback", {"steps": 0})):
         found = attend(network, images, [1, 2], method=method, **map_of, **options)
         with frozen(network) as inside:

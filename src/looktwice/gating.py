@@ -397,6 +397,20 @@ def _plain(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
     return _gated_relu(pre, None, None, cap, False, "exact", inplace)
 
 
+def visit(network: Network, images: Tensor, last: int, see: Callable[[int, Tensor], None]) -> None:
+    """A plain forward pass up to ReLU call ``last``; ``see`` gets the index and the output (N, ...) of each."""
+
+    def rule(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
+        output = _plain(index, pre, cap, inplace)
+        see(index, output)
+        if index == last:
+            raise _Reached
+        return output
+
+    with suppress(_Reached), torch.no_grad(), _ReluMode(rule):
+        network(images)
+
+
 def _stride(images: Tensor, pre: Tensor) -> float:
     return min(images.shape[-2:]) / min(pre.shape[-2:]) if pre.ndim == 4 else 0.0
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from looktwice import peers
+from looktwice.affinity import affinity, carry_over
 from looktwice.classifier import FrozenNetwork, Targets, check_images, frozen, resolve_targets
 from looktwice.errors import ModelError, OptionError
 from looktwice.feedback import Feedback, closed_form_feedback, feedback
@@ -144,6 +145,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             minor="suppress",
             rank=1,
             scales="all",
+            spread=True,
             **_FEEDBACK,
         ),
         "global_feedback_paper": _row(
@@ -171,7 +173,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 
 def attend(
-    model: nn.Module, images: Tensor, targets: Targets = None, *, method: str = "global_feedback", **options: Any
+    model: nn.Module,
+    images: Tensor,
+    targets: Targets = None,
+    *,
+    method: str | Method = "global_feedback",
+    **options: Any,
 ) -> Attention:
     """A class's attention map for each image: images (N, C, H, W) → maps (N, H, W) and what led to them.
 
@@ -181,8 +188,9 @@ def attend(
         images: normalised as the model was trained, on the model's device. The result stays there, in their dtype. A
             batch that does not fit the device's memory is split and goes on.
         targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step.
-        method: a name of ``METHODS``.
+        method: a name of ``METHODS``, or a row of your own: one of these with another ``optimise``, say.
         **options: the method's own (``METHODS[method].options`` lists them with their defaults) and, for all,
+            ``spread`` (whether the map is carried over to what looks alike to the network, see ``affinity``),
             ``values`` (what a map's values are shares of) and ``blur`` (σ of a Gaussian over the map, as a share of
             its shorter side; 0 is none).
 
@@ -232,16 +240,22 @@ def _joined(first: Attention, second: Attention) -> Attention:
     )
 
 
-def resolve_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _row_of(method: str | Method) -> Method:
+    if isinstance(method, Method):
+        return method
+    check_known("method", method, METHODS)
+    return METHODS[method]
+
+
+def resolve_options(method: str | Method, options: Mapping[str, Any]) -> dict[str, Any]:
     """A method's options, those left out as their defaults.
 
     Raises:
         OptionError: an unknown method or option.
     """
-    check_known("method", method, METHODS)
-    defaults = METHODS[method].options
+    defaults = _row_of(method).options
     for name in options:
-        check_known(f"option for {method}", name, defaults)
+        check_known(f"option for {method if isinstance(method, str) else method.summary}", name, defaults)
     return defaults | dict(options)
 
 
@@ -250,7 +264,7 @@ def attend_frozen(
     calls: list[ReluCall],
     images: Tensor,
     targets: Tensor,
-    method: str,
+    method: str | Method,
     options: Mapping[str, Any],
 ) -> Attention:
     """``attend`` where the first forward pass is made already: what several methods or classes have in common.
@@ -260,28 +274,33 @@ def attend_frozen(
         calls: its ReLU calls on images of this size.
         images: (N, C, H, W), checked.
         targets: class k of each, int64 (N,).
-        method: a name of ``METHODS``.
+        method: a name of ``METHODS``, or such a row.
         options: all of the method's (``resolve_options``).
     """
-    row = METHODS[method]
+    row = _row_of(method)
     if row.peer is not None:
-        return _attend_as_peer(network, images, targets, row.peer, **options)
+        return _attend_as_peer(network, calls, images, targets, row.peer, **options)
     return _attend(network, calls, images, targets, row.optimise, **options)
 
 
 def _attend_as_peer(
     network: FrozenNetwork,
+    calls: list[ReluCall],
     images: Tensor,
     targets: Tensor,
     peer: peers.Peer,
     *,
+    spread: bool = False,
     values: Values = "maximum",
     blur: float = 0.0,
     **options: Any,
 ) -> Attention:
     check_finish(values, blur)
     found = peer(network, images, targets, **options)
-    maps = finish_map(attention_map(found) if found.ndim == 4 else found, values=values, blur=blur)
+    maps = attention_map(found) if found.ndim == 4 else found
+    if spread:
+        maps = carry_over(maps, affinity(network, images, calls))
+    maps = finish_map(maps, values=values, blur=blur)
     none = images.new_empty((len(images), 0))
     return Attention(maps.to(images.dtype), found if found.ndim == 4 else none, (), (), none, targets, ())
 
@@ -297,6 +316,7 @@ def _attend(
     saturation: Saturation = "exact",
     source: Source = "gradient",
     scales: Scales = "coarsest",
+    spread: bool = False,
     values: Values = "maximum",
     channels: Channels = "max",
     blur: float = 0.045,
@@ -336,6 +356,8 @@ def _attend(
     else:
         kept = _kept_evidence(calls, found.evidence, found.gates, shown)
         maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]))
+    if spread:
+        maps = carry_over(maps, affinity(network, images, calls))
     maps = finish_map(maps, values=values, blur=blur)
     return Attention(
         maps=maps.to(images.dtype),
