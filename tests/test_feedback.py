@@ -521,6 +521,30 @@ def test_options_of_the_closed_form_outside_their_range_are_refused(options):
         run_closed_form(networks.branching(), networks.pictures(1), [0], **options)
 
 
+def another_way_with_gradients(images: Tensor) -> Tensor:
+    early = F.relu(images * 2 - 1)
+    early = early * 1.0 if early.requires_grad else early
+    return F.relu(early[:, :, ::2, ::2] - 0.25).flatten(1)[:, :3]
+
+
+def all_in_one(images: Tensor) -> Tensor:
+    """The batch lies along the rows at the first gate."""
+    early = F.relu(images * 2 - 1).transpose(0, 1).contiguous()
+    return F.relu(early[:, :, ::2, ::2].transpose(0, 1) - 0.25).flatten(1)[:, :3]
+
+
+@pytest.mark.parametrize("network", [another_way_with_gradients, all_in_one])
+def test_evidence_below_the_first_gate_whatever_is_in_use_there(network, monkeypatch):
+    images, targets = torch.rand(2, 3, 6, 6, dtype=torch.float64), torch.tensor([0, 2])
+    calls, _ = relu_calls(network, images)
+    found = feedback(network, calls, images, targets, [0], trace_weight=1.0, steps=2, layers=[1])
+    monkeypatch.setattr(Prefix, "play", unknown)  # every pass in full
+    expected = feedback(network, calls, images, targets, [0], trace_weight=1.0, steps=2, layers=[1])
+    assert expected.evidence[0].max() > 0
+    assert torch.allclose(found.evidence[0], expected.evidence[0], rtol=1e-12, atol=1e-15)
+    assert torch.allclose(found.gates[1], expected.gates[1], rtol=1e-12, atol=1e-15)
+
+
 def test_layers_of_one_size_are_penalised_together_as_they_are_alone(monkeypatch):
     network, images = networks.branching(), networks.pictures(2)
     together = run(network, images, [1, 2])

@@ -11,6 +11,7 @@ survive. Because ∂S_k/∂z = x ⊙ ∂S_k/∂y does not see z itself, a closed
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, get_args
@@ -253,7 +254,8 @@ def ascend(
             with prefix.watched() as kept:
                 scores, gradients, at_kept = passed({i: p for i, p in probes.items() if i not in early}, kept)
             if prefix.usable:  # still: otherwise the pass was made in full, and nothing came back to what was kept
-                return scores, gradients | prefix.evidence(network, images, early, at_kept, guided, saturation)
+                with suppress(LookupError):
+                    return scores, gradients | prefix.evidence(early, at_kept, guided, saturation)
         return passed(probes)[:2]
 
     scores, gradients = passed_to_probes() if probes else passed()[:2]

@@ -223,6 +223,7 @@ class Prefix:
 
     def __init__(self, network: Network, images: Tensor, first: int) -> None:
         self.first = first
+        self._network, self._images = network, images
         with torch.no_grad():
             noting = _noting(network, images, first, _plain)
         noted = _leaves(noting.returned)
@@ -248,64 +249,48 @@ class Prefix:
             tensor.requires_grad_(False)
 
     def evidence(
-        self,
-        network: Network,
-        images: Tensor,
-        probes: Mapping[int, Tensor],
-        at_kept: Sequence[Tensor],
-        guided: Guidance,
-        saturation: Saturation,
+        self, probes: Mapping[int, Tensor], at_kept: Sequence[Tensor], guided: Guidance, saturation: Saturation
     ) -> dict[int, Tensor]:
         """What comes back to probes (N, 1, H, W) before the first gated call, from gradients at what was ``watched``.
 
         So what is above the first gated call and what is below need not be in memory together. Below, where maps are
         largest, not even the whole batch is: it goes by halves.
-        """
-        count = len(images)
-        whole = any(at.ndim == 0 or len(at) != count for at in at_kept)  # something that has no part for each image
-        half = count if whole else (count + 1) // 2
-        found = [
-            self._evidence(
-                network,
-                images[start : start + half],
-                {index: probe[start : start + half] for index, probe in probes.items()},
-                [at[start : start + half] for at in at_kept],
-                guided,
-                saturation,
-            )
-            for start in range(0, count, half)
-        ]
-        return {index: torch.cat([part[index] for part in found]) for index in probes}
 
-    def _evidence(
-        self,
-        network: Network,
-        images: Tensor,
-        probes: Mapping[int, Tensor],
-        at_kept: Sequence[Tensor],
-        guided: Guidance,
-        saturation: Saturation,
-    ) -> dict[int, Tensor]:
-        leaves = {index: probe.detach().requires_grad_() for index, probe in probes.items()}
-        noting = _noting(network, images, self.first, _rule(images, NO_GATES, leaves, guided, saturation))
-        again = {
-            leaf.number: tensor
-            for leaf, tensor in zip(_leaves(self._returned), noting.alive, strict=True)
-            if leaf.number is not None and tensor is not None
-        }
-        noting.alive.clear()  # so that the way back frees what it is done with
-        floating = [again.pop(number) for number, tensor in enumerate(self.kept) if tensor.is_floating_point()]
-        reached = [(tensor, at) for tensor, at in zip(floating, at_kept, strict=True) if tensor.requires_grad]
-        if not reached:
-            return dict(probes)
-        found = torch.autograd.grad(
-            [tensor for tensor, _ in reached],
-            list(leaves.values()),
-            [at for _, at in reached],
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        return dict(zip(leaves, found, strict=True))
+        Raises:
+            LookupError: with gradients, or by halves, the network calls other functions than it did.
+        """
+
+        def of(part: Any) -> tuple[Tensor, ...]:
+            images = self._images[part]
+            leaves = {index: probe[part].detach().requires_grad_() for index, probe in probes.items()}
+            noting = _noting(self._network, images, self.first, _rule(images, NO_GATES, leaves, guided, saturation))
+            if [func for func, _ in noting.returned] != [func for func, _ in self._returned]:
+                raise LookupError("the network's functions are not those of the first pass")
+            again = {
+                leaf.number: tensor
+                for leaf, tensor in zip(_leaves(self._returned), noting.alive, strict=True)
+                if leaf.number is not None and tensor is not None
+            }
+            noting.alive.clear()  # so that the way back frees what it is done with
+            floating = [again.pop(number) for number, tensor in enumerate(self.kept) if tensor.is_floating_point()]
+            reached = [(tensor, at[part]) for tensor, at in zip(floating, at_kept, strict=True) if tensor.requires_grad]
+            if not reached:
+                return tuple(torch.zeros_like(leaf) for leaf in leaves.values())
+            return torch.autograd.grad(
+                [tensor for tensor, _ in reached],
+                list(leaves.values()),
+                [at for _, at in reached],
+                allow_unused=True,
+                materialize_grads=True,
+            )
+
+        count = len(self._images)
+        middle = (count + 1) // 2
+        halves: list[Any] = [slice(0, middle), slice(middle, count)][: min(count, 2)]
+        if any(at.ndim == 0 or len(at) != count for at in at_kept):  # something that has no part for each image
+            halves = [...]
+        parts = [of(half) for half in halves]
+        return dict(zip(probes, map(torch.cat, zip(*parts, strict=True)), strict=True))
 
     def begin(self) -> None:
         """Another pass: fresh copies, since what follows may write on them."""
