@@ -69,11 +69,16 @@ def carry_over(maps: Tensor, alike: Affinity) -> Tensor:
         maps: not negative. Their energy, the squares, is carried over: weak attention is spread widely as it is.
         alike: of the same images.
     """
-    top = maps.flatten(1).amax(1)[:, None, None]
-    energy = (maps / torch.where(top > 0, top, torch.ones_like(top))).square()
+    energy = unit_maximum(maps).square()
     of_places = F.adaptive_avg_pool2d(energy[:, None], alike.grid).flatten(2).mT
     carried = (alike.weights.to(maps.dtype) @ of_places).view(-1, 1, *alike.grid)
     return F.interpolate(carried, size=maps.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def unit_maximum(maps: Tensor) -> Tensor:
+    """Each of the maps (N, ...) divided by its maximum; a zero map stays zero."""
+    top = maps.amax(tuple(range(1, maps.ndim)), keepdim=True)
+    return maps / torch.where(top > 0, top, torch.ones_like(top))
 
 
 def _calls_of_a_grid(calls: Sequence[ReluCall]) -> tuple[tuple[int, int], list[int]]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from looktwice import peers
-from looktwice.affinity import affinity, carry_over
+from looktwice.affinity import affinity, carry_over, unit_maximum
 from looktwice.classifier import FrozenNetwork, Targets, check_images, frozen, resolve_targets
 from looktwice.errors import ModelError, OptionError
 from looktwice.feedback import Feedback, closed_form_feedback, feedback
@@ -298,9 +298,7 @@ def _attend_as_peer(
     check_finish(values, blur)
     found = peer(network, images, targets, **options)
     maps = attention_map(found) if found.ndim == 4 else found
-    if spread:
-        maps = carry_over(maps, affinity(network, images, calls))
-    maps = finish_map(maps, values=values, blur=blur)
+    maps = _finished(network, calls, images, maps, spread=spread, values=values, blur=blur)
     none = images.new_empty((len(images), 0))
     return Attention(maps.to(images.dtype), found if found.ndim == 4 else none, (), (), none, targets, ())
 
@@ -334,9 +332,17 @@ def _attend(
         found = optimise(network, calls, images, targets, watched, saturation=saturation, **options)
     elif source == "evidence":  # without gates: those of a pass without a step are open
         found = feedback(
-            network, calls, images, targets, watched, trace_weight=0, steps=0, layers="coarsest",
-            guided_gates=guided, saturation=saturation,
-        )  # fmt: skip
+            network,
+            calls,
+            images,
+            targets,
+            watched,
+            trace_weight=0,
+            steps=0,
+            layers="coarsest",
+            guided_gates=guided,
+            saturation=saturation,
+        )
         found = replace(found, gates={})
     scores = found.scores
     if source == "gradient":
@@ -351,14 +357,11 @@ def _attend(
         )
         at_image = gradient.image
         scores = gradient.scores[:, None] if optimise is None else scores
-    if source == "gradient":
         maps = attention_map(at_image, channels=channels)
     else:
         kept = _kept_evidence(calls, found.evidence, found.gates, shown)
         maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]))
-    if spread:
-        maps = carry_over(maps, affinity(network, images, calls))
-    maps = finish_map(maps, values=values, blur=blur)
+    maps = _finished(network, calls, images, maps, spread=spread, values=values, blur=blur)
     return Attention(
         maps=maps.to(images.dtype),
         gradients=at_image,
@@ -368,6 +371,21 @@ def _attend(
         targets=targets,
         closed=found.closed,
     )
+
+
+def _finished(
+    network: Network,
+    calls: Sequence[ReluCall],
+    images: Tensor,
+    maps: Tensor,
+    *,
+    spread: bool,
+    values: Values,
+    blur: float,
+) -> Tensor:
+    if spread:
+        maps = carry_over(maps, affinity(network, images, calls))
+    return finish_map(maps, values=values, blur=blur)
 
 
 def _check_choice(name: str, value: str, known: Any) -> None:
@@ -400,14 +418,14 @@ def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int]) -> Tensor
     """
     resolutions: dict[tuple[int, int], list[Tensor]] = {}
     for layer in evidence:
-        resolutions.setdefault((layer.shape[-2], layer.shape[-1]), []).append(_unit_maximum(layer.sum(1)))
-    means = [_unit_maximum(torch.stack(layers).mean(0)) for layers in resolutions.values()]
+        resolutions.setdefault((layer.shape[-2], layer.shape[-1]), []).append(unit_maximum(layer.sum(1)))
+    means = [unit_maximum(torch.stack(layers).mean(0)) for layers in resolutions.values()]
     scales = torch.stack(
         [F.interpolate(mean[:, None], size=size, mode="bilinear", align_corners=False)[:, 0] for mean in means]
     )
     present = scales.flatten(2).amax(2)[..., None, None] > 0
     weights = present / present.sum(0).clamp_min(1)
-    return _unit_maximum(scales.pow(weights).prod(0) * present.any(0))  # 0⁰ = 1 leaves an absent one out
+    return unit_maximum(scales.pow(weights).prod(0) * present.any(0))  # 0⁰ = 1 leaves an absent one out
 
 
 def attention_map(gradients: Tensor, *, channels: Channels = "max") -> Tensor:
@@ -421,10 +439,8 @@ def attention_map(gradients: Tensor, *, channels: Channels = "max") -> Tensor:
         OptionError: an unknown ``channels``.
     """
     _check_choice("channels", channels, Channels)
-    magnitude = gradients.abs()
-    top = magnitude.flatten(1).amax(1)[:, None, None, None]
-    magnitude = magnitude / torch.where(top > 0, top, torch.ones_like(top))
-    return _unit_maximum(magnitude.amax(1) if channels == "max" else magnitude.sum(1))
+    magnitude = unit_maximum(gradients.abs())
+    return unit_maximum(magnitude.amax(1) if channels == "max" else magnitude.sum(1))
 
 
 def finish_map(maps: Tensor, *, values: Values, blur: float) -> Tensor:
@@ -439,11 +455,11 @@ def finish_map(maps: Tensor, *, values: Values, blur: float) -> Tensor:
         OptionError: unknown ``values``, or ``blur`` outside [0, 0.5].
     """
     check_finish(values, blur)
-    heat = _unit_maximum(maps)  # before the blur: a gradient of 1e-30 must not underflow in it
+    heat = unit_maximum(maps)  # before the blur: a gradient of 1e-30 must not underflow in it
     sigma = blur * min(heat.shape[-2:])
     if sigma > 0:
         with torch.autocast(heat.device.type, enabled=False):
-            heat = _unit_maximum(_gaussian_blur(heat, sigma))
+            heat = unit_maximum(_gaussian_blur(heat, sigma))
     return energy_shares(heat) if values == "energy" else heat
 
 
@@ -467,11 +483,6 @@ def check_finish(values: str, blur: float) -> None:
     _check_choice("values", values, Values)
     if not 0 <= blur <= 0.5:
         raise OptionError(f"blur is {blur}; a share of the shorter side in [0, 0.5] is needed")
-
-
-def _unit_maximum(heat: Tensor) -> Tensor:
-    top = heat.flatten(1).amax(1)[:, None, None]
-    return heat / torch.where(top > 0, top, torch.ones_like(top))
 
 
 def _gaussian_blur(heat: Tensor, sigma: float) -> Tensor:
