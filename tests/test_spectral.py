@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from looktwice import spectral
 from looktwice.errors import OptionError
 from looktwice.spectral import check_spectral_options, major_part, trace_gradient, trace_norm, truncate
 
@@ -277,6 +278,40 @@ def test_the_leading_pair_of_two_close_singular_values():
     fast = trace_gradient(z, smoothing=1.0, minor="drop", rank=1, solver="fast")
     exact = trace_gradient(z.double(), smoothing=1.0, minor="drop", rank=1)
     assert (fast - exact).norm() / exact.norm() < 2e-3
+
+
+def two_blocks(ratio: float, count: int = 6) -> torch.Tensor:
+    """Gates (count, 9, 8) of two coherent parts whose singular values have about that ratio, and a little noise."""
+    noise = torch.rand(count, 9, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    z = 0.02 * noise
+    z[:, :5, :4] += 0.9
+    z[:, 5:, 4:] += 0.9 * ratio * (20 / 16) ** 0.5
+    return z.clamp(0, 1)
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("decomposes", [True, False])
+def test_close_singular_values_get_more_iterations_before_a_decomposition(ratio, decomposes, monkeypatch):
+    def undecomposed(_):
+        pytest.fail("decomposed though more iterations would do")
+
+    z = two_blocks(ratio)
+    exact = trace_gradient(z, smoothing=1.0, minor="suppress", rank=1)
+    if not decomposes:
+        monkeypatch.setattr(spectral, "_svd", undecomposed)
+    fast = trace_gradient(z.float(), smoothing=1.0, minor="suppress", rank=1, solver="fast")
+    assert (fast - exact).norm() / exact.norm() < 1e-3
+
+
+def test_singular_values_that_no_iteration_tells_apart_are_decomposed(monkeypatch):
+    decomposed = []
+    svd = spectral._svd
+    monkeypatch.setattr(spectral, "_svd", lambda z: decomposed.append(len(z)) or svd(z))
+    z = torch.diag(torch.linspace(1.0, 0.99, 12, dtype=torch.float64))[None]
+    exact = svd(z)
+    u, gamma_v = spectral._leading_pair(torch.cat([z, torch.ones_like(z)]))
+    assert decomposed[-1] == 1
+    assert torch.allclose((u * gamma_v)[0], exact[0][0, :, :1] * exact[2][0, :1], atol=1e-12)
 
 
 def test_rank_and_solver_out_of_range():

@@ -10,6 +10,7 @@ Errata of the printed text: Eq. 9 lacks the factor ½ that Eq. 10 has (with symm
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -27,8 +28,17 @@ Eq. 11. ``drop``: the minor part takes no part in the step. ``project``: z itsel
 Solver = Literal["fast", "svd"]
 """``svd``: full decomposition, the reference. ``fast``: power iteration at rank 1, else eigenvectors of z zᵀ."""
 
-SHIFTS = tuple(0.4 * (1 + math.cos(math.pi * (2 * j + 1) / 10)) for j in reversed(range(5)))
-"""Where the power iteration's polynomial is zero, in units of γ₁²: a Chebyshev polynomial's zeros in [0, 0.8]."""
+
+def _chebyshev_zeros(count: int, below: float) -> tuple[float, ...]:
+    """Of the polynomial that is least on [0, ``below``], among those of its degree that are as large beyond."""
+    return tuple(below / 2 * (1 + math.cos(math.pi * (2 * j + 1) / (2 * count))) for j in reversed(range(count)))
+
+
+SHIFTS = _chebyshev_zeros(5, 0.8)
+"""Where the power iteration's polynomial is zero, in units of γ₁²."""
+
+CLOSE_SHIFTS = _chebyshev_zeros(7, 0.9)
+"""The same where the second singular value turned out to be close to the first."""
 
 UNSETTLED = 1e-3
 """‖z zᵀu - γ²u‖ / γ² from which power iteration has not found a singular pair."""
@@ -65,6 +75,8 @@ def trace_gradient(
     """
     check_spectral_options(smoothing, minor, minor_share, rank, solver)
     with torch.autocast(z.device.type, enabled=False):
+        if solver == "fast" and _is_constant(z):  # as open gates are before the first step: γ₁ is all there is
+            return z * (z.square().sum((-2, -1), keepdim=True) + smoothing).rsqrt()
         if solver == "fast" and rank == 1 and minor != "keep":
             u, gamma_v = _leading_pair(z)
             weight = (gamma_v.square().sum(-1, keepdim=True) + smoothing).rsqrt()
@@ -77,6 +89,11 @@ def trace_gradient(
             weight = weight.masked_fill(~major_part(gamma, minor_share, rank), minor_weight)
         step: Tensor = (U * weight[..., None, :]) @ gamma_Vh
         return step
+
+
+def _is_constant(z: Tensor) -> bool:
+    least, largest = z.aminmax()
+    return bool(least == largest)
 
 
 def truncate(z: Tensor, minor_share: float = 0.1, rank: int | None = None, solver: Solver = "svd") -> Tensor:
@@ -109,39 +126,88 @@ def _gram_decomposition(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
     """u (..., H, 1) and γ vᵀ (..., 1, W) of the largest singular value; zeros for a zero matrix.
 
-    Power iteration on z zᵀ from the row sums, which are never orthogonal to u since gates are not negative (Perron).
-    Each iteration but the first is shifted by a zero of a Chebyshev polynomial (Saad, *Numerical Methods for Large
-    Eigenvalue Problems*, 2011, ch. 4), so all that has γ² < 0.8 γ₁² falls to a sixtieth in five iterations, where
-    unshifted ones leave up to a third. The few matrices that are not settled by then, whose second singular value is
-    close to the first, are decomposed. Products are sums, which run along memory in gates that lie ``channels_last``.
+    A few power iterations settle most matrices; those whose second singular value is close to the first get more, and
+    what is not settled by then is decomposed. Products are sums, which run along memory in gates that lie
+    ``channels_last``.
     """
     across = z.ndim == 4 and z.is_contiguous(memory_format=torch.channels_last)
-    m, rows, columns = (z.movedim(1, -1), 1, 2) if across else (z, z.ndim - 2, z.ndim - 1)
-    tiny = torch.finfo(z.dtype).tiny
-
-    def squared(u: Tensor) -> Tensor:
-        return (m * (m * u).sum(rows, keepdim=True)).sum(columns, keepdim=True)
-
-    u = m.sum(columns, keepdim=True)
-    u = u / u.amax(rows, keepdim=True).clamp_min(tiny)  # a norm would underflow on tiny gates
-    zzt_u = squared(u)
-    rayleigh = (u * zzt_u).sum(rows, keepdim=True) / u.square().sum(rows, keepdim=True).clamp_min(tiny)
-    energy = rayleigh.clamp_min(tiny)  # γ₁², or a little less
-    u = zzt_u / energy
-    for shift in SHIFTS:
-        u = torch.sub(squared(u) / energy, u, alpha=shift)
-    u = u / u.square().sum(rows, keepdim=True).sqrt().clamp_min(tiny)
-    gamma_v = (m * u).sum(rows, keepdim=True)
-    energy = gamma_v.square().sum(columns, keepdim=True)
-    residual = torch.sub((m * gamma_v).sum(columns, keepdim=True), u * energy).square().sum(rows, keepdim=True)
-    unsettled = residual > (UNSETTLED * energy).square()
+    batch = _Matrices(z.movedim(1, -1), 1, 2) if across else _Matrices(z, z.ndim - 2, z.ndim - 1)
+    u, gamma_v = batch.power_iteration(SHIFTS)
+    unsettled = batch.unsettled(u, gamma_v)
     if across:
         u, gamma_v, unsettled = u.movedim(-1, 1), gamma_v.movedim(-1, 1), unsettled.movedim(-1, 1)
     few = unsettled[..., 0, 0]
-    if few.any():
-        U, _, gamma_Vh = _svd(z[few])
-        u, gamma_v = u.index_put((few,), U[..., :1]), gamma_v.index_put((few,), gamma_Vh[..., :1, :])
-    return u, gamma_v
+    if not few.any():
+        return u, gamma_v
+    closer = _close_pair(z[few])
+    return u.index_put((few,), closer[0]), gamma_v.index_put((few,), closer[1])
+
+
+def _close_pair(z: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of matrices (N, H, W) whose two largest singular values are close."""
+    batch = _Matrices(z.permute(1, 2, 0).contiguous(), 0, 1)
+    u, gamma_v = batch.best_in_plane(*batch.power_iteration(CLOSE_SHIFTS))
+    unsettled = batch.unsettled(u, gamma_v)[0, 0]
+    u, gamma_v = u.permute(2, 0, 1), gamma_v.permute(2, 0, 1)
+    if not unsettled.any():
+        return u, gamma_v
+    U, _, gamma_Vh = _svd(z[unsettled])
+    return u.index_put((unsettled,), U[..., :1]), gamma_v.index_put((unsettled,), gamma_Vh[..., :1, :])
+
+
+class _Matrices:
+    """Matrices in [0, 1] whose rows and columns lie along two given axes. Vectors keep both."""
+
+    def __init__(self, entries: Tensor, rows: int, columns: int) -> None:
+        self._entries, self._rows, self._columns = entries, rows, columns
+        self._tiny = torch.finfo(entries.dtype).tiny
+
+    def power_iteration(self, shifts: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """About u and γ vᵀ of the largest singular value.
+
+        It starts from the row sums, which are never orthogonal to u since gates are not negative (Perron). Each
+        iteration but the first is shifted by a zero of a Chebyshev polynomial (Saad, *Numerical Methods for Large
+        Eigenvalue Problems*, 2011, ch. 4), so that with ``SHIFTS`` all that has γ² < 0.8 γ₁² falls to a sixtieth in
+        five iterations, where unshifted ones leave up to a third.
+        """
+        u = self._entries.sum(self._columns, keepdim=True)
+        u = u / u.amax(self._rows, keepdim=True).clamp_min(self._tiny)  # a norm would underflow on tiny gates
+        zzt_u = self._times(self._transposed_times(u))
+        rayleigh = self._dot(u, zzt_u) / self._dot(u, u).clamp_min(self._tiny)
+        energy = rayleigh.clamp_min(self._tiny)  # γ₁², or a little less
+        u = zzt_u / energy
+        for shift in shifts:
+            u = torch.sub(self._times(self._transposed_times(u)) / energy, u, alpha=shift)
+        u = u / self._dot(u, u).sqrt().clamp_min(self._tiny)
+        return u, self._transposed_times(u)
+
+    def best_in_plane(self, u: Tensor, gamma_v: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the unit vectors in the plane of u and z zᵀu the one with the largest γ (Rayleigh and Ritz)."""
+        energy, residual = self._energy_and_residual(u, gamma_v)
+        length = self._dot(residual, residual).sqrt()
+        across = residual / length.clamp_min(self._tiny)
+        gamma_across = self._transposed_times(across)
+        angle = torch.atan2(2 * length, energy - gamma_across.square().sum(self._columns, keepdim=True)) / 2
+        return angle.cos() * u + angle.sin() * across, angle.cos() * gamma_v + angle.sin() * gamma_across
+
+    def unsettled(self, u: Tensor, gamma_v: Tensor) -> Tensor:
+        """Which are not yet a singular pair."""
+        energy, residual = self._energy_and_residual(u, gamma_v)
+        return self._dot(residual, residual) > (UNSETTLED * energy).square()
+
+    def _energy_and_residual(self, u: Tensor, gamma_v: Tensor) -> tuple[Tensor, Tensor]:
+        """γ² and z zᵀu - γ²u."""
+        energy = gamma_v.square().sum(self._columns, keepdim=True)
+        return energy, torch.sub(self._times(gamma_v), u * energy)
+
+    def _times(self, v: Tensor) -> Tensor:
+        return (self._entries * v).sum(self._columns, keepdim=True)
+
+    def _transposed_times(self, u: Tensor) -> Tensor:
+        return (self._entries * u).sum(self._rows, keepdim=True)
+
+    def _dot(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum(self._rows, keepdim=True)
 
 
 def major_part(gamma: Tensor, minor_share: float, rank: int | None = None) -> Tensor:
