@@ -25,10 +25,7 @@ import torch
 from ascents import ASCENTS
 from torch import Tensor
 
-from looktwice.affinity import affinity, carry_over
-from looktwice.classifier import frozen
 from looktwice.datasets import Sample, load_dataset, shuffled, split_by_hash
-from looktwice.gating import relu_calls
 from looktwice.images import Window, read_image
 from looktwice.metrics import (
     V1_LEVELS,
@@ -136,22 +133,18 @@ def judged(model: Model, samples: tuple[Sample, ...], variants: list[str]) -> It
     """What each variant's maps of the true classes are worth."""
     images = [read_image(sample.image, upright=False) for sample in samples]
     batch = torch.cat([model.prepare(image)[0] for image in images])
-    with frozen(model.module) as network:
-        alike = affinity(network, batch, relu_calls(network, batch)[0])
     unfinished: dict[str, Tensor] = {}  # one pass for all that differ in the finish alone
     for name in variants:
         method, options = VARIANTS[name]
         row = METHODS[method] if isinstance(method, str) else method
         chosen = row.options | options
         finish = {option: chosen.pop(option) for option in ("values", "blur")}
-        spread = chosen.pop("spread")
         key = f"{row} {chosen}"
         if key not in unfinished:
             targets = [sample.labels[0] for sample in samples]
-            chosen |= {"spread": False, "values": "maximum", "blur": 0.0}
+            chosen |= {"values": "maximum", "blur": 0.0}
             unfinished[key] = attend(model.module, batch, targets, method=row, **chosen).maps
-        maps = unfinished[key]
-        maps = finish_map(carry_over(maps, alike) if spread else maps, **finish)
+        maps = finish_map(unfinished[key], **finish)
         for sample, image, heat in zip(samples, images, maps.numpy(), strict=True):
             truths, window = np.array(sample.boxes_of(sample.labels[0])), Window.whole(*image.size)
             curve = box_curve(heat, truths, window)

@@ -5,19 +5,21 @@ import pytest
 import reference
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from looktwice import attend
-from looktwice.affinity import Affinity, affinity, carry_over
-from looktwice.classifier import frozen
+from looktwice.affinity import Affinity, Features, carry_over
 from looktwice.errors import ModelError
 from looktwice.gating import relu_calls
 from looktwice.saliency import METHODS
 
 
 def alike(network, images: Tensor) -> Affinity:
-    with frozen(network) as inside:
-        return affinity(inside, images, relu_calls(inside, images)[0])
+    features = Features()
+    relu_calls(network, images, features.look)
+    found = features.affinity()
+    assert found is not None
+    return found
 
 
 def test_affinity_by_loops():
@@ -39,10 +41,9 @@ def two_halves(images: Tensor) -> Tensor:
 def test_attention_on_a_part_is_carried_over_to_all_of_its_colour():
     images = torch.zeros(1, 3, 28, 28, dtype=torch.float64)
     images[:, 0, :, :20], images[:, 1, :, 20:] = 1.0, 1.0
-    calls, _ = relu_calls(two_halves, images)
     heat = torch.zeros(1, 28, 28, dtype=torch.float64)
     heat[:, 3:5, 3:5] = 2.0
-    found = carry_over(heat, affinity(two_halves, images, calls))
+    found = carry_over(heat, alike(two_halves, images))
     expected = torch.zeros_like(heat)
     expected[:, :, :20] = 4 / (28 * 20)
     assert torch.allclose(found, expected, atol=1e-12)
@@ -56,22 +57,21 @@ def test_the_grid_is_the_nearest_to_28_by_28_whatever_the_side():
 
     for side, grid in ((112, 28), (224, 28), (448, 28), (320, 20), (64, 32)):
         images = torch.rand(1, 3, side, side)
-        assert affinity(network, images, relu_calls(network, images)[0]).grid == (grid, grid)
+        assert alike(network, images).grid == (grid, grid)
 
 
 def test_where_nothing_varies_a_map_keeps_its_energy():
     images = torch.ones(2, 3, 28, 28)
     heat = torch.rand(2, 28, 28)
-    calls, _ = relu_calls(two_halves, images)
     kept = heat / heat.amax((1, 2), keepdim=True)
-    assert torch.allclose(carry_over(heat, affinity(two_halves, images, calls)), kept.square(), atol=1e-6)
+    assert torch.allclose(carry_over(heat, alike(two_halves, images)), kept.square(), atol=1e-6)
 
 
 def test_a_map_is_carried_over_whatever_its_scale_and_a_zero_map_stays_zero():
     images = torch.rand(3, 3, 30, 20)
     heat = torch.rand(3, 30, 20)
     heat[2] = 0
-    weights = affinity(two_halves, images, relu_calls(two_halves, images)[0])
+    weights = alike(two_halves, images)
     found = carry_over(heat, weights)
     assert torch.allclose(found, carry_over(1e-25 * heat, weights), rtol=1e-4)
     assert torch.equal(found[2], torch.zeros(30, 20))
@@ -84,13 +84,14 @@ def test_images_of_a_batch_do_not_see_one_another():
     assert torch.allclose(together.weights[1:2], alone.weights, atol=1e-12)
 
 
+class NoMaps(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return F.relu(images.mean((2, 3)))
+
+
 def test_no_map_to_compare_places_of_is_refused():
     with pytest.raises(ModelError, match="spread=False"):
-        affinity(
-            lambda x: F.relu(x.mean((2, 3))),
-            torch.rand(1, 3, 8, 8),
-            relu_calls(lambda x: F.relu(x.mean((2, 3))), torch.rand(1, 3, 8, 8))[0],
-        )
+        attend(NoMaps(), torch.rand(1, 3, 8, 8), 0, method="gradient", spread=True)
 
 
 @pytest.mark.parametrize("method", ["gradient", "guided_backprop", "feedback", "global_feedback", "grad_cam"])
@@ -105,10 +106,12 @@ def test_every_method_may_have_its_map_carried_over(method):
     assert torch.allclose(found, expected / expected.amax((1, 2), keepdim=True), atol=1e-5)
 
 
-def test_a_pass_that_is_broken_off_leaves_the_network_as_it_was():
-    network, images = networks.branching(), networks.pictures(1)
-    before = network(images)
-    with frozen(network) as inside:
-        affinity(inside, images, relu_calls(inside, images)[0])
-        assert torch.equal(inside(images), before)
-    assert torch.equal(network(images), before)
+def test_features_are_seen_before_the_network_writes_on_them():
+    def writing(images: Tensor) -> Tensor:
+        early = F.relu(images)
+        scores = early.mean((2, 3))
+        early.zero_()
+        return scores
+
+    images = torch.rand(1, 3, 6, 6)
+    assert torch.equal(alike(writing, images).weights, alike(two_halves, images).weights)

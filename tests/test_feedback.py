@@ -562,10 +562,10 @@ def unknown(*_):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
-@pytest.mark.parametrize("in_parts", [True, False])
-def test_watched_calls_show_their_evidence_and_carry_no_gates(steps, in_parts, monkeypatch):
-    """The pass down to them is made in two parts, or in one where what comes before the gates cannot be played back."""
-    monkeypatch.setattr(Prefix, "play", Prefix.play if in_parts else unknown)
+@pytest.mark.parametrize("played", [True, False])
+def test_watched_calls_show_their_evidence_and_carry_no_gates(steps, played, monkeypatch):
+    """Whether later passes start at the first gate or, where that cannot be played back, are made in full."""
+    monkeypatch.setattr(Prefix, "play", Prefix.play if played else unknown)
     network, images = networks.branching(), networks.pictures(2)
     targets = torch.tensor([1, 2])
     with frozen(network) as inside:

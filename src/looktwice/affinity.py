@@ -14,9 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from looktwice.errors import ModelError
-from looktwice.gating import Network, ReluCall, visit
-
 PLACES = 28 * 28
 """How many places are wanted: at 224×224 a stride of 8, where features know textures and parts, and edges are kept."""
 
@@ -33,33 +30,47 @@ class Affinity:
     weights: Tensor
     grid: tuple[int, int]
 
+    def of(self, images: slice | Sequence[int]) -> "Affinity":
+        """That of some of the images."""
+        return Affinity(self.weights[images], self.grid)
 
-def affinity(network: Network, images: Tensor, calls: Sequence[ReluCall]) -> Affinity:
-    """Squared cosine similarity of the centred features, where it is positive; images (N, C, H, W).
 
-    Features are the outputs of the ReLU calls whose maps have the number of places nearest to ``PLACES``, each less its
-    mean over the image: without that all are alike, since activations are not negative. The similarity is the mean over
-    those calls.
+class Features:
+    """Of a forward pass, what its ReLU calls see whose maps have the number of places nearest to ``PLACES``."""
 
-    Raises:
-        ModelError: no ReLU call has a map.
-    """
-    grid, chosen = _calls_of_a_grid(calls)
-    count, places = len(images), math.prod(grid)
-    precision = torch.promote_types(images.dtype, torch.float32)
-    cosines = torch.zeros(count, places, places, dtype=precision, device=images.device)
+    def __init__(self) -> None:
+        self._grid: tuple[int, int] | None = None
+        self._seen: list[Tensor] = []
 
-    def compare(index: int, output: Tensor) -> None:
-        if index in chosen:
-            with torch.autocast(images.device.type, enabled=False):
+    def look(self, output: Tensor) -> None:
+        """Another call's output; a copy is kept as long as none comes whose number of places is nearer."""
+        if output.ndim != 4:
+            return
+        grid = (output.shape[-2], output.shape[-1])
+        if self._grid is None or _distance(grid) < _distance(self._grid):
+            self._grid, self._seen = grid, []
+        if grid == self._grid:
+            self._seen.append(output.clone())
+
+    def affinity(self) -> Affinity | None:
+        """Squared cosine similarity of the centred features, where it is positive; ``None`` where no call has a map.
+
+        Features are centred by their mean over the image: without that all are alike, since activations are not
+        negative. The similarity is the mean over the calls.
+        """
+        if self._grid is None:
+            return None
+        (count, device), places = (len(self._seen[0]), self._seen[0].device), math.prod(self._grid)
+        precision = torch.promote_types(self._seen[0].dtype, torch.float32)
+        cosines = torch.zeros(count, places, places, dtype=precision, device=device)
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            for output in self._seen:
                 features = output.flatten(2).to(precision)
                 unit = F.normalize(features - features.mean(2, keepdim=True), dim=1)
                 cosines.baddbmm_(unit.mT, unit)
-
-    visit(network, images, max(chosen), compare)
-    weights = cosines.div_(len(chosen)).clamp_min_(0).square_()
-    weights.diagonal(dim1=1, dim2=2).fill_(1)  # so too where nothing varies
-    return Affinity(weights / weights.sum(2, keepdim=True), grid)
+            weights = cosines.div_(len(self._seen)).clamp_min_(0).square_()
+            weights.diagonal(dim1=1, dim2=2).fill_(1)  # so too where nothing varies
+            return Affinity(weights.div_(weights.sum(2, keepdim=True)), self._grid)
 
 
 def carry_over(maps: Tensor, alike: Affinity) -> Tensor:
@@ -81,9 +92,6 @@ def unit_maximum(maps: Tensor) -> Tensor:
     return maps / torch.where(top > 0, top, torch.ones_like(top))
 
 
-def _calls_of_a_grid(calls: Sequence[ReluCall]) -> tuple[tuple[int, int], list[int]]:
-    grids = {(call.shape[-2], call.shape[-1]) for call in calls if call.is_map}
-    if not grids:
-        raise ModelError("no ReLU call of this network has a map, so its places cannot be compared; spread=False")
-    nearest = min(sorted(grids), key=lambda grid: abs(math.log(math.prod(grid) / PLACES)))
-    return nearest, [call.index for call in calls if call.is_map and call.shape[-2:] == nearest]
+def _distance(grid: tuple[int, int]) -> tuple[float, tuple[int, int]]:
+    """From ``PLACES``; of two as near the coarser is nearer."""
+    return abs(math.log(math.prod(grid) / PLACES)), grid

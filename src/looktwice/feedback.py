@@ -11,7 +11,6 @@ survive. Because ∂S_k/∂z = x ⊙ ∂S_k/∂y does not see z itself, a closed
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, get_args
@@ -51,8 +50,8 @@ RIVALS = 5
 Step = Callable[[Mapping[int, Tensor], Mapping[int, Tensor]], Mapping[int, Tensor]]
 """An update: gates z and gradients ∂S_k/∂z by call index, (N, ...) each → the new gates, before clipping."""
 
-TOGETHER = 2**18
-"""So many gates at most, a megabyte, are penalised in one batch: few calls for small layers, and all in the cache."""
+TOGETHER = 2**19
+"""So many gates at most, two megabytes, are penalised at once: few calls for small layers, and all in the cache."""
 
 
 @dataclass(frozen=True)
@@ -137,15 +136,19 @@ def feedback(
         if minor == "project":
             z = truncate(z, minor_share, rank, solver)
         all_open = 1 if gradient_scale == "none" else z.shape[-2] * z.shape[-1]  # γ² of such a gate
-        penalty = trace_gradient(
-            z,
-            smoothing=smoothing * all_open,
-            minor="keep" if minor == "project" else minor,
-            minor_share=minor_share,
-            rank=rank,
-            solver=solver,
-        )
-        return torch.sub(z, penalty, alpha=step_size * trace_weight * all_open**0.5)
+        moved = torch.empty_like(z)
+        images_at_once = max(1, TOGETHER // z[0].numel())
+        for some, out in zip(torch.split(z, images_at_once), torch.split(moved, images_at_once), strict=True):
+            penalty = trace_gradient(
+                some,
+                smoothing=smoothing * all_open,
+                minor="keep" if minor == "project" else minor,
+                minor_share=minor_share,
+                rank=rank,
+                solver=solver,
+            )
+            torch.sub(some, penalty, alpha=step_size * trace_weight * all_open**0.5, out=out)
+        return moved
 
     def step(gates: Mapping[int, Tensor], dS_dz: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
         moved = dict(gates)
@@ -223,42 +226,24 @@ def ascend(
 
     The first pass goes on down to the ``probes``, for the evidence of calls without gates.
     """
-    prefix = Prefix(network, images, min(gates))
-    scored = partial(gated_scores, network, images, guided=guided, saturation=saturation, calls=calls)
+    prefix = Prefix(min(gates))
+    scored = partial(gated_scores, network, images, guided=guided, saturation=saturation, calls=calls, prefix=prefix)
 
-    def passed(
-        probed: Mapping[int, Tensor] = NO_GATES, kept: Sequence[Tensor] = ()
-    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...]]:
-        """S_k of each image; the gradients at gates and probes; those at what the prefix keeps."""
+    def passed(probed: Mapping[int, Tensor] = NO_GATES) -> tuple[Tensor, dict[int, Tensor]]:
+        """S_k of each image, and the gradients at probes and gates."""
         leaves = {index: leaf.detach().requires_grad_() for index, leaf in {**probed, **gates}.items()}
-        scores = scored(
-            {index: leaves[index] for index in gates},
-            probes={index: leaves[index] for index in probed},
-            prefix=prefix if kept or not probed else None,
-        )
+        scores = scored({i: leaves[i] for i in gates}, probes={i: leaves[i] for i in probed})
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
         found = torch.autograd.grad(
             _raised(scores, targets, objective).sum(),
-            [*leaves.values(), *kept],
+            list(leaves.values()),
             allow_unused=True,
             materialize_grads=True,
         )
-        at_leaves = dict(zip(leaves, found[: len(leaves)], strict=True))
-        return _of_targets(scores.detach(), targets), at_leaves, found[len(leaves) :]
+        return _of_targets(scores.detach(), targets), dict(zip(leaves, found, strict=True))
 
-    def passed_to_probes() -> tuple[Tensor, dict[int, Tensor]]:
-        """The same in two parts, above and below the first gate, so that they need not be in memory together."""
-        early = {index: probe for index, probe in probes.items() if index < min(gates)}
-        if early and prefix.usable:
-            with prefix.watched() as kept:
-                scores, gradients, at_kept = passed({i: p for i, p in probes.items() if i not in early}, kept)
-            if prefix.usable:  # still: otherwise the pass was made in full, and nothing came back to what was kept
-                with suppress(LookupError):
-                    return scores, gradients | prefix.evidence(early, at_kept, guided, saturation)
-        return passed(probes)[:2]
-
-    scores, gradients = passed_to_probes() if probes else passed()[:2]
+    scores, gradients = passed(probes)
     evidence, trajectory = gradients, [scores]
     closed: set[tuple[int, int]] = set()
     for left in reversed(range(steps)):
@@ -268,10 +253,10 @@ def ascend(
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
         if left:
-            scores, gradients, _ = passed()
+            scores, gradients = passed()
         else:
             with torch.no_grad():
-                scores = _of_targets(scored(gates, prefix=prefix), targets)
+                scores = _of_targets(scored(gates), targets)
         trajectory.append(scores)
     return Feedback(gates, torch.stack(trajectory, 1), tuple(sorted(closed)), dict(sorted(evidence.items())))
 

@@ -6,8 +6,7 @@ models; it sees nothing inside TorchScript, which is therefore refused.
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
@@ -204,93 +203,30 @@ class _ReluMode(TorchFunctionMode):
         return self.rule(index, args[0] if args else kwargs["input"], *call)
 
 
-class _Reached(BaseException):
-    """A pass has come as far as it is wanted. No network's ``except Exception`` holds it up."""
-
-
 class Prefix:
     """What a network computes before its first gated call: the same in every step, so done once and played back.
 
-    A pass up to that point notes every torch function with what it returned. What of it is still in use there (few
-    maps) is kept; later passes get copies of those, and in place of all else a *meta* tensor of the same shape. So
-    nothing can be computed unnoticed from what is no longer there: an operation that a ``TorchFunctionMode`` does not
-    see would fail on it, and then the pass is made in full.
+    The first pass notes every torch function up to that call with what it returned, and keeps a copy of what functions
+    behind it take of that (few maps). Later passes get copies of those, and in place of all else a *meta* tensor of the
+    same shape. So nothing can be computed unnoticed from what is no longer there: an operation that a
+    ``TorchFunctionMode`` does not see would fail on it, and then the pass is made in full.
 
     Attributes:
-        usable: whether passes can be played back.
-        kept: what is in use at the first gated call; passes get copies.
+        first: the first gated call.
+        usable: whether passes can be played back; ``None`` before the first.
     """
 
-    def __init__(self, network: Network, images: Tensor, first: int) -> None:
+    def __init__(self, first: int) -> None:
         self.first = first
-        self._network, self._images = network, images
-        with torch.no_grad():
-            noting = _noting(network, images, first, _plain)
-        noted = _leaves(noting.returned)
-        alive = {id(tensor): tensor for tensor in noting.alive if tensor is not None}
-        places = {tensor.untyped_storage().data_ptr() for tensor in alive.values()}
-        self.usable = len(places) == len(alive)  # of what shares memory, copies would not
-        number = {key: position for position, key in enumerate(alive)}
-        for leaf, tensor in zip(noted, noting.alive, strict=True):
-            leaf.number = None if tensor is None else number[id(tensor)]
-        self.kept = [tensor.clone() for tensor in alive.values()]
-        self._returned = noting.returned
+        self.usable: bool | None = None
+        self._returned: list[tuple[Callable[..., Any], Any]] = []
+        self._kept: list[Tensor] = []
         self._handed_out: dict[int, Tensor] = {}
         self._next = 0
 
-    @contextmanager
-    def watched(self) -> Iterator[list[Tensor]]:
-        """``kept`` as leaves that a gradient comes back to from the passes made inside the ``with``."""
-        floating = [tensor for tensor in self.kept if tensor.is_floating_point()]
-        for tensor in floating:
-            tensor.requires_grad_()
-        yield floating
-        for tensor in floating:
-            tensor.requires_grad_(False)
-
-    def evidence(
-        self, probes: Mapping[int, Tensor], at_kept: Sequence[Tensor], guided: Guidance, saturation: Saturation
-    ) -> dict[int, Tensor]:
-        """What comes back to probes (N, 1, H, W) before the first gated call, from gradients at what was ``watched``.
-
-        So what is above the first gated call and what is below need not be in memory together. Below, where maps are
-        largest, not even the whole batch is: it goes by halves.
-
-        Raises:
-            LookupError: with gradients, or by halves, the network calls other functions than it did.
-        """
-
-        def of(part: Any) -> tuple[Tensor, ...]:
-            images = self._images[part]
-            leaves = {index: probe[part].detach().requires_grad_() for index, probe in probes.items()}
-            noting = _noting(self._network, images, self.first, _rule(images, NO_GATES, leaves, guided, saturation))
-            if [func for func, _ in noting.returned] != [func for func, _ in self._returned]:
-                raise LookupError("the network's functions are not those of the first pass")
-            again = {
-                leaf.number: tensor
-                for leaf, tensor in zip(_leaves(self._returned), noting.alive, strict=True)
-                if leaf.number is not None and tensor is not None
-            }
-            noting.alive.clear()  # so that the way back frees what it is done with
-            floating = [again.pop(number) for number, tensor in enumerate(self.kept) if tensor.is_floating_point()]
-            reached = [(tensor, at[part]) for tensor, at in zip(floating, at_kept, strict=True) if tensor.requires_grad]
-            if not reached:
-                return tuple(torch.zeros_like(leaf) for leaf in leaves.values())
-            return torch.autograd.grad(
-                [tensor for tensor, _ in reached],
-                list(leaves.values()),
-                [at for _, at in reached],
-                allow_unused=True,
-                materialize_grads=True,
-            )
-
-        count = len(self._images)
-        middle = (count + 1) // 2
-        halves: list[Any] = [slice(0, middle), slice(middle, count)][: min(count, 2)]
-        if any(at.ndim == 0 or len(at) != count for at in at_kept):  # something that has no part for each image
-            halves = [...]
-        parts = [of(half) for half in halves]
-        return dict(zip(probes, map(torch.cat, zip(*parts, strict=True)), strict=True))
+    def note(self, returned: list[tuple[Callable[..., Any], Any]], kept: list[Tensor], *, apart: bool) -> None:
+        """What the first pass found; ``apart``: none of what is kept shares memory, as copies would not."""
+        self._returned, self._kept, self.usable = returned, kept, apart
 
     def begin(self) -> None:
         """Another pass: fresh copies, since what follows may write on them."""
@@ -313,7 +249,7 @@ class Prefix:
         if noted.number is None:
             return torch.empty(noted.shape, dtype=noted.dtype, device="meta")
         if noted.number not in self._handed_out:
-            self._handed_out[noted.number] = self.kept[noted.number].clone()
+            self._handed_out[noted.number] = self._kept[noted.number].clone()
         return self._handed_out[noted.number]
 
 
@@ -326,74 +262,72 @@ class _Noted:
         self.number: int | None = None
 
 
-def _leaves(returned: Sequence[tuple[Callable[..., Any], Any]]) -> list[_Noted]:
-    return [leaf for _, value in returned for leaf in tree_leaves(value) if isinstance(leaf, _Noted)]
-
-
-class _NotingMode(_ReluMode):
-    """As ``_ReluMode`` up to ReLU call ``end``, where it raises ``_Reached``; notes what every function returned."""
-
-    def __init__(self, rule: Rule, end: int):
-        super().__init__(rule)
-        self.end = end
-        self.returned: list[tuple[Callable[..., Any], Any]] = []
-        self.alive: list[Tensor | None] = []
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if self.calls == self.end and _read_call(func, args, kwargs or {}) is not None:
-            self.alive = [leaf.tensor() for leaf in _leaves(self.returned)]
-            raise _Reached
-        value = super().__torch_function__(func, types, args, kwargs)
-        self.returned.append((func, tree_map_only(Tensor, _Noted, value)))
-        return value
-
-
-def _noting(network: Network, images: Tensor, end: int, rule: Rule) -> _NotingMode:
-    mode = _NotingMode(rule, end)
-    with suppress(_Reached), mode:
-        network(images)
-        raise _changed(f"made {mode.calls} ReLU calls in this pass and at least {end + 1}")
-    return mode
-
-
-class _PlayingMode(_ReluMode):
-    """As ``_ReluMode``; what comes before the first gated call is played back."""
+class _PrefixMode(_ReluMode):
+    """As ``_ReluMode``, and knows whether the first gated call of a prefix has come."""
 
     def __init__(self, rule: Rule, prefix: Prefix):
         super().__init__(rule)
         self.prefix = prefix
         self.past = False
+
+    def reaches(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bool:
+        """Whether ``func``, the next function, is the first gated call or comes behind it."""
+        at_first = self.calls == self.prefix.first and _read_call(func, args, kwargs or {}) is not None
+        self.past = self.past or at_first
+        return self.past
+
+
+class _NotingMode(_PrefixMode):
+    """Notes what every function before the first gated call returns, and keeps what those behind it take of that."""
+
+    def __init__(self, rule: Rule, prefix: Prefix):
+        super().__init__(rule, prefix)
+        self.returned: list[tuple[Callable[..., Any], Any]] = []
+        self.kept: list[Tensor] = []
+        self.places: set[int] = set()
+        self._noted: dict[int, list[_Noted]] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if self.reaches(func, args, kwargs):
+            for leaf in tree_leaves((args, kwargs)):
+                if isinstance(leaf, Tensor):
+                    self._keep(leaf)
+            return super().__torch_function__(func, types, args, kwargs)
+        value = super().__torch_function__(func, types, args, kwargs)
+        self.returned.append((func, tree_map_only(Tensor, self._note, value)))
+        return value
+
+    def _note(self, tensor: Tensor) -> _Noted:
+        noted = _Noted(tensor)
+        self._noted.setdefault(id(tensor), []).append(noted)
+        return noted
+
+    def _keep(self, tensor: Tensor) -> None:
+        """A copy, before the function that takes it for the first time can write on it."""
+        leaves = [leaf for leaf in self._noted.get(id(tensor), []) if leaf.tensor() is tensor]
+        if leaves and leaves[0].number is None:
+            for leaf in leaves:
+                leaf.number = len(self.kept)
+            self.kept.append(tensor.detach().clone())
+            self.places.add(tensor.untyped_storage().data_ptr())
+
+
+class _PlayingMode(_PrefixMode):
+    """What comes before the first gated call is played back."""
+
+    def __init__(self, rule: Rule, prefix: Prefix):
+        super().__init__(rule, prefix)
         prefix.begin()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        is_relu = not self.past and _read_call(func, args, kwargs or {}) is not None
-        self.past = self.past or (is_relu and self.calls == self.prefix.first)
-        if self.past:
+        if self.reaches(func, args, kwargs):
             return super().__torch_function__(func, types, args, kwargs)
-        self.calls += is_relu
+        self.calls += _read_call(func, args, kwargs or {}) is not None
         return self.prefix.play(func)
-
-
-def _plain(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:  # noqa: ARG001 - all calls alike
-    return _gated_relu(pre, None, None, cap, False, "exact", inplace)
-
-
-def visit(network: Network, images: Tensor, last: int, see: Callable[[int, Tensor], None]) -> None:
-    """A plain forward pass up to ReLU call ``last``; ``see`` gets the index and the output (N, ...) of each."""
-
-    def rule(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
-        output = _plain(index, pre, cap, inplace)
-        see(index, output)
-        if index == last:
-            raise _Reached
-        return output
-
-    with suppress(_Reached), torch.no_grad(), _ReluMode(rule):
-        network(images)
 
 
 def _stride(images: Tensor, pre: Tensor) -> float:
@@ -405,8 +339,15 @@ def _layout(pre: Tensor) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor]:
+def relu_calls(
+    network: Network, images: Tensor, look: Callable[[Tensor], None] | None = None
+) -> tuple[list[ReluCall], Tensor]:
     """One plain forward pass: every ReLU call in order, and the class scores (N, K).
+
+    Args:
+        network: images (N, C, H, W) → scores (N, K), in evaluation mode.
+        images: (N, C, H, W).
+        look: is shown the output (N, ...) of each call, which the network may write on afterwards.
 
     Raises:
         ModelError: the network makes no ReLU call that can be gated.
@@ -415,7 +356,10 @@ def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor
 
     def see(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
         calls.append(ReluCall(index, tuple(pre.shape[1:]), cap, _stride(images, pre), _layout(pre)))
-        return _gated_relu(pre, None, None, cap, False, "exact", inplace)
+        output = _gated_relu(pre, None, None, cap, False, "exact", inplace)
+        if look is not None:
+            look(output)
+        return output
 
     try:
         with torch.no_grad(), _ReluMode(see):
@@ -423,7 +367,7 @@ def relu_calls(network: Network, images: Tensor) -> tuple[list[ReluCall], Tensor
     except RuntimeError as error:
         if not (isinstance(network, FrozenNetwork) and network.takes_back_layout(error)):
             raise
-        return relu_calls(network, images)
+        return relu_calls(network, images, look)
     if not calls:
         raise ModelError(
             "no ReLU call was seen in the forward pass, so there is nothing to gate; "
@@ -483,8 +427,8 @@ def gated_scores(
         guided: where negative gradients are cut as well.
         saturation: gradient above an upper clamp.
         calls: how many ReLU calls the first pass made; ``None`` leaves it unchecked.
-        prefix: of the same network and images up to the first gated call, when no gradient to the images is wanted:
-            what comes before is then not computed again.
+        prefix: of the same network and images, when no gradient to the images is wanted: it notes what comes before the
+            first gated call in its first pass, and that is not computed again in those that follow.
 
     Raises:
         OptionError: an unknown ``guided`` or ``saturation``.
@@ -495,7 +439,7 @@ def gated_scores(
     if saturation not in get_args(Saturation):
         raise OptionError(f"saturation is {saturation!r}; one of {', '.join(get_args(Saturation))} is needed")
     rule = _rule(images, gates, probes, guided, saturation)
-    mode = _ReluMode(rule) if prefix is None or not prefix.usable else _PlayingMode(rule, prefix)
+    mode = _mode(rule, prefix)
     try:
         with mode:
             scores = network(images)
@@ -506,10 +450,18 @@ def gated_scores(
             raise
         mode.prefix.usable = False
         return gated_scores(network, images, gates, probes=probes, guided=guided, saturation=saturation, calls=calls)
+    if isinstance(mode, _NotingMode):
+        mode.prefix.note(mode.returned, mode.kept, apart=len(mode.places) == len(mode.kept))
     first = max(gates, default=-1) + 1 if calls is None else calls
     if mode.calls < first or (calls is not None and mode.calls > first):
         raise _changed(f"made {mode.calls} ReLU calls in this pass and {'at least ' * (calls is None)}{first}")
     return scores
+
+
+def _mode(rule: Rule, prefix: Prefix | None) -> _ReluMode:
+    if prefix is None or prefix.usable is False:
+        return _ReluMode(rule)
+    return _NotingMode(rule, prefix) if prefix.usable is None else _PlayingMode(rule, prefix)
 
 
 def _rule(

@@ -27,11 +27,10 @@ from looktwice.classifier import FrozenNetwork, frozen
 from looktwice.curves import Floats
 from looktwice.datasets import Sample, fit_to_image
 from looktwice.errors import InputError, RunError
-from looktwice.gating import ReluCall, relu_calls
 from looktwice.images import read_image
 from looktwice.models import Model, Preprocessing
 from looktwice.rows import Chunk, Guess, Picture, Sheet, write_chunk
-from looktwice.saliency import attend_frozen
+from looktwice.saliency import FirstPass, attend_frozen, first_pass
 from looktwice.summary import Target
 
 GUESSES = 5
@@ -186,8 +185,8 @@ def look(model: Model, decoded: Decoded, options: Mapping[str, Mapping[str, Any]
     images = for_network(model, decoded.pixels)
     try:
         with frozen(model.module) as network:
-            calls, scores = relu_calls(network, images)
-            guesses = tuple(_guesses(scores.double().cpu().numpy(), decoded.pictures, target))
+            first = first_pass(network, images, compare=any(chosen["spread"] for chosen in options.values()))
+            guesses = tuple(_guesses(first.scores.double().cpu().numpy(), decoded.pictures, target))
             maps: dict[str, Any] = {}
             seconds: dict[str, list[float]] = {}
             for method, chosen in options.items():
@@ -196,7 +195,7 @@ def look(model: Model, decoded: Decoded, options: Mapping[str, Mapping[str, Any]
                 for start in range(0, len(guesses), len(images)):
                     some = guesses[start : start + len(images)]
                     begun = time.perf_counter()
-                    heats.append(_maps(network, calls, images, some, method, chosen))
+                    heats.append(_maps(network, first, images, some, method, chosen))
                     seconds[method] += [(time.perf_counter() - begun) / len(some)] * len(some)
                 maps[method] = np.concatenate(heats)
     except torch.cuda.OutOfMemoryError as error:
@@ -242,16 +241,15 @@ def _guesses(scores: Floats, pictures: Sequence[Picture], target: Target) -> Ite
 
 def _maps(
     network: FrozenNetwork,
-    calls: list[ReluCall],
+    first: FirstPass,
     images: Tensor,
     guesses: Sequence[Guess],
     method: str,
     options: Mapping[str, Any],
 ) -> NDArray[np.float32]:
     """The maps (G, H, W) of some guesses."""
-    chosen = images[[guess.picture for guess in guesses]]
+    pictures = [guess.picture for guess in guesses]
     targets = torch.tensor([guess.target for guess in guesses], device=images.device)
-    heat: NDArray[np.float32] = (
-        attend_frozen(network, calls, chosen, targets, method, options).maps.float().cpu().numpy()
-    )
+    attention = attend_frozen(network, first.of(pictures), images[pictures], targets, method, options)
+    heat: NDArray[np.float32] = attention.maps.float().cpu().numpy()
     return heat

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from looktwice import peers
-from looktwice.affinity import affinity, carry_over, unit_maximum
+from looktwice.affinity import Affinity, Features, carry_over, unit_maximum
 from looktwice.classifier import FrozenNetwork, Targets, check_images, frozen, resolve_targets
 from looktwice.errors import ModelError, OptionError
 from looktwice.feedback import Feedback, closed_form_feedback, feedback
@@ -59,6 +59,25 @@ class Attention:
     scores: Tensor
     targets: Tensor
     closed: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """What methods and classes have in common: a plain forward pass.
+
+    Attributes:
+        calls: the network's ReLU calls on images of this size.
+        scores: (N, K).
+        alike: which places look alike, where that was asked for and the network has maps.
+    """
+
+    calls: list[ReluCall]
+    scores: Tensor
+    alike: Affinity | None
+
+    def of(self, images: slice | Sequence[int]) -> "FirstPass":
+        """That of some of the images."""
+        return FirstPass(self.calls, self.scores[images], None if self.alike is None else self.alike.of(images))
 
 
 @dataclass(frozen=True)
@@ -203,11 +222,11 @@ def attend(
     chosen = resolve_options(method, options)
     images = check_images(images)
     with frozen(model) as network:
-        calls, scores = relu_calls(network, images)
-        wanted = resolve_targets(targets, scores)
+        first = first_pass(network, images, compare=chosen["spread"])
+        wanted = resolve_targets(targets, first.scores)
 
         def look(part: slice) -> Attention:
-            return attend_frozen(network, calls, images[part], wanted[part], method, chosen)
+            return attend_frozen(network, first.of(part), images[part], wanted[part], method, chosen)
 
         return _in_parts(look, 0, len(images))
 
@@ -259,19 +278,30 @@ def resolve_options(method: str | Method, options: Mapping[str, Any]) -> dict[st
     return defaults | dict(options)
 
 
+def first_pass(network: FrozenNetwork, images: Tensor, *, compare: bool) -> FirstPass:
+    """A plain forward pass of images (N, C, H, W); ``compare``: a method is going to carry its map over (``spread``).
+
+    Raises:
+        ModelError: the network makes no ReLU call that can be gated.
+    """
+    features = Features()
+    calls, scores = relu_calls(network, images, features.look if compare else None)
+    return FirstPass(calls, scores, features.affinity())
+
+
 def attend_frozen(
     network: FrozenNetwork,
-    calls: list[ReluCall],
+    first: FirstPass,
     images: Tensor,
     targets: Tensor,
     method: str | Method,
     options: Mapping[str, Any],
 ) -> Attention:
-    """``attend`` where the first forward pass is made already: what several methods or classes have in common.
+    """``attend`` where the first forward pass is made already.
 
     Args:
         network: as ``classifier.frozen`` gives it.
-        calls: its ReLU calls on images of this size.
+        first: of these images.
         images: (N, C, H, W), checked.
         targets: class k of each, int64 (N,).
         method: a name of ``METHODS``, or such a row.
@@ -279,13 +309,13 @@ def attend_frozen(
     """
     row = _row_of(method)
     if row.peer is not None:
-        return _attend_as_peer(network, calls, images, targets, row.peer, **options)
-    return _attend(network, calls, images, targets, row.optimise, **options)
+        return _attend_as_peer(network, first, images, targets, row.peer, **options)
+    return _attend(network, first, images, targets, row.optimise, **options)
 
 
 def _attend_as_peer(
     network: FrozenNetwork,
-    calls: list[ReluCall],
+    first: FirstPass,
     images: Tensor,
     targets: Tensor,
     peer: peers.Peer,
@@ -298,14 +328,14 @@ def _attend_as_peer(
     check_finish(values, blur)
     found = peer(network, images, targets, **options)
     maps = attention_map(found) if found.ndim == 4 else found
-    maps = _finished(network, calls, images, maps, spread=spread, values=values, blur=blur)
+    maps = _finished(first, maps, spread=spread, values=values, blur=blur)
     none = images.new_empty((len(images), 0))
     return Attention(maps.to(images.dtype), found if found.ndim == 4 else none, (), (), none, targets, ())
 
 
 def _attend(
     network: Network,
-    calls: list[ReluCall],
+    first: FirstPass,
     images: Tensor,
     targets: Tensor,
     optimise: Callable[..., Feedback] | None,
@@ -325,6 +355,7 @@ def _attend(
     check_finish(values, blur)
     at_image = images.new_empty((len(images), 0))
     found = Feedback({}, at_image, ())
+    calls = first.calls
     shown: Layers = "fine" if scales == "all" else "coarsest"
     seen = source == "evidence" and (scales == "all" or optimise is None)
     watched = select_layers(calls, shown) if seen else []
@@ -361,7 +392,7 @@ def _attend(
     else:
         kept = _kept_evidence(calls, found.evidence, found.gates, shown)
         maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]))
-    maps = _finished(network, calls, images, maps, spread=spread, values=values, blur=blur)
+    maps = _finished(first, maps, spread=spread, values=values, blur=blur)
     return Attention(
         maps=maps.to(images.dtype),
         gradients=at_image,
@@ -373,18 +404,11 @@ def _attend(
     )
 
 
-def _finished(
-    network: Network,
-    calls: Sequence[ReluCall],
-    images: Tensor,
-    maps: Tensor,
-    *,
-    spread: bool,
-    values: Values,
-    blur: float,
-) -> Tensor:
+def _finished(first: FirstPass, maps: Tensor, *, spread: bool, values: Values, blur: float) -> Tensor:
     if spread:
-        maps = carry_over(maps, affinity(network, images, calls))
+        if first.alike is None:
+            raise ModelError("no ReLU call of this network has a map, so its places cannot be compared; spread=False")
+        maps = carry_over(maps, first.alike)
     return finish_map(maps, values=values, blur=blur)
 
 

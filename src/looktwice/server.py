@@ -28,12 +28,11 @@ from torch import Tensor, nn
 from looktwice.classifier import FrozenNetwork, frozen
 from looktwice.errors import InputError, LooktwiceError, MissingExtraError, ModelError, OptionError
 from looktwice.figures import scaled
-from looktwice.gating import ReluCall, relu_calls
 from looktwice.images import Window, _to_rgb
 from looktwice.localization import BoxRule, Rule, locate
 from looktwice.models import Model, find_class
 from looktwice.options import check_known
-from looktwice.saliency import METHODS, Attention, attend_frozen, resolve_options
+from looktwice.saliency import METHODS, Attention, FirstPass, attend_frozen, first_pass, resolve_options
 
 try:
     import python_multipart  # noqa: F401 - Starlette's parser of forms, which it loads late
@@ -383,13 +382,14 @@ def look(upload: bytes, wish: Wish, limits: Limits, given_up: threading.Event) -
     picture = decode(upload, most_pixels=limits.pixels)
     pixels, window = wish.model.prepare(picture)
     with _until(given_up, wish.model.module), frozen(wish.model.module) as network:
-        calls, scores = relu_calls(network, pixels)
-        if not scores.isfinite().all():
+        options = {method: _options(method, wish) for method in wish.methods}
+        first = first_pass(network, pixels, compare=any(chosen["spread"] for chosen in options.values()))
+        if not first.scores.isfinite().all():
             raise ModelError("the network's scores for this picture are not finite; take another network or picture")
-        probabilities = scores[0].detach().double().softmax(0).cpu()
+        probabilities = first.scores[0].detach().double().softmax(0).cpu()
         target = int(probabilities.argmax()) if wish.target is None else wish.target
-        shot = Shot(network, calls, pixels, torch.tensor([target], device=pixels.device), window)
-        methods = [_finding_or_error(shot, method, wish) for method in wish.methods]
+        shot = Shot(network, first, pixels, torch.tensor([target], device=pixels.device), window)
+        methods = [_finding_or_error(shot, method, options[method], wish) for method in wish.methods]
 
     def guess(index: int) -> dict[str, Any]:
         return {"index": index, "name": wish.model.classes[index], "probability": float(probabilities[index])}
@@ -456,15 +456,15 @@ class Shot:
     """A picture as the network gets it (1, 3, H, W), the class to look for (1,), the part of the picture it covers."""
 
     network: FrozenNetwork
-    calls: list[ReluCall]
+    first: FirstPass
     pixels: Tensor
     target: Tensor
     window: Window
 
 
-def _finding_or_error(shot: Shot, method: str, wish: Wish) -> dict[str, Any]:
+def _finding_or_error(shot: Shot, method: str, options: dict[str, Any], wish: Wish) -> dict[str, Any]:
     try:
-        return _finding(shot, method, wish)
+        return _finding(shot, method, options, wish)
     except GivenUpError:
         raise
     except LooktwiceError as error:  # a package that is missing, a network this one method cannot be used on
@@ -473,8 +473,7 @@ def _finding_or_error(shot: Shot, method: str, wish: Wish) -> dict[str, Any]:
         return {"name": method, "error": "the device's memory is too small for this method on this network"}
 
 
-def _finding(shot: Shot, method: str, wish: Wish) -> dict[str, Any]:
-    options = _options(method, wish)
+def _finding(shot: Shot, method: str, options: dict[str, Any], wish: Wish) -> dict[str, Any]:
     begun = time.perf_counter()
     attention = _attend(shot, method, options)
     seconds = time.perf_counter() - begun
@@ -505,7 +504,7 @@ def _options(method: str, wish: Wish) -> dict[str, Any]:
 
 
 def _attend(shot: Shot, method: str, options: Mapping[str, Any]) -> Attention:
-    attention = attend_frozen(shot.network, shot.calls, shot.pixels, shot.target, method, options)
+    attention = attend_frozen(shot.network, shot.first, shot.pixels, shot.target, method, options)
     if not attention.scores.isfinite().all():
         raise ModelError("the score grew beyond all numbers; take fewer steps or a larger λ")
     return attention
