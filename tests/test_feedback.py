@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from looktwice import gradients
 from looktwice.classifier import frozen
 from looktwice.errors import ModelError, OptionError
-from looktwice.feedback import Feedback, ascend, closed_form_feedback, feedback, layer_unit, open_gates
+from looktwice.feedback import Feedback, _parts, ascend, closed_form_feedback, feedback, layer_unit, open_gates
 from looktwice.gating import Prefix, ReluCall, relu_calls
 
 
@@ -535,7 +535,7 @@ def all_in_one(images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("network", [another_way_with_gradients, all_in_one])
 def test_evidence_below_the_first_gate_whatever_is_in_use_there(network, monkeypatch):
-    images, targets = torch.rand(2, 3, 6, 6, dtype=torch.float64), torch.tensor([0, 2])
+    images, targets = torch.rand(4, 3, 6, 6, dtype=torch.float64), torch.tensor([0, 2, 1, 2])
     calls, _ = relu_calls(network, images)
     found = feedback(network, calls, images, targets, [0], trace_weight=1.0, steps=2, layers=[1])
     monkeypatch.setattr(Prefix, "play", unknown)  # every pass in full
@@ -557,17 +557,26 @@ def test_layers_of_one_size_are_penalised_together_as_they_are_alone(monkeypatch
         assert torch.allclose(together.gates[index], z, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("count", range(1, 70))
+def test_parts_of_a_batch_are_all_of_it_and_not_all_of_one_size(count):
+    parts = _parts(count)
+    assert [i for part in parts for i in range(count)[part]] == list(range(count))
+    sizes = {len(range(count)[part]) for part in parts}
+    assert len(parts) == 1 if count < 3 else (len(sizes) > 1 and max(sizes) <= max(count / 3 + 1, count / 2 + 1))
+
+
 def unknown(*_):
     raise LookupError
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("played", [True, False])
-def test_watched_calls_show_their_evidence_and_carry_no_gates(steps, played, monkeypatch):
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_watched_calls_show_their_evidence_and_carry_no_gates(steps, played, count, monkeypatch):
     """Whether later passes start at the first gate or, where that cannot be played back, are made in full."""
     monkeypatch.setattr(Prefix, "play", Prefix.play if played else unknown)
-    network, images = networks.branching(), networks.pictures(2)
-    targets = torch.tensor([1, 2])
+    network, images = networks.branching(), networks.pictures(count)
+    targets = torch.arange(count) % 3
     with frozen(network) as inside:
         calls, _ = relu_calls(inside, images)
         last, every = len(calls) - 1, range(len(calls))

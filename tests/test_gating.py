@@ -485,6 +485,64 @@ def test_families_as_they_are_used_are_played_back(name):
         assert prefix.usable
 
 
+def by_its_size(images: Tensor) -> Tensor:
+    """A batch's size, asked for before the first gate, is used behind it."""
+    early = F.relu(images * 2 - 1)
+    count = early.size(0)
+    return F.relu(early - 0.25).reshape(count, -1)[:, :4]
+
+
+def by_a_constant(images: Tensor) -> Tensor:
+    """A tensor that has no part for each image, made before the first gate, is used behind it."""
+    early = F.relu(images * 2 - 1)
+    weights = torch.linspace(0, 1, 8)
+    return (F.relu(early - 0.25) * weights).flatten(1)[:, :4]
+
+
+def along_rows(images: Tensor) -> Tensor:
+    """The batch lies along the rows at the first gate and behind it."""
+    early = F.relu(images * 2 - 1).transpose(0, 1).contiguous()
+    return F.relu(early.transpose(0, 1) - 0.25).flatten(1)[:, :4] + early.sum((0, 2, 3))[:, None]
+
+
+@pytest.mark.parametrize(
+    ("network", "index", "follows"),
+    [
+        (residual_in_place, 1, True),
+        (networks.branching().float(), 4, True),
+        (by_a_constant, 1, True),
+        (by_its_size, 1, False),
+        (along_rows, 1, False),
+        (halves, 1, False),
+    ],
+    ids=["residual in place", "branching", "constant", "size of the batch", "along rows", "views"],
+)
+def test_a_batch_is_played_back_from_what_its_parts_noted(network, index, follows):
+    images = torch.rand(5, 3, 9, 8)
+    calls, _ = relu_calls(network, images)
+    parts = []
+    for some in torch.split(images, 2):
+        parts.append(Prefix(index))
+        gated_scores(network, some, {index: torch.ones(len(some), *calls[index].shape)}, prefix=parts[-1])
+    whole = Prefix.joined(parts)
+    assert whole.usable is (True if follows else None)  # not said yet: the next pass notes
+    for fast, full in zip(passes(network, images, index, whole), passes(network, images, index, None), strict=True):
+        assert torch.allclose(fast, full, atol=1e-6)
+
+
+def test_a_constant_that_differs_between_parts_is_noted_anew():
+    seen = iter(range(9))
+
+    def counting(images: Tensor) -> Tensor:
+        shift = torch.tensor(float(next(seen)))
+        return F.relu(images - 0.5).flatten(1) + shift
+
+    parts = [Prefix(0), Prefix(0)]
+    for count, part in zip((2, 1), parts, strict=True):
+        gated_scores(counting, torch.rand(count, 1, 2, 2), {0: torch.ones(count, 1, 2, 2)}, prefix=part)
+    assert Prefix.joined(parts).usable is None
+
+
 def test_what_comes_before_the_first_gate_is_computed_once():
     class Counted(nn.Module):
         def __init__(self):

@@ -224,26 +224,36 @@ def ascend(
 ) -> Feedback:
     """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]; then once forward.
 
-    The first pass goes on down to the ``probes``, for the evidence of calls without gates.
+    The first pass goes on down to the ``probes``, for the evidence of calls without gates; where maps are that large,
+    it is made in parts of the batch, so that it needs no more memory than the others.
     """
-    prefix = Prefix(min(gates))
-    scored = partial(gated_scores, network, images, guided=guided, saturation=saturation, calls=calls, prefix=prefix)
+    scored = partial(gated_scores, network, guided=guided, saturation=saturation, calls=calls)
 
-    def passed(probed: Mapping[int, Tensor] = NO_GATES) -> tuple[Tensor, dict[int, Tensor]]:
-        """S_k of each image, and the gradients at probes and gates."""
-        leaves = {index: leaf.detach().requires_grad_() for index, leaf in {**probed, **gates}.items()}
-        scores = scored({i: leaves[i] for i in gates}, probes={i: leaves[i] for i in probed})
+    def passed(
+        prefix: Prefix, part: slice = slice(None), probed: Mapping[int, Tensor] = NO_GATES
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """S_k of each image of a part of the batch, and the gradients at its probes and gates."""
+        leaves = {index: leaf[part].detach().requires_grad_() for index, leaf in {**probed, **gates}.items()}
+        at_gates, at_probes = ({index: leaves[index] for index in which} for which in (gates, probed))
+        scores = scored(images[part], at_gates, probes=at_probes, prefix=prefix)
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
         found = torch.autograd.grad(
-            _raised(scores, targets, objective).sum(),
+            _raised(scores, targets[part], objective).sum(),
             list(leaves.values()),
             allow_unused=True,
             materialize_grads=True,
         )
-        return _of_targets(scores.detach(), targets), dict(zip(leaves, found, strict=True))
+        return _of_targets(scores.detach(), targets[part]), dict(zip(leaves, found, strict=True))
 
-    scores, gradients = passed(probes)
+    prefixes, found = [], []
+    for part in _parts(len(images)) if probes else [slice(None)]:
+        prefixes.append(Prefix(min(gates)))
+        found.append(passed(prefixes[-1], part, probes))
+    prefix = Prefix.joined(prefixes)
+    scores = torch.cat([scores for scores, _ in found])
+    gradients = {index: _joined([gradients[index] for _, gradients in found]) for index in found[0][1]}
+    del found
     evidence, trajectory = gradients, [scores]
     closed: set[tuple[int, int]] = set()
     for left in reversed(range(steps)):
@@ -253,12 +263,22 @@ def ascend(
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
         if left:
-            scores, gradients = passed()
+            scores, gradients = passed(prefix)
         else:
             with torch.no_grad():
-                scores = _of_targets(scored(gates), targets)
+                scores = _of_targets(scored(images, gates, prefix=prefix), targets)
         trajectory.append(scores)
     return Feedback(gates, torch.stack(trajectory, 1), tuple(sorted(closed)), dict(sorted(evidence.items())))
+
+
+def _parts(count: int) -> list[slice]:
+    """About thirds of a batch; never all of one size, from which ``Prefix.joined`` could tell nothing."""
+    size = next((size for size in (count // 3 + 1, count // 2 + 1) if count % size), count)
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _raised(scores: Tensor, targets: Tensor, objective: Objective) -> Tensor:

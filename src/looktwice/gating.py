@@ -7,6 +7,8 @@ models; it sees nothing inside TorchScript, which is therefore refused.
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
@@ -15,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from looktwice.classifier import FrozenNetwork
 from looktwice.errors import ModelError, OptionError
@@ -228,6 +230,23 @@ class Prefix:
         """What the first pass found; ``apart``: none of what is kept shares memory, as copies would not."""
         self._returned, self._kept, self.usable = returned, kept, apart
 
+    @classmethod
+    def joined(cls, parts: Sequence["Prefix"]) -> "Prefix":
+        """A batch's, from those of its parts; noted anew in the next pass where it does not follow from them.
+
+        What depends on the batch's size must show in the parts, so these must not all have the same.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        whole = cls(parts[0].first)
+        with suppress(_ApartError):
+            if not all(part.usable for part in parts):
+                raise _ApartError
+            returned = [_joined(values) for values in zip(*(part._returned for part in parts), strict=True)]
+            kept = [_joined_kept(tensors) for tensors in zip(*(part._kept for part in parts), strict=True)]
+            whole.note(returned, kept, apart=True)
+        return whole
+
     def begin(self) -> None:
         """Another pass: fresh copies, since what follows may write on them."""
         self._next = 0
@@ -260,6 +279,47 @@ class _Noted:
         self.tensor = weakref.ref(tensor)
         self.shape, self.dtype = tensor.shape, tensor.dtype
         self.number: int | None = None
+
+
+class _ApartError(Exception):
+    """The parts of a batch do not tell what the whole would return."""
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """What a function, or its like on each part of a batch, returns for the whole."""
+    leaves, structures = zip(*(tree_flatten(value) for value in values), strict=True)
+    if any(structure != structures[0] for structure in structures):
+        raise _ApartError
+    return tree_unflatten([_joined_leaf(found) for found in zip(*leaves, strict=True)], structures[0])
+
+
+def _joined_leaf(found: Sequence[Any]) -> Any:
+    if all(isinstance(leaf, _Noted) for leaf in found):
+        if any((leaf.number, leaf.dtype) != (found[0].number, found[0].dtype) for leaf in found):
+            raise _ApartError
+        noted = copy(found[0])
+        noted.shape = _joined_shape([leaf.shape for leaf in found])
+        return noted
+    if any(leaf is not found[0] and leaf != found[0] for leaf in found):
+        raise _ApartError
+    return found[0]
+
+
+def _joined_shape(shapes: Sequence[torch.Size]) -> torch.Size:
+    """The sum of the first sizes where the shapes differ in nothing else; the shape itself where they are the same."""
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
+    if any(shape[1:] != shapes[0][1:] for shape in shapes):
+        raise _ApartError
+    return torch.Size([sum(shape[0] for shape in shapes), *shapes[0][1:]])
+
+
+def _joined_kept(tensors: Sequence[Tensor]) -> Tensor:
+    if _joined_shape([tensor.shape for tensor in tensors]) != tensors[0].shape:
+        return torch.cat(list(tensors))
+    if any(not torch.equal(tensor, tensors[0]) for tensor in tensors):
+        raise _ApartError
+    return tensors[0]
 
 
 class _PrefixMode(_ReluMode):
