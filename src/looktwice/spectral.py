@@ -44,6 +44,10 @@ UNSETTLED = 1e-3
 """‖z zᵀu - γ²u‖ / γ² from which power iteration has not found a singular pair."""
 
 
+MANY = 64
+"""From so many matrices of close singular values further iterations are faster than decompositions one by one."""
+
+
 def trace_norm(z: Tensor) -> Tensor:
     """‖z‖_*, the sum of the singular values: z (..., H, W) → (...)."""
     singular_values: Tensor = torch.linalg.svdvals(z)
@@ -92,8 +96,7 @@ def trace_gradient(
 
 
 def _is_constant(z: Tensor) -> bool:
-    least, largest = z.aminmax()
-    return bool(least == largest)
+    return bool(z.amin() == z.amax())  # aminmax() would copy what lies channels_last
 
 
 def truncate(z: Tensor, minor_share: float = 0.1, rank: int | None = None, solver: Solver = "svd") -> Tensor:
@@ -137,22 +140,25 @@ def _leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
     if across:
         u, gamma_v, unsettled = u.movedim(-1, 1), gamma_v.movedim(-1, 1), unsettled.movedim(-1, 1)
     few = unsettled[..., 0, 0]
-    if not few.any():
-        return u, gamma_v
-    closer = _close_pair(z[few])
-    return u.index_put((few,), closer[0]), gamma_v.index_put((few,), closer[1])
+    if few.any():
+        closer, v = _close_pair(z[few])
+        return u.index_put((few,), closer), gamma_v.index_put((few,), v)
+    return u, gamma_v
 
 
 def _close_pair(z: Tensor) -> tuple[Tensor, Tensor]:
     """The same of matrices (N, H, W) whose two largest singular values are close."""
+    if len(z) < MANY:
+        U, _, gamma_Vh = _svd(z)
+        return U[..., :1], gamma_Vh[..., :1, :]
     batch = _Matrices(z.permute(1, 2, 0).contiguous(), 0, 1)
     u, gamma_v = batch.best_in_plane(*batch.power_iteration(CLOSE_SHIFTS))
     unsettled = batch.unsettled(u, gamma_v)[0, 0]
     u, gamma_v = u.permute(2, 0, 1), gamma_v.permute(2, 0, 1)
-    if not unsettled.any():
-        return u, gamma_v
-    U, _, gamma_Vh = _svd(z[unsettled])
-    return u.index_put((unsettled,), U[..., :1]), gamma_v.index_put((unsettled,), gamma_Vh[..., :1, :])
+    if unsettled.any():
+        U, _, gamma_Vh = _svd(z[unsettled])
+        return u.index_put((unsettled,), U[..., :1]), gamma_v.index_put((unsettled,), gamma_Vh[..., :1, :])
+    return u, gamma_v
 
 
 class _Matrices:
