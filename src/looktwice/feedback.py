@@ -246,14 +246,23 @@ def ascend(
         )
         return _of_targets(scores.detach(), targets[part]), dict(zip(leaves, found, strict=True))
 
-    prefixes, found = [], []
-    for part in _parts(len(images)) if probes else [slice(None)]:
-        prefixes.append(Prefix(min(gates)))
-        found.append(passed(prefixes[-1], part, probes))
-    prefix = Prefix.joined(prefixes)
-    scores = torch.cat([scores for scores, _ in found])
-    gradients = {index: _joined([gradients[index] for _, gradients in found]) for index in found[0][1]}
-    del found
+    def passed_in_parts() -> tuple[Prefix, Tensor, dict[int, Tensor]]:
+        """The first pass, down to the probes."""
+        gradients = {index: torch.empty_like(leaf) for index, leaf in {**probes, **gates}.items()}
+        prefixes, scores = [], []
+        for part in _parts(len(images)):
+            prefixes.append(Prefix(min(gates)))
+            of_part, found = passed(prefixes[-1], part, probes)
+            scores.append(of_part)
+            for index, gradient in found.items():
+                gradients[index][part] = gradient
+        return Prefix.joined(prefixes), torch.cat(scores), gradients
+
+    if probes:
+        prefix, scores, gradients = passed_in_parts()
+    else:
+        prefix = Prefix(min(gates))
+        scores, gradients = passed(prefix)
     evidence, trajectory = gradients, [scores]
     closed: set[tuple[int, int]] = set()
     for left in reversed(range(steps)):
@@ -275,10 +284,6 @@ def _parts(count: int) -> list[slice]:
     """About thirds of a batch; never all of one size, from which ``Prefix.joined`` could tell nothing."""
     size = next((size for size in (count // 3 + 1, count // 2 + 1) if count % size), count)
     return [slice(start, start + size) for start in range(0, count, size)]
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _raised(scores: Tensor, targets: Tensor, objective: Objective) -> Tensor:
