@@ -43,7 +43,6 @@ CLOSE_SHIFTS = _chebyshev_zeros(7, 0.9)
 UNSETTLED = 1e-3
 """‖z zᵀu - γ²u‖ / γ² from which power iteration has not found a singular pair."""
 
-
 MANY = 64
 """From so many matrices of close singular values further iterations are faster than decompositions one by one."""
 
@@ -149,16 +148,20 @@ def _leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
 def _close_pair(z: Tensor) -> tuple[Tensor, Tensor]:
     """The same of matrices (N, H, W) whose two largest singular values are close."""
     if len(z) < MANY:
-        U, _, gamma_Vh = _svd(z)
-        return U[..., :1], gamma_Vh[..., :1, :]
+        return _decomposed_pair(z)
     batch = _Matrices(z.permute(1, 2, 0).contiguous(), 0, 1)
     u, gamma_v = batch.best_in_plane(*batch.power_iteration(CLOSE_SHIFTS))
     unsettled = batch.unsettled(u, gamma_v)[0, 0]
     u, gamma_v = u.permute(2, 0, 1), gamma_v.permute(2, 0, 1)
     if unsettled.any():
-        U, _, gamma_Vh = _svd(z[unsettled])
-        return u.index_put((unsettled,), U[..., :1]), gamma_v.index_put((unsettled,), gamma_Vh[..., :1, :])
+        exact, v = _decomposed_pair(z[unsettled])
+        return u.index_put((unsettled,), exact), gamma_v.index_put((unsettled,), v)
     return u, gamma_v
+
+
+def _decomposed_pair(z: Tensor) -> tuple[Tensor, Tensor]:
+    U, _, gamma_Vh = _svd(z)
+    return U[..., :1], gamma_Vh[..., :1, :]
 
 
 class _Matrices:
