@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from looktwice.feedback import Feedback, ascend, layer_unit, open_gates, probes_for
+from looktwice.feedback.trace_norm import trace_gradient
 from looktwice.gating import Layers, Network, ReluCall, Saturation, select_layers
-from looktwice.spectral import trace_gradient
 
 State = dict[str, Any]
 """What one layer carries from step to step."""

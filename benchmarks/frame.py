@@ -30,12 +30,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from looktwice.attention.api import attend
 from looktwice.datasets import Dataset, Sample, load_dataset, shuffled
-from looktwice.evaluate import evaluate
+from looktwice.evaluation.chunks import Chunk, Decoded
+from looktwice.evaluation.evaluate import evaluate
+from looktwice.evaluation.pipeline import look
 from looktwice.models import Model, load_model
-from looktwice.pipeline import Decoded, look
-from looktwice.rows import Chunk
-from looktwice.saliency import attend
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from looktwice.attention.api import attend
 from looktwice.datasets import load_dataset, shuffled, split_by_hash
 from looktwice.images import read_image
 from looktwice.metrics import bootstrap
 from looktwice.models import Model, load_model
-from looktwice.saliency import attend
 
 SURE = 0.7
 

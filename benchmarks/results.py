@@ -16,8 +16,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from looktwice.localization import BoxRule
-from looktwice.runs import part_count, read_manifest, read_rows, read_summary
-from looktwice.summary import Scoring, Thresholds, summarise
+from looktwice.runs.folder import part_count, read_manifest, read_rows, read_summary
+from looktwice.runs.scoring import Scoring, Thresholds
+from looktwice.runs.summary import summarise
 
 MEASURES = {
     "top1_loc_error": "loc. error, top-1",

@@ -25,6 +25,10 @@ import torch
 from ascents import ASCENTS
 from torch import Tensor
 
+from looktwice.atomic_files import write_atomically
+from looktwice.attention.api import attend
+from looktwice.attention.finishing import finish_map
+from looktwice.attention.methods import METHODS, Method
 from looktwice.datasets import Sample, load_dataset, shuffled, split_by_hash
 from looktwice.images import Window, read_image
 from looktwice.metrics import (
@@ -39,8 +43,6 @@ from looktwice.metrics import (
     pointing_hit,
 )
 from looktwice.models import Model, load_model
-from looktwice.runs import write_atomically
-from looktwice.saliency import METHODS, Method, attend, finish_map
 
 BATCH = 8
 

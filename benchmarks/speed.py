@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from looktwice.attention.api import attend
+from looktwice.attention.methods import METHODS
 from looktwice.models import Model, load_model
-from looktwice.saliency import METHODS, attend
 
 RATIOS = {
     "GP / FB": ("GP", "FB"),

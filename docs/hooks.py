@@ -6,7 +6,7 @@ from typing import Any
 
 HELP = re.compile(r"^<!-- help of every command -->$", re.MULTILINE)
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+([^)]*)\)")
-MODULE = re.compile(r"src/looktwice/(\w+)\.py")
+MODULE = re.compile(r"src/looktwice/(\w+)(?:/\w+)?(?:\.py)?")
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:

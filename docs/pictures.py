@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from looktwice.figures import Cell, Row, Sheet, overlay, scaled, sheet_picture
+from looktwice.attention.api import attend
+from looktwice.attention.maps import Attention
+from looktwice.figures.overlay import overlay, scaled
+from looktwice.figures.sheet import Cell, Row, Sheet, sheet_picture
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
 from looktwice.models import Model, load_model
-from looktwice.saliency import Attention, attend
 
 ROOT = Path(__file__).parents[1]
 PICTURES, IMAGES = ROOT / "examples" / "images", ROOT / "docs" / "images"

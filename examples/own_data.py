@@ -11,9 +11,9 @@ from pathlib import Path
 
 import looktwice
 from looktwice.datasets import load_dataset
-from looktwice.evaluate import evaluate
-from looktwice.runs import read_summary
-from looktwice.tables import measures
+from looktwice.evaluation.evaluate import evaluate
+from looktwice.report.paper_tables import measures
+from looktwice.runs.folder import read_summary
 
 PICTURES = Path(__file__).parent / "images"
 

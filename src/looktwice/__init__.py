@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from looktwice.attention import METHODS as METHODS
+    from looktwice.attention import Attention as Attention
+    from looktwice.attention import attend as attend
     from looktwice.errors import LooktwiceError as LooktwiceError
     from looktwice.images import read_image as read_image
     from looktwice.localization import locate as locate
     from looktwice.models import load_model as load_model
-    from looktwice.saliency import METHODS as METHODS
-    from looktwice.saliency import Attention as Attention
-    from looktwice.saliency import attend as attend
 
 _HOMES = {
-    "METHODS": "saliency",
-    "Attention": "saliency",
+    "METHODS": "attention",
+    "Attention": "attention",
     "LooktwiceError": "errors",
-    "attend": "saliency",
+    "attend": "attention",
     "load_model": "models",
     "locate": "localization",
     "read_image": "images",

@@ -1,6 +1,11 @@
 """What can go wrong for a user. Every message says what was seen, what is needed, and the remedy."""
 
 
+def one_line(error: BaseException) -> str:
+    """An error's text in one line; its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class LooktwiceError(Exception):
     """Base of every error this library raises on purpose; the command line prints it as one line."""
 

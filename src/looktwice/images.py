@@ -19,6 +19,7 @@ from looktwice.errors import InputError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """Files that a folder contributes, by the suffix in lower case; a file named singly may have any."""
 
+
 MAX_PIXELS = 100_000_000
 """Above this a file is refused unread: a few kilobytes can claim gigabytes of pixels."""
 
@@ -85,7 +86,7 @@ def read_image(path: str | PathLike[str], *, upright: bool = True, max_pixels: i
     try:
         with _open(file, max_pixels) as image:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image) if upright else image, file)
+            return to_rgb(ImageOps.exif_transpose(image) if upright else image, file)
     except InputError:
         raise
     except Exception as error:  # on broken bytes Pillow's decoders raise nearly anything: OSError, SyntaxError, zlib …
@@ -162,7 +163,8 @@ def _open(file: Path, max_pixels: int) -> Image.Image:
     return image
 
 
-def _to_rgb(image: Image.Image, file: Path) -> Image.Image:
+def to_rgb(image: Image.Image, file: Path) -> Image.Image:
+    """A picture of any mode as 8-bit RGB; transparent parts become white."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_16_bit(image, file)
     if image.mode == "F":

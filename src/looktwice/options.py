@@ -3,8 +3,15 @@
 import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any, get_args
 
 from looktwice.errors import OptionError
+
+
+def check_choice(name: str, value: str, known: Any) -> None:
+    """Refuses a value that is not among the literals of a type."""
+    if value not in get_args(known):
+        raise OptionError(f"{name} is {value!r}; one of {', '.join(get_args(known))} is needed")
 
 
 def check_known(kind: str, name: str, known: Iterable[str]) -> None:

@@ -1,8 +1,6 @@
 """The page of ``looktwice report`` in Chromium, opened from disk: filters, maps, keyboard, a narrow screen."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,10 +10,8 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from looktwice.report.page import write_report  # noqa: E402
 from report_runs import EVIL, make_data, make_run  # noqa: E402
-
-from looktwice.report import write_report  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [

@@ -18,7 +18,8 @@ depends (the list of images, the classes) there is no data set: `DatasetError`. 
 states no size, `fit_to_image` makes up for the check once the image is decoded.
 """
 
-from looktwice.datasets.layouts import LAYOUTS, VOC_CLASSES, load_dataset
+from looktwice.datasets.layouts.voc import VOC_CLASSES
+from looktwice.datasets.load import LAYOUTS, load_dataset
 from looktwice.datasets.records import Box, Dataset, Sample, fit_to_image, shuffled, split_by_hash
 
 __all__ = [

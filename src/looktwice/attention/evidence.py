@@ -1,0 +1,77 @@
+"""From class evidence or a class gradient to one map an image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from looktwice.attention.finishing import unit_maximum
+from looktwice.errors import ModelError
+from looktwice.gating.calls import Layers, ReluCall, select_layers
+from looktwice.options import check_choice
+
+Channels = Literal["max", "sum"]
+"""How a gradient's input channels become one map: their largest magnitude (Simonyan et al. 2013) or their sum."""
+
+
+Source = Literal["gradient", "evidence"]
+"""What the map shows: the magnitude of the gradient at the image (Fu et al. 2017, Eq. 2), or the class evidence in the
+coarsest layers, x ⊙ ∂S_k/∂y in the open network where it is positive (LayerCAM, Jiang et al. 2021), as far as the gates
+let it through: z ⊙ [x ⊙ ∂S_k/∂y]₊. What the gates were raised for stands for S_k, where that is not the score."""
+
+
+Scales = Literal["coarsest", "all"]
+"""Whose evidence the map shows: the coarsest layers' (of those with gates), which see the object's telling part and not
+where it ends; or that of all maps at a stride of about 4 pixels or more, as the geometric mean of the resolutions."""
+
+
+def kept_evidence(
+    calls: Sequence[ReluCall], evidence: Mapping[int, Tensor], gates: Mapping[int, Tensor], shown: Layers
+) -> list[Tensor]:
+    """Of the layers to be shown among those that have any: the positive evidence, as far as gates let it through."""
+    layers = select_layers([calls[index] for index in evidence], shown)
+    if not all(evidence[index].isfinite().all() for index in layers):
+        raise ModelError("the class evidence is not finite; pass the model and the images as float64")
+    positive = {index: evidence[index].clamp_min(0) for index in layers}
+    return [gates[index] * brought if index in gates else brought for index, brought in positive.items()]
+
+
+def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int]) -> Tensor:
+    """Positive class evidence of several layers as one map with maximum 1: (N, C, h, w) each → (N, H, W) in [0, 1].
+
+    Each layer is summed over its channels and scaled to maximum 1; layers of one resolution are averaged, so that a
+    resolution does not count for its number of layers. The map is the geometric mean of the resolutions at the image's
+    size: what is attended to brings evidence at all scales, an edge of another object only at the finest. A resolution
+    without any evidence in an image is left out there.
+
+    Args:
+        evidence: one tensor of not negative values a layer.
+        size: (H, W) of the map.
+    """
+    resolutions: dict[tuple[int, int], list[Tensor]] = {}
+    for layer in evidence:
+        resolutions.setdefault((layer.shape[-2], layer.shape[-1]), []).append(unit_maximum(layer.sum(1)))
+    means = [unit_maximum(torch.stack(layers).mean(0)) for layers in resolutions.values()]
+    scales = torch.stack(
+        [F.interpolate(mean[:, None], size=size, mode="bilinear", align_corners=False)[:, 0] for mean in means]
+    )
+    present = scales.flatten(2).amax(2)[..., None, None] > 0
+    weights = present / present.sum(0).clamp_min(1)
+    return unit_maximum(scales.pow(weights).prod(0) * present.any(0))  # 0⁰ = 1 leaves an absent one out
+
+
+def attention_map(gradients: Tensor, *, channels: Channels = "max") -> Tensor:
+    """Magnitude of a gradient over its channels, with maximum 1: (N, C, H, W) → (N, H, W) in [0, 1].
+
+    Args:
+        gradients: signed class gradients at the image.
+        channels: largest or summed magnitude.
+
+    Raises:
+        OptionError: an unknown ``channels``.
+    """
+    check_choice("channels", channels, Channels)
+    magnitude = unit_maximum(gradients.abs())
+    return unit_maximum(magnitude.amax(1) if channels == "max" else magnitude.sum(1))

@@ -1,0 +1,109 @@
+"""What others compute, by their own packages: pytorch-grad-cam (Gildenblat et al.) and captum.
+
+The extra ``peers`` installs both. Each function takes a frozen network, images (N, C, H, W) and the class of each.
+Class activation maps are of the network's last stack of feature maps, as their authors have it.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from looktwice.errors import MissingExtraError, ModelError
+from looktwice.gating.frozen import FrozenNetwork
+
+Peer = Callable[..., Tensor]
+"""Network, images (N, C, H, W), targets (N,) → a map (N, H, W) in [0, 1], or an attribution (N, C, H, W), signed."""
+
+
+def grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
+    """Feature maps weighted by their mean gradients, the positive part (Selvaraju et al. 2017) → (N, H, W).
+
+    In a network that ends in pooling and one linear layer this is the positive part of CAM (Zhou et al. 2016).
+    """
+    return _activation_map("GradCAM", network, images, targets)
+
+
+def grad_cam_plus_plus(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
+    """Grad-CAM with pixels weighted before gradients are averaged (Chattopadhyay et al. 2018) → (N, H, W)."""
+    return _activation_map("GradCAMPlusPlus", network, images, targets)
+
+
+def layer_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
+    """Feature maps weighted pixel by pixel by their positive gradients (Jiang et al. 2021) → (N, H, W)."""
+    return _activation_map("LayerCAM", network, images, targets)
+
+
+def integrated_gradients(network: FrozenNetwork, images: Tensor, targets: Tensor, *, steps: int = 20) -> Tensor:
+    """Gradients along the way from the mean colour to the image (Sundararajan et al. 2017) → (N, C, H, W).
+
+    Args:
+        network: the classifier.
+        images: normalised as it was trained, so that 0 is the mean colour.
+        targets: class of each image.
+        steps: points on the way, a forward and backward pass each.
+    """
+    attribution = _package("captum.attr").IntegratedGradients(network)
+    found: Tensor = attribution.attribute(images, target=targets, n_steps=steps, internal_batch_size=len(images))
+    return found.detach()
+
+
+def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
+    """Guided backpropagation times Grad-CAM (Selvaraju et al. 2017) → (N, C, H, W).
+
+    captum guides ``nn.ReLU`` modules only: where a network calls ``F.relu``, the gradient stays as it is.
+    """
+    attribution = _package("captum.attr").GuidedGradCam(network, last_feature_maps(network, images))
+    image = images.clone().requires_grad_()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")
+        found: Tensor = attribution.attribute(image, target=targets, interpolate_mode="bilinear")
+    return found.detach()
+
+
+def last_feature_maps(network: FrozenNetwork, images: Tensor) -> nn.Module:
+    """The module, called once, that returns the last feature maps (N, C, h, w): larger than a pixel, not class scores.
+
+    Raises:
+        ModelError: there is none.
+    """
+    finished: list[tuple[nn.Module, tuple[int, ...]]] = []
+
+    def note(part: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            finished.append((part, tuple(output.shape)))
+
+    handles = [part.register_forward_hook(note) for part in network.module.modules() if part is not network.module]
+    try:
+        with torch.no_grad():
+            _, classes = network(images[:1]).shape
+    finally:
+        for handle in handles:
+            handle.remove()
+    calls = Counter(part for part, _ in finished)  # a hook could not tell one call of a module from another
+    for part, shape in reversed(finished):
+        if calls[part] == 1 and len(shape) == 4 and shape[1] != classes and shape[2] * shape[3] > 1:
+            return part
+    raise ModelError("no module of this network returns feature maps (N, C, H, W); a class activation map needs some")
+
+
+def _activation_map(name: str, network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
+    grad_cam_package = _package("pytorch_grad_cam")
+    wanted = [grad_cam_package.utils.model_targets.ClassifierOutputTarget(target) for target in targets.tolist()]
+    with getattr(grad_cam_package, name)(network, [last_feature_maps(network, images)]) as method:
+        maps = method(images.clone().requires_grad_(), wanted)
+    return torch.as_tensor(maps, device=images.device, dtype=images.dtype)
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise MissingExtraError(
+            f"this method is {package}'s, which is missing: pip install 'looktwice[peers]'"
+        ) from error

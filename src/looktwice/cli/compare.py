@@ -1,0 +1,98 @@
+"""The command ``compare``: methods, classes or networks side by side."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from looktwice.cli.inputs import PAPER_METHODS, Device, Images, Output, Squash, class_index, make_folder, run_on_images
+from looktwice.errors import OptionError
+
+
+def compare_command(
+    images: Images,
+    figure: Annotated[
+        str | None,
+        typer.Option(
+            help="methods, classes or networks: a column for each; boxes: input, map, energy box, contour boxes; "
+            "gates: input, map with boxes, where the gates are open. [default: what there are several of; else "
+            "methods, with --animate gates]"
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Names, with commas between. [default: the paper's for methods, FB and GP for networks, else GP]"
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A class by name or index, or auto: the prediction; repeat it for several. [default: auto; for "
+            "classes the 3 most probable]",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name from `looktwice models`, or FILE.py:FACTORY; repeat it for several. "
+            "[default: efficientnet_lite0]",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="default, random, or a .safetensors, .pth or .pt file; once, or once for each network. "
+            "[default: default]",
+            show_default=False,
+        ),
+    ] = None,
+    squash: Squash = False,
+    animate: Annotated[
+        bool, typer.Option("--animate", help="Step by step: a GIF, or with --form mp4 a video.")
+    ] = False,
+    form: Annotated[
+        str | None, typer.Option(help="png, svg or pdf; gif or mp4, step by step. [default: png; with --animate gif]")
+    ] = None,
+    output: Output = Path("out"),
+    device: Device = "cpu",
+) -> None:
+    """Put methods, classes, networks or ways to draw boxes side by side.
+
+    Written is compare-FIGURE.FORM, with a row for each image, and for whatever else there are several of.
+    """
+    names, files = model or ["efficientnet_lite0"], weights or ["default"]
+    if len(files) not in (1, len(names)):
+        raise OptionError(f"{len(files)} times --weights for {len(names)} networks; give it once, or once for each")
+    moving = animate or form in ("gif", "mp4")
+    if animate and form in ("png", "svg", "pdf"):
+        raise OptionError(f"--form {form} stands still; leave --animate out, or take gif or mp4")
+    chosen = figure or _likely_figure(names, target or [], moving)
+
+    from looktwice.explain.comparison import Comparison, compare_images
+    from looktwice.models.load import load_model
+
+    wanted = methods or {"methods": PAPER_METHODS, "networks": "feedback,global_feedback"}.get(
+        chosen, "global_feedback"
+    )
+    plan = Comparison(chosen, tuple(wanted.split(",")), form=form or ("gif" if animate else "png"))
+    make_folder(output)
+    networks = [
+        load_model(name, weights=file, squash=squash, device=device)
+        for name, file in zip(names, files * len(names) if len(files) == 1 else files, strict=True)
+    ]
+    plan = replace(plan, targets=tuple(class_index(networks[0], text) for text in target or []))
+    run_on_images(images, lambda paths: compare_images(networks, paths, output, plan))
+
+
+def _likely_figure(models: Sequence[str], targets: Sequence[str], moving: bool) -> str:
+    """What is to be compared where that is not said: what was given several times."""
+    if len(models) > 1:
+        return "networks"
+    if len(targets) > 1:
+        return "classes"
+    return "gates" if moving else "methods"

@@ -1,0 +1,95 @@
+"""The command line: what every command shares, from streams to exit codes."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from io import TextIOWrapper
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated
+
+import typer
+
+from looktwice import __version__
+from looktwice.cli.attend import attend_command
+from looktwice.cli.compare import compare_command
+from looktwice.cli.evaluate import evaluate_command, merge_command, table_command
+from looktwice.cli.inputs import complain
+from looktwice.cli.lists import methods_command, models_command
+from looktwice.cli.report import report_command
+from looktwice.cli.serve import serve_command
+from looktwice.errors import LooktwiceError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def run() -> None:
+    """The program: one line for what its user can mend, with exit code 1 (2 for usage); quiet when a pipe closes."""
+    _prepare_streams()
+    try:
+        code = _exit_code()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # now, since at the interpreter's end a closed pipe would be reported
+    except BrokenPipeError:
+        for number in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started the program
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the program runs
+        elif isinstance(stream, TextIOWrapper):
+            # A path need not be text, and text need not exist in a terminal's encoding; neither may end a run.
+            utf8 = stream.encoding.lower() in ("utf-8", "utf8")
+            stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+def _exit_code() -> int:
+    try:
+        app(prog_name="looktwice")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BrokenPipeError:
+        raise
+    except (LooktwiceError, OSError) as error:
+        complain(error)
+        return 1
+    return 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print("looktwice", __version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """See what a convolutional network attends to in an image, and find objects with it."""
+
+
+_COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
+    {
+        "attend": attend_command,
+        "compare": compare_command,
+        "evaluate": evaluate_command,
+        "merge": merge_command,
+        "table": table_command,
+        "report": report_command,
+        "serve": serve_command,
+        "models": models_command,
+        "methods": methods_command,
+    }
+)
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)

@@ -1,0 +1,25 @@
+"""The command that makes a page of finished runs: ``report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report_command(
+    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where the images are now, if not where the runs found them.", show_default=False),
+    ] = None,
+) -> None:
+    """Make one HTML page of finished runs: tables, plots, and a gallery of their images with filters.
+
+    The page needs no network and no other file. Pictures are in it when the data set is still where the runs found it,
+    or is named with --data; maps when the runs kept them (`evaluate --save-maps`).
+    """
+    from looktwice.report.page import write_report
+
+    write_report(run, output, data=data)
+    typer.echo(output)

@@ -1,0 +1,43 @@
+"""A folder of class folders."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from looktwice.datasets.classes import Classes, mapped_classes, read_classes
+from looktwice.datasets.items import Item, Log, Request, file_names
+from looktwice.errors import DatasetError
+
+_IMAGE_ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+def read_folders(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
+    """Read a folder of class folders (in SPLIT where one is given) with images; no boxes.
+
+    A class folder is called by its synset or name in the classes file; without one, its index is its place in the
+    sorted names.
+    """
+    root = request.root / request.split if request.split else request.root
+    if not root.is_dir():
+        raise DatasetError(f"{root} is no folder, and one of class folders is needed; check root and split")
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    own = mapped_classes((name, number) for number, name in enumerate(names))
+    classes = own if request.classes is None else read_classes(request.classes)
+    return _folder_items(root, names, classes, log), classes
+
+
+def _folder_items(root: Path, names: Iterable[str], classes: Classes, log: Log) -> Iterator[Item]:
+    others = 0
+    for name in names:
+        folder = root / name
+        files = sorted(file for file in file_names(folder) if not file.startswith("."))
+        images = [file for file in files if Path(file).suffix.lower() in _IMAGE_ENDINGS]
+        others += len(files) - len(images)
+        if not images:
+            log.problem(folder, "the class folder holds no image")
+        elif name not in classes.index:
+            log.problem(folder, f"unknown class {name!r}, {len(images)} images left out; name it in the classes file")
+        else:
+            yield from (Item(f"{name}/{file}", folder / file, folder, [(name, None)]) for file in images)
+    if others:
+        log.note(root, f"{others} files ignored whose names do not end like an image's")

@@ -1,0 +1,49 @@
+"""The layout of ILSVRC CLS-LOC, as released."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from looktwice.datasets.classes import Classes, read_classes
+from looktwice.datasets.files import half_open, read_csv, read_lines
+from looktwice.datasets.items import Item, Log, Request, xml_items
+from looktwice.errors import DatasetError
+
+
+def read_ilsvrc(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
+    """Read ILSVRC CLS-LOC as released: Data, Annotations and ImageSets, in `root` or in its folder ILSVRC.
+
+    Class indices are from LOC_synset_mapping.txt (line n is index n - 1) unless classes are given. Without a folder of
+    XML annotations, LOC_SPLIT_solution.csv gives the boxes; it states no image sizes.
+    """
+    split = request.split or "val"
+    base = request.root / "ILSVRC" if (request.root / "ILSVRC").is_dir() else request.root
+    ids = [line.split()[0] for line in read_lines(base / "ImageSets" / "CLS-LOC" / f"{split}.txt")]
+    paths = [(name, base / "Data" / "CLS-LOC" / split / f"{name}.JPEG") for name in ids]
+    classes = read_classes(request.classes or request.root / "LOC_synset_mapping.txt")
+    annotations = base / "Annotations" / "CLS-LOC" / split
+    solution = request.root / f"LOC_{split}_solution.csv"
+    if annotations.is_dir():
+        return xml_items(paths, annotations, 0, log), classes
+    if solution.exists():
+        return _solution_items(paths, solution, log), classes
+    raise DatasetError(f"boxes are needed, in {annotations} (XML) or in {solution}; check folder and split")
+
+
+def _solution_items(paths: Iterable[tuple[str, Path]], file: Path, log: Log) -> Iterator[Item]:
+    rows: dict[str, str] = {}
+    for number, cells in read_csv(file):
+        if len(cells) != 2:
+            log.problem(file, f"line {number}: 'ImageId,PredictionString' is needed, not {','.join(cells)!r}; left out")
+        elif cells[0] in rows:
+            log.problem(file, f"{cells[0]} is listed twice; the first is kept")
+        else:
+            rows[cells[0]] = cells[1]
+    for name, image in paths:
+        words = rows.get(name, "").split()
+        groups = [words[start : start + 5] for start in range(0, len(words), 5)]
+        try:
+            objects = [(synset, half_open(numbers, first_pixel=0)) for synset, *numbers in groups]
+        except ValueError:
+            log.problem(file, f"{name}: needs 'synset x1 y1 x2 y2' for each box, not {rows[name]!r}; left out")
+            continue
+        yield Item(name, image, file, objects)

@@ -1,0 +1,1 @@
+"""A data set through the network, into a run."""

@@ -1,0 +1,40 @@
+"""Local feedback in closed form (Cao et al. 2015)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from looktwice.feedback.ascent import Feedback, ascend, open_gates, probes_for
+from looktwice.feedback.global_feedback import check_ascent_options
+from looktwice.gating.activations import Saturation
+from looktwice.gating.calls import Layers, Network, ReluCall, select_layers
+
+
+def closed_form_feedback(
+    network: Network,
+    calls: Sequence[ReluCall],
+    images: Tensor,
+    targets: Tensor,
+    watched: Sequence[int] = (),
+    *,
+    steps: int = 10,
+    layers: Layers = None,
+    saturation: Saturation = "exact",
+) -> Feedback:
+    """Local feedback as its authors coded it: z = 1[∂S_k/∂y ⊙ x > 0], repeated (Cao et al. 2015).
+
+    Layer by layer Cao et al. pose a linear programme in z (their Eq. 5); its optimum is a corner, reached at once.
+    """
+    check_ascent_options(steps, 1.0, 0.0, "none", "score")
+    gates = open_gates(calls, select_layers(calls, layers), images)
+    return ascend(
+        network,
+        images,
+        targets,
+        gates,
+        lambda gates, dS_dz: {index: (dS_dz[index] > 0).to(z.dtype) for index, z in gates.items()},
+        steps=steps,
+        probes=probes_for(calls, set(watched) - set(gates), images),
+        saturation=saturation,
+        calls=len(calls),
+    )

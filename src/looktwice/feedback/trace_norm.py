@@ -1,0 +1,121 @@
+"""The trace norm of a channel's gates and its gradient (Fu et al. 2017, Eqs. 6-12; Grave et al. 2011).
+
+Variational form: ‖z‖_* = ½ inf_{g≻0} tr(zᵀ g⁻¹ z) + tr(g), reached at g = (z zᵀ)^½ and smoothed to
+g = (z zᵀ + μI)^½. With g fixed, the penalty's gradient is g⁻¹ z. With z = U diag(γ) Vᵀ:
+
+    g⁻¹ z = U diag(γ / √(γ² + μ)) Vᵀ,   the smoothed polar factor of z.
+
+Errata of the printed text: Eq. 9 lacks the factor ½ that Eq. 10 has (with symmetric g the gradient is g⁻¹ z, not
+2 g⁻¹ z). Eq. 11 prints V diag(1/√(γ′ + μ)) Uᵀ; by Eq. 8 it is U diag(1/√(γ² + μ)) Uᵀ with γ the singular values of z.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from looktwice.errors import OptionError
+from looktwice.feedback.leading_pair import gram_svd, leading_pair, svd
+
+Minor = Literal["keep", "suppress", "drop", "project"]
+"""What becomes of the "minor constituent of γ", which the paper gets rid of without saying how (METHOD, errata).
+
+``keep``: all singular values take part. ``suppress``: γ′ = 0 on the minor part, so its weight is 1/√μ, the literal
+Eq. 11. ``drop``: the minor part takes no part in the step. ``project``: z itself is replaced by its truncation.
+"""
+
+
+Solver = Literal["fast", "svd"]
+"""``svd``: full decomposition, the reference. ``fast``: power iteration at rank 1, else eigenvectors of z zᵀ."""
+
+
+def trace_norm(z: Tensor) -> Tensor:
+    """‖z‖_*, the sum of the singular values: z (..., H, W) → (...)."""
+    singular_values: Tensor = torch.linalg.svdvals(z)
+    return singular_values.sum(-1)
+
+
+def trace_gradient(
+    z: Tensor,
+    *,
+    smoothing: float,
+    minor: Minor = "keep",
+    minor_share: float = 0.1,
+    rank: int | None = None,
+    solver: Solver = "svd",
+) -> Tensor:
+    """g⁻¹ z, the gradient of the smoothed trace norm: (..., H, W) → (..., H, W).
+
+    Args:
+        z: gates in [0, 1], any leading axes.
+        smoothing: μ > 0 of g = (z zᵀ + μI)^½, in units of a squared singular value (an all-open H×W gate has γ² = HW).
+        minor: which reading of "get rid of the minor constituent"; ``project`` steps on the truncated z.
+        minor_share: share of the energy Σγ² that counts as minor, taken from the smallest γ up; 0 ≤ share < 1.
+        rank: how many leading singular values are major, instead of ``minor_share``.
+        solver: full singular value decomposition, or the fast way to the same.
+
+    Raises:
+        OptionError: ``smoothing`` not positive, an unknown ``minor`` or ``solver``, a share outside [0, 1), a rank
+            below 1.
+    """
+    check_spectral_options(smoothing, minor, minor_share, rank, solver)
+    with torch.autocast(z.device.type, enabled=False):
+        if solver == "fast" and _is_constant(z):  # as open gates are before the first step: γ₁ is all there is
+            return z * (z.square().sum((-2, -1), keepdim=True) + smoothing).rsqrt()
+        if solver == "fast" and rank == 1 and minor != "keep":
+            u, gamma_v = leading_pair(z)
+            weight = (gamma_v.square().sum(-1, keepdim=True) + smoothing).rsqrt()
+            minor_weight = smoothing**-0.5 if minor == "suppress" else 0.0
+            return torch.addcmul(minor_weight * z, (weight - minor_weight) * u, gamma_v)
+        U, gamma, gamma_Vh = gram_svd(z) if solver == "fast" else svd(z)
+        weight = (gamma.square() + smoothing).rsqrt()
+        if minor != "keep":
+            minor_weight = smoothing**-0.5 if minor == "suppress" else 0.0
+            weight = weight.masked_fill(~major_part(gamma, minor_share, rank), minor_weight)
+        step: Tensor = (U * weight[..., None, :]) @ gamma_Vh
+        return step
+
+
+def _is_constant(z: Tensor) -> bool:
+    return bool(z.amin() == z.amax())  # aminmax() would copy what lies channels_last
+
+
+def truncate(z: Tensor, minor_share: float = 0.1, rank: int | None = None, solver: Solver = "svd") -> Tensor:
+    """z without its minor singular values: (..., H, W) → (..., H, W)."""
+    with torch.autocast(z.device.type, enabled=False):
+        if solver == "fast" and rank == 1:
+            u, gamma_v = leading_pair(z)
+            return u * gamma_v
+        U, gamma, gamma_Vh = gram_svd(z) if solver == "fast" else svd(z)
+        return (U * major_part(gamma, minor_share, rank)[..., None, :].to(z.dtype)) @ gamma_Vh
+
+
+def major_part(gamma: Tensor, minor_share: float, rank: int | None = None) -> Tensor:
+    """Which of the descending singular values (..., R) belong to the major part, as a mask (..., R).
+
+    The ``rank`` leading ones; without a rank the fewest that hold at least 1 - ``minor_share`` of the energy Σγ², all
+    of them for a zero matrix.
+    """
+    if rank is not None:
+        return torch.arange(gamma.shape[-1], device=gamma.device).expand_as(gamma) < rank
+    energy = gamma.square()
+    held_before = energy.cumsum(-1) - energy
+    return held_before < (1 - minor_share) * energy.sum(-1, keepdim=True) + torch.finfo(gamma.dtype).tiny
+
+
+def check_spectral_options(
+    smoothing: float, minor: str, minor_share: float, rank: int | None = None, solver: str = "svd"
+) -> None:
+    """Refuses options outside their range, naming the argument."""
+    if not smoothing > 0:
+        raise OptionError(f"smoothing is {smoothing}; μ must be positive, or g⁻¹ does not exist for a closed gate")
+    if minor not in get_args(Minor):
+        raise OptionError(f"minor is {minor!r}; one of {', '.join(get_args(Minor))} is needed")
+    if not 0 <= minor_share < 1:
+        raise OptionError(f"minor_share is {minor_share}; a share of the energy in [0, 1) is needed")
+    if rank is not None and rank < 1:
+        raise OptionError(
+            f"rank is {rank}; at least one singular value is major, or none is given (minor_share decides)"
+        )
+    if solver not in get_args(Solver):
+        raise OptionError(f"solver is {solver!r}; one of {', '.join(get_args(Solver))} is needed")

@@ -1,0 +1,201 @@
+"""Map → boxes: one box an external contour (the paper), or the one box that holds the energy (Cao et al. 2015).
+
+A map (H, W) counts as it is: negative values as 0, nothing is shifted to a minimum of 0. Its *energy* is the sum of
+its values. Boxes are half-open: pixel (x, y) is the box (x, y, x + 1, y + 1).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from looktwice.errors import InputError, OptionError
+from looktwice.images import Window
+from looktwice.localization.contours import pixels_within, trace_cuts
+
+Foreground = Literal["max", "energy"]
+"""What a threshold is a share of: the map's maximum, or its energy."""
+
+
+Rule = Literal["contour", "energy"]
+"""One box an external contour, or one box around the pixels that hold the energy."""
+
+
+_ONE_CUT = np.zeros(1, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A half-open rectangle and the share of the map's energy in what it was drawn around (0 … 1)."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    score: float
+
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        """(x1, y1, x2, y2)."""
+        return self.x1, self.y1, self.x2, self.y2
+
+
+def _check_share(name: str, share: float, *, one_allowed: bool) -> None:
+    if not 0 <= share <= 1 or (share == 1 and not one_allowed):
+        raise OptionError(f"{name} is {share}; a share from 0 to {'1' if one_allowed else 'below 1'} is needed")
+
+
+@dataclass(frozen=True)
+class BoxRule:
+    """How boxes are drawn. ``by`` and ``smallest`` belong to ``contour``; ``energy`` reads ``threshold`` as its share.
+
+    Raises:
+        OptionError: an unknown name, or a share outside its range.
+    """
+
+    rule: Rule = "contour"
+    threshold: float = 0.2
+    by: Foreground = "max"
+    smallest: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.rule not in get_args(Rule):
+            raise OptionError(f"rule {self.rule!r} is unknown; choose from {', '.join(get_args(Rule))}")
+        if self.by not in get_args(Foreground):
+            raise OptionError(f"by {self.by!r} is unknown; choose from {', '.join(get_args(Foreground))}")
+        # Nothing lies strictly above the whole maximum, while the whole energy lies in all of the map.
+        _check_share("threshold", self.threshold, one_allowed=self.rule == "energy" or self.by == "energy")
+        _check_share("smallest", self.smallest, one_allowed=True)
+
+
+def locate(heat: ArrayLike, window: Window, rule: BoxRule = BoxRule()) -> tuple[Box, ...]:
+    """The boxes of a map (H, W) in pixels of the image whose ``window`` it covers, clipped to that image.
+
+    A box that lies in padding beyond the image altogether is left out.
+
+    Raises:
+        InputError: as ``check_map``.
+    """
+    heat = check_map(heat)
+    return to_image(find_boxes(heat, rule), window, width=heat.shape[1], height=heat.shape[0])
+
+
+def to_image(boxes: Iterable[Box], window: Window, *, width: int, height: int) -> tuple[Box, ...]:
+    """Boxes in pixels of a map of that size → in pixels of the image whose ``window`` it covers, as ``locate`` does."""
+    found = []
+    for box in boxes:
+        x1, y1, x2, y2 = window.to_image(box.corners, width, height).tolist()
+        if x1 < x2 and y1 < y2:
+            found.append(Box(x1, y1, x2, y2, box.score))
+    return tuple(found)
+
+
+def find_boxes(heat: ArrayLike, rule: BoxRule = BoxRule()) -> tuple[Box, ...]:
+    """The boxes of a map (H, W), in its own pixels; none where nothing in it is positive.
+
+    Raises:
+        InputError: as ``check_map``.
+    """
+    if rule.rule == "energy":
+        box = energy_box(heat, energy=rule.threshold)
+        return () if box is None else (box,)
+    return contour_boxes(heat, threshold=rule.threshold, by=rule.by, smallest=rule.smallest)
+
+
+def contour_boxes(
+    heat: ArrayLike, *, threshold: float, by: Foreground = "max", smallest: float = 0.01
+) -> tuple[Box, ...]:
+    """A map (H, W) → one box for each external contour of its foreground, the largest area first.
+
+    A contour is the outer border of an 8-connected region, whatever holes or further regions it encloses; its area and
+    its score (share of the map's energy) count all pixels inside it, the border and the holes too.
+
+    Args:
+        heat: the map; a map without a positive value has no boxes.
+        threshold: ``by="max"``: pixels strictly above this share (0 ≤ t < 1) of the maximum. ``by="energy"``: the
+            fewest highest pixels that hold this share (0 ≤ t ≤ 1) of the energy; equal pixels enter together.
+        by: what the threshold is a share of.
+        smallest: contours with a smaller share of the map's area are left out.
+
+    Raises:
+        InputError: as ``check_map``.
+        OptionError: an unknown ``by``, or a share outside its range.
+    """
+    rule = BoxRule("contour", threshold, by, smallest)
+    shares = _shares_of_maximum(heat)
+    foreground = shares > rule.threshold if by == "max" else _holding(shares, rule.threshold)
+    outlines = trace_cuts(foreground.view(np.uint8), _ONE_CUT, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    areas = [pixels_within(contour) for contour in outlines.contours]
+    large = [index for index, area in enumerate(areas) if area >= smallest * shares.size]
+    labels = np.zeros(shares.shape, dtype=np.int32)
+    for label, index in enumerate(large, start=1):
+        cv2.drawContours(labels, outlines.contours, index, label, cv2.FILLED)
+    energy = np.bincount(labels.ravel(), weights=shares.ravel(), minlength=len(large) + 1)[1:] / (shares.sum() or 1.0)
+    found = [
+        (areas[index], Box(float(x), float(y), float(x + w), float(y + h), min(float(score), 1.0)))
+        for index, (x, y, w, h), score in zip(large, outlines.rectangles[large], energy, strict=True)
+    ]
+    # Of equal areas the hotter one, then the upper left one: the order must not hang on how OpenCV labels regions.
+    found.sort(key=lambda entry: (-entry[0], -entry[1].score, entry[1].y1, entry[1].x1))
+    return tuple(box for _, box in found)
+
+
+def energy_box(heat: ArrayLike, *, energy: float = 0.95) -> Box | None:
+    """A map (H, W) → the tightest box around the fewest highest pixels that hold the share ``energy`` (0 … 1) of it.
+
+    Cao et al., *Look and Think Twice* (ICCV 2015). Equal pixels enter together. The score is the share of the energy
+    in the box. None where no value is positive.
+
+    Raises:
+        InputError: as ``check_map``.
+        OptionError: the share is outside its range.
+    """
+    _check_share("energy", energy, one_allowed=True)
+    shares = _shares_of_maximum(heat)
+    inside = _holding(shares, energy)
+    if not inside.any():
+        return None
+    columns, rows = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
+    x1, x2, y1, y2 = int(columns[0]), int(columns[-1]) + 1, int(rows[0]), int(rows[-1]) + 1
+    score = min(float(shares[y1:y2, x1:x2].sum() / shares.sum()), 1.0)
+    return Box(float(x1), float(y1), float(x2), float(y2), score)
+
+
+def check_map(heat: ArrayLike) -> NDArray[np.floating]:
+    """A map (H, W) as floating-point numbers, half precision as single; other precisions are kept.
+
+    Raises:
+        InputError: not two-dimensional, empty, or with values that are not finite.
+    """
+    values = np.asarray(heat)
+    if values.ndim != 2 or values.size == 0:
+        raise InputError(f"a map must be (H, W) with at least one pixel, not {values.shape}; pass one map at a time")
+    if not np.issubdtype(values.dtype, np.floating):
+        values = values.astype(np.float64)
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"the map has {int((~np.isfinite(values)).sum())} values that are NaN or infinite; "
+            "compute it in float32 or leave this image out"
+        )
+    return values
+
+
+def _shares_of_maximum(heat: ArrayLike) -> NDArray[np.float64]:
+    """The map's positive part as shares of its maximum, 0 … 1; so no finite map overflows when it is summed."""
+    positive = np.clip(check_map(heat).astype(np.float64), 0.0, None)
+    peak = positive.max()
+    return positive / peak if peak > 0 else positive
+
+
+def _holding(shares: NDArray[np.float64], energy: float) -> NDArray[np.bool_]:
+    """The pixels down to the value at which the highest ones first hold that share of the energy; never a zero."""
+    descending = np.sort(shares, axis=None)[::-1]
+    held = np.cumsum(descending)
+    # Sums round: without the slack, 0.7 of ten equal pixels could come out as eight.
+    needed = energy * held[-1] * (1 - 1e-12)
+    return np.asarray((shares >= descending[np.searchsorted(held, needed)]) & (shares > 0))

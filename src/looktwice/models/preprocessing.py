@@ -1,0 +1,65 @@
+"""How an image becomes a network's input."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torchvision.transforms.functional as TF  # type: ignore[import-untyped]
+from PIL import Image
+from torch import Tensor
+
+from looktwice.errors import InputError, OptionError
+from looktwice.images import Window
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a network's input: resized, cut, scaled to 0 … 1, less ``mean``, over ``std`` (RGB).
+
+    The shortest side becomes ``resize`` pixels and the central ``crop`` × ``crop`` are kept; with ``squash`` the whole
+    image becomes ``crop`` × ``crop``, whatever its proportions.
+
+    Raises:
+        OptionError: a crop larger than the resized image.
+    """
+
+    resize: int
+    crop: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    squash: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= self.resize:
+            raise OptionError(f"crop must be 1 … resize ({self.resize}), not {self.crop}")
+
+    def window(self, width: int, height: int) -> Window:
+        """The part of an image of that size that the network sees, in pixels of the image."""
+        if self.squash:
+            return Window.whole(width, height)
+        # Both roundings are torchvision's (resize and center_crop), so that published accuracies hold.
+        short = min(width, height)
+        resized = (self.resize * width // short, self.resize * height // short)
+        left, top = (round((side - self.crop) / 2) for side in resized)
+        return Window.cropped(width, height, resized=resized, crop=(left, top, left + self.crop, top + self.crop))
+
+    def prepare(self, image: Image.Image) -> tuple[Tensor, Window]:
+        """An RGB image → float32 (1, 3, crop, crop) on the CPU, and the part of the image that it covers.
+
+        Raises:
+            InputError: not an 8-bit RGB picture.
+        """
+        if not isinstance(image, Image.Image) or image.mode != "RGB":
+            seen = f"one of mode {image.mode}" if isinstance(image, Image.Image) else type(image).__name__
+            raise InputError(f"an RGB PIL image is needed, not {seen}; read files with looktwice.images.read_image")
+        window = self.window(*image.size)
+        # Resizing only what is kept gives what resizing all and cutting gives, to 2/255 (Pillow's filter reads beyond
+        # the box, its two passes may come in the other order), and a 100,000 × 1 image never becomes 25,600,000 × 256.
+        box = (window.left, window.top, min(window.right, image.width), min(window.bottom, image.height))
+        resampling = Image.Resampling[self.interpolation.upper()]
+        pixels = TF.pil_to_tensor(image.resize((self.crop, self.crop), resampling, box=box)).float().div_(255)
+        return TF.normalize(pixels, self.mean, self.std, inplace=True)[None], window
+
+
+IMAGENET = Preprocessing(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""What ImageNet classifiers in PyTorch are trained with unless they say otherwise."""

@@ -1,0 +1,1 @@
+"""Finished runs to a page and to tables; no network."""

@@ -1,0 +1,129 @@
+"""The request: its form's fields and its picture."""
+
+import math
+import warnings
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from looktwice.errors import InputError, OptionError
+from looktwice.images import to_rgb
+from looktwice.localization.boxes import BoxRule
+from looktwice.models.load import Model
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Kinds of upload that are opened; some other readers of Pillow start programs."""
+
+
+FORM_BYTES = 64 * 1024
+"""Room beside the picture for the other fields and the boundaries between them."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for, and how many may wait while the network is busy with another."""
+
+    upload_bytes: int = 20_000_000
+    pixels: int = 50_000_000
+    methods: int = 6
+    steps: int = 50
+    trajectory_steps: int = 10
+    seconds: float = 120.0
+    waiting: int = 8
+
+
+@dataclass(frozen=True)
+class AttendRequest:
+    """What a request asks for: target ``None`` is the predicted class, steps ``None`` each method's own number."""
+
+    model: Model
+    target: int | None
+    methods: tuple[str, ...]
+    steps: int | None
+    trace_weight: float
+    rule: BoxRule
+    trajectory: bool
+
+
+def number_field(fields: Mapping[str, str], name: str, default: float, *, most: float, whole: bool = False) -> float:
+    """A field from 0 to ``most``."""
+    if name not in fields:
+        return default
+    try:
+        value = int(fields[name]) if whole else float(fields[name])
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= most:
+        kind = "a whole number" if whole else "a number"
+        raise OptionError(f"{name} is {fields[name]!r}; {kind} from 0 to {most:g} is needed")
+    return value
+
+
+async def read_form(request: Request, limits: Limits) -> tuple[bytes, dict[str, str]]:
+    """The picture's bytes and the other fields of a multipart form, read no further than the limit goes."""
+    too_large = HTTPException(413, f"the upload is larger than {limits.upload_bytes / 1e6:g} MB; scale it down first")
+    most = limits.upload_bytes + FORM_BYTES
+    if int(request.headers.get("content-length", 0)) > most:
+        raise too_large
+
+    async def counted() -> AsyncGenerator[bytes, None]:
+        total = 0
+        async for chunk in request.stream():
+            total += len(chunk)
+            if total > most:
+                raise too_large
+            yield chunk
+
+    parser = MultiPartParser(request.headers, counted(), max_files=1, max_fields=16, max_part_size=4096)
+    parser.spool_max_size = most + 1  # never to disk
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:
+        raise HTTPException(422, "a multipart form with one file, picture, is needed") from error
+    try:
+        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+        upload = form.get("picture")
+        if not isinstance(upload, UploadFile):
+            raise HTTPException(422, "no picture came with the request; send one as the file field picture")
+        data = await upload.read()
+    finally:
+        await form.close()
+    if len(data) > limits.upload_bytes:
+        raise too_large
+    return data, fields
+
+
+def decode(upload: bytes, *, most_pixels: int) -> Image.Image:
+    """An upload as an upright 8-bit RGB picture, as ``images.read_image`` makes it of a file.
+
+    Raises:
+        HTTPException: 413, more pixels than allowed, by the header, before any is decoded.
+        InputError: no picture, of a kind not taken here, or a damaged one.
+    """
+    name = Path("the upload")
+    too_large = HTTPException(413, f"the picture has more than {most_pixels / 1e6:g} megapixels; scale it down first")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's own limit lies elsewhere
+            image = Image.open(BytesIO(upload), formats=FORMATS)
+        if image.width * image.height > most_pixels:
+            raise too_large
+        image.load()
+        return to_rgb(ImageOps.exif_transpose(image), name)
+    except Image.DecompressionBombError:
+        raise too_large from None
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is no picture that can be read here; take a JPEG, PNG or WebP file") from error
+    except (HTTPException, InputError):
+        raise
+    except Exception as error:  # on broken bytes Pillow's decoders raise nearly anything: OSError, SyntaxError, zlib …
+        raise InputError(
+            f"{name} is damaged or cut short ({' '.join(str(error).split())}); take another file"
+        ) from error

@@ -1,0 +1,189 @@
+"""Tables from runs written by hand: what stands where, in every form."""
+
+import copy
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from looktwice.errors import OptionError, RunError
+from looktwice.report.paper_tables import PAPER, measures, paper_tables
+
+METHODS = {"gradient": 0.70, "feedback": 0.65, "global_feedback": 0.6234, "center_box": 0.8}
+
+
+def score(value):
+    return {"value": value, "low": value - 0.02, "high": value + 0.03, "n": 1000}
+
+
+MANIFEST = {
+    "about": {"weights": "weights_50%.safetensors", "command": "looktwice evaluate"},
+    "run": {
+        "model": {"name": "nets/googlenet_bn.py:googlenet_bn", "weights_hash": "0123456789abcdef" * 4},
+        "preprocessing": {"resize": 256, "crop": 224, "squash": True},
+        "box": {"rule": "contour", "by": "max", "boxes": "largest"},
+        "target": "predicted",
+    },
+}
+SUMMARY = {
+    "images": 1000,
+    "images_failed": 3,
+    "images_tuned_on": 0,
+    "thresholds": {method: {"box": 0.2} for method in METHODS},
+    "methods": {
+        method: {
+            "top1_loc_error": score(error),
+            "top1_loc_error_energy_box": score(error + 0.01),
+            "top5_loc_error": {"value": None, "reason": "not asked for"},
+            "gt_known_loc_error": score(0.5),
+            "max_box_acc": score(0.5),
+            "max_box_acc_v2": score(0.5),
+            "pointing_game": score(0.5) if method != "center_box" else {"value": None, "reason": "none"},
+            "energy_in_box": score(0.5),
+            "mean_iou": score(0.5),
+            "oracle_top1_loc_error": score(0.55),
+            "oracle_max_box_acc": score(0.5),
+            "oracle_max_box_acc_v2": score(0.5),
+        }
+        for method, error in METHODS.items()
+    },
+}
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(name, *, model="nets/googlenet_bn.py:googlenet_bn", images=1000, **choices):
+        manifest, summary = copy.deepcopy(MANIFEST), copy.deepcopy(SUMMARY)
+        manifest["run"]["model"]["name"] = model
+        for section, values in choices.items():
+            target = summary if section in summary else manifest["run"]
+            target[section] = values if not isinstance(values, dict) else target[section] | values
+        summary["images"] = images
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / "summary.json").write_text(json.dumps(summary))
+        return folder
+
+    return make
+
+
+def test_table_1_as_text(make):
+    text = paper_tables([make("run")])
+    assert text.splitlines()[:9] == [
+        "Table 1. Localization error (%), googlenet_bn",
+        "",
+        "method                               ours [95 %]  paper",
+        "-----------------------------  -----------------  -----",
+        "GT (gradient)                  70.0 [68.0, 73.0]   65.9",
+        "FB (local feedback)            65.0 [63.0, 68.0]   61.2",
+        "FB, box of 95 % of the energy  66.0 [64.0, 69.0]   62.6",
+        "GP (global feedback)           62.3 [60.3, 65.3]   59.6",
+        "centre box                     80.0 [78.0, 83.0]      –",
+    ]
+    notes = text.split("What differs from the paper\n")[1]
+    for said in (
+        "weights: weights_50%.safetensors (SHA-256 0123456789ab)",
+        "images: 1,000 where the paper has 50,000, 3 of them not usable",
+        "preprocessing: squashed to 224×224",
+        "boxes: largest external contour at 20 % of the maximum",
+        "class: predicted",
+    ):
+        assert said in notes
+    assert "Table 2" not in text
+
+
+def test_table_2_has_a_network_a_column_and_the_paper_beside_it(make):
+    runs = [make("a"), make("b", model="resnet50"), make("c", model="squeezenet1_1")]
+    lines = paper_tables(runs, "markdown").splitlines()
+    start = lines.index("**Table 2. Localization error (%) of several networks**")
+    assert lines[start + 2] == "| method | googlenet_bn | paper | resnet50 | paper | squeezenet1_1 |"
+    assert lines[start + 3] == "| --- | ---: | ---: | ---: | ---: | ---: |"
+    by_method = {line.split(" | ")[0][2:]: line.rstrip(" |").split(" | ")[1:] for line in lines[start + 4 : start + 9]}
+    ours = "62.3 [60.3, 65.3]"
+    assert by_method["GP (global feedback)"] == [ours, "59.6", ours, "58.8", ours]
+    assert by_method["GT (gradient)"][1::2] == ["65.9", "–"]
+    assert sum(line.startswith("**Table 1.") for line in lines) == 3
+
+
+def test_latex_escapes_and_csv_parses(make):
+    runs = [make("a"), make("b", model="my_resnet")]
+    latex = paper_tables(runs, "latex")
+    assert r"FB, box of 95 \% of the energy & 66.0 [64.0, 69.0] & 62.6 \\" in latex
+    assert r"\caption{Table 1. Localization error (\%), my\_resnet}" in latex
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
+    assert all(line.startswith("%") for line in latex.split("% What differs")[1].splitlines()[1:])
+
+    rows = list(csv.DictReader(io.StringIO(paper_tables(runs, "csv"))))
+    assert len(rows) == 2 * 5
+    found = {(row["network"], row["method"]): row for row in rows}
+    entry = found["my_resnet", "global_feedback"]
+    assert (entry["error"], entry["low"], entry["high"], entry["paper"]) == ("62.3400", "60.3400", "65.3400", "58.8")
+    assert found["my_resnet", "gradient"]["paper"] == ""
+    assert entry["preprocessing"] == "squashed to 224×224"
+
+
+def test_runs_of_one_network_are_told_apart_by_what_differs(make):
+    runs = [make("a"), make("b", box={"rule": "energy"}, thresholds={m: {"box": 0.95} for m in METHODS})]
+    text = paper_tables(runs)
+    assert "googlenet_bn — largest external contour at 20 % of the maximum" in text
+    assert "Table 1. Localization error (%), googlenet_bn — tightest box at 95 % of the energy" in text
+    second = text.split("tightest box")[1].split("Table 2")[0]
+    assert "FB, box of 95" not in second  # there, FB's own row is of that box
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"images_tuned_on": 400}, "share of the maximum chosen for each method on 400 other images"),
+        ({"thresholds": {"gradient": {"box": 0.3}}}, "chosen for each method on another run"),
+        ({"box": {"by": "energy", "boxes": "any"}}, "any external contour at 20 % of the energy"),
+        ({"preprocessing": {"squash": False}}, "shorter side 256, centre 224×224"),
+        ({"target": "true"}, "class: true label"),
+    ],
+)
+def test_notes_say_how_it_was_done(make, choices, said):
+    assert said in paper_tables([make("run", **choices)])
+
+
+def test_measures_leave_out_what_nothing_has():
+    lines = measures(SUMMARY).splitlines()
+    assert lines[0] == "1,000 images, 3 of them failed; per cent"
+    assert "top-5" not in lines[2]
+    assert [line.split()[0] for line in lines[4:]] == list(METHODS)
+    assert lines[4].split()[1] == "70.0"
+    assert "–" in lines[7]
+
+
+def test_the_papers_figures():
+    assert PAPER["googlenet"] == {
+        "gradient": 65.9,
+        "guided_backprop": 64.8,
+        "feedback": 61.2,
+        "feedback, energy box": 62.6,
+        "global_feedback": 59.6,
+    }
+    assert PAPER["resnet"] == {"global_feedback": 58.8}
+
+
+def test_rows_are_read_and_tabulated_without_torch():
+    rooms = ("runs.folder", "runs.summary", "runs.merge", "report.page", "report.paper_tables", "datasets", "metrics")
+    code = f"import sys; import {', '.join(f'looktwice.{room}' for room in rooms)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_cannot_be_tabulated(make, tmp_path):
+    run = make("run")
+    with pytest.raises(OptionError, match="text, markdown, latex, csv"):
+        paper_tables([run], "html")
+    with pytest.raises(RunError, match="holds no run"):
+        paper_tables([tmp_path])
+    (run / "summary.json").unlink()
+    with pytest.raises(RunError, match="is not finished"):
+        paper_tables([run])
+    (run / "manifest.json").write_text("{")
+    with pytest.raises(RunError, match="cannot be read"):
+        paper_tables([run])
