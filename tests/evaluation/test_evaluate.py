@@ -1,59 +1,28 @@
-"""Whole runs on small pictures: their values, and that nothing which stops them changes one."""
+"""A data set through a network into a run: values, workers, broken pictures, thresholds and maps."""
 
-import errno
 import json
 import os
-import random
 import signal
-import socket
-import subprocess
 import sys
-import textwrap
-import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
-from evaluations import ALL, METHODS, PREPROCESSING, Colours, assert_same, colours, draw, rows_of, run_on, summary_of
+from evaluations import ALL, METHODS, PREPROCESSING, Colours, assert_same, colours, rows_of, run_on, summary_of
 from looktwice.attention.api import attend
 from looktwice.datasets import Dataset, Sample, load_dataset, shuffled
-from looktwice.errors import DatasetError, ModelError, OptionError, RunError
-from looktwice.evaluation import measure, pipeline
+from looktwice.errors import DatasetError, OptionError, RunError
+from looktwice.evaluation import measure
 from looktwice.evaluation.chunks import Chunks, EvaluationImage
-from looktwice.evaluation.processes import Shard, default_device
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
 from looktwice.metrics import iou
-from looktwice.models import Model, Preprocessing, load_model
+from looktwice.models import Model, Preprocessing
 from looktwice.runs import folder as runs
 from looktwice.runs.columns import CURVES
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return draw(tmp_path_factory.mktemp("data") / "pictures", 22)
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return load_dataset(folder, "csv")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(dataset, tmp_path_factory):
-    run = tmp_path_factory.mktemp("runs") / "undisturbed"
-    outcome = run_on(dataset, run)
-    assert (outcome.parts, outcome.missing, outcome.summary) == (6, 0, run / "summary.json")
-    return run
-
-
-# Values.
 
 
 def test_rows_are_what_the_rooms_below_say(dataset, undisturbed):
@@ -165,9 +134,6 @@ def test_annotations_are_fitted_to_the_image(tmp_path, folder):
     assert summary_of(tmp_path / "run")["images_with_notes"] == 1
 
 
-# Workers.
-
-
 def test_worker_processes_change_nothing(dataset, undisturbed, tmp_path):
     seen = []
     run_on(dataset, tmp_path / "run", workers=2, progress=lambda *counts: seen.append(counts))
@@ -191,9 +157,6 @@ def test_a_killed_worker_is_one_line_and_the_rest_stays(dataset, undisturbed, tm
     monkeypatch.undo()
     run_on(dataset, tmp_path / "run")
     assert_same(tmp_path / "run", undisturbed)
-
-
-# Broken pictures.
 
 
 @pytest.fixture
@@ -262,191 +225,6 @@ def test_problems_of_the_data_set_are_kept(dataset, tmp_path):
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["run"]["data"]["problems"] == 2
 
 
-# Stopped and gone on with.
-
-
-class StopError(Exception):
-    """Ends a run from within."""
-
-
-def stop_after(images):
-    def progress(done, total):
-        if done >= images:
-            raise StopError
-
-    return progress
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_stopped_run_goes_on_and_redoes_nothing(dataset, undisturbed, tmp_path, workers):
-    run = tmp_path / "run"
-    for images in (4, 12):
-        with pytest.raises(StopError):
-            run_on(dataset, run, workers=workers, progress=stop_after(images))
-        assert not (run / "summary.json").exists()
-    made = {part: part.stat().st_mtime_ns for part in (run / "rows").iterdir()}
-    assert len(made) >= 3
-    run_on(dataset, run)
-    assert_same(run, undisturbed)
-    assert {part: part.stat().st_mtime_ns for part in made} == made
-
-
-def test_any_number_of_processes_goes_on(dataset, undisturbed, tmp_path):
-    run = tmp_path / "run"
-    with pytest.raises(StopError):
-        run_on(dataset, run, progress=stop_after(4))
-    outcome = run_on(dataset, run, share=Shard(1, 3))
-    assert (outcome.missing, outcome.summary) == (3, None)
-    assert run_on(dataset, run, share=Shard(0, 2)).missing == 2
-    assert run_on(dataset, run, share=Shard(1, 2)).summary == run / "summary.json"
-    assert_same(run, undisturbed)
-    text = (run / "summary.json").read_text()
-    run_on(dataset, run)
-    assert (run / "summary.json").read_text() == text
-
-
-def test_unusable_parts_are_redone_and_leftovers_swept(dataset, undisturbed, tmp_path):
-    run = tmp_path / "run"
-    run_on(dataset, run)
-    parts = sorted((run / "rows").iterdir())
-    parts[0].write_bytes(parts[0].read_bytes()[:-50])  # its end is missing
-    spoilt = bytearray(parts[1].read_bytes())
-    spoilt[len(spoilt) // 4 : len(spoilt) // 3] = bytes(len(spoilt) // 3 - len(spoilt) // 4)  # a hole in its pages
-    parts[1].write_bytes(spoilt)
-    parts[2].write_bytes(parts[3].read_bytes())  # another chunk's rows
-    pq.write_table(pq.read_table(parts[4], partitioning=None).drop(["iou"]), parts[4])  # another schema
-    host = socket.gethostname().replace(".", "-")
-    ours, theirs = (run / "rows" / f".part-000000.parquet.{name}.4194305.tmp" for name in (host, "elsewhere"))
-    ours.write_bytes(b"half")
-    theirs.write_bytes(b"half")
-    run_on(dataset, run)
-    assert_same(run, undisturbed)
-    assert (ours.exists(), theirs.exists()) == (False, True)
-
-
-def test_the_first_process_decides_on_threads(dataset, undisturbed, tmp_path, monkeypatch):
-    """Convolutions split over threads differ in their last bits."""
-    used = []
-    real = pipeline.look
-    monkeypatch.setattr(
-        "looktwice.evaluation.evaluate.look", lambda *given: used.append(torch.get_num_threads()) or real(*given)
-    )
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(StopError):
-            run_on(dataset, tmp_path / "run", progress=stop_after(4))
-    finally:
-        torch.set_num_threads(1)
-    run_on(dataset, tmp_path / "run")
-    assert set(used) == {2}
-    assert torch.get_num_threads() == 1
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
-def test_a_full_disk_is_one_line_and_loses_nothing(dataset, undisturbed, tmp_path, monkeypatch, number):
-    run = tmp_path / "run"
-    calls = []
-    real = os.fsync
-
-    def full(handle):
-        calls.append(handle)
-        if len(calls) == 9:  # the manifest and some parts are synced before
-            raise OSError(number, os.strerror(number))
-        real(handle)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError) as caught:
-        run_on(dataset, run)
-    monkeypatch.undo()
-    assert "\n" not in str(caught.value)
-    assert "all that was written before stays" in str(caught.value)
-    assert ("free some space" in str(caught.value)) == (number == errno.ENOSPC)
-    assert 0 < len(list((run / "rows").iterdir())) < 6
-    assert not list(run.rglob("*.tmp"))
-    run_on(dataset, run)
-    assert_same(run, undisturbed)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"target": "true"}, "target was predicted, is true"),
-        ({"batch_size": 8}, "batch_size was 4, is 8"),
-        ({"seed": 1}, "images.seed was 0, is 1"),
-        ({"limit": 20}, "images.count was 22, is 20; images.limit was null, is 20"),
-        ({"rule": BoxRule(threshold=0.3)}, "box.threshold was 0.2, is 0.3"),
-        ({"boxes": "any"}, "box.boxes was largest, is any"),
-        ({"methods": METHODS | {"feedback": {"steps": 2}}}, "methods.feedback.steps was 1, is 2"),
-        ({"methods": {"gradient": {}}}, "methods.feedback was"),
-        ({"save_maps": True}, "save.maps was false, is true"),
-        ({"tune_on": "hash:0.5"}, "images.tuning_share was null, is 0.5"),
-    ],
-)
-def test_another_evaluation_in_the_same_folder_is_refused(dataset, undisturbed, change, said):
-    before = sorted((path, path.stat().st_mtime_ns) for path in undisturbed.rglob("*"))
-    with pytest.raises(RunError) as caught:
-        run_on(dataset, undisturbed, **change)
-    assert said in str(caught.value)
-    assert "name another --output" in str(caught.value)
-    assert sorted((path, path.stat().st_mtime_ns) for path in undisturbed.rglob("*")) == before
-
-
-def test_another_model_or_data_set_is_refused(dataset, undisturbed, tmp_path):
-    model = colours()
-    with torch.no_grad():
-        model.module.head.bias[0] += 0.001
-    with pytest.raises(RunError, match=r"model\.weights_hash was \w{64}, is \w{64}"):
-        run_on(dataset, undisturbed, model=model)
-    with pytest.raises(RunError, match=r"data\.fingerprint was .*data\.samples was 22, is 21"):
-        run_on(Dataset(dataset.samples[1:]), undisturbed)
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(RunError, match="is no manifest"):
-        run_on(dataset, tmp_path)
-
-
-def test_a_mistake_leaves_no_manifest_to_hold_it_fast(dataset, tmp_path):
-    run = tmp_path / "run"
-    with pytest.raises(OptionError, match="steps"):
-        run_on(dataset, run, methods={"feedback": {"steps": -1}})
-    gelu = nn.Sequential(nn.Conv2d(3, 6, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ModelError, match="ReLU"):
-        run_on(dataset, run, model=Model("gelu", gelu, PREPROCESSING, tuple("rgbcmy"), ""))
-    assert not run.exists()
-    run_on(dataset, run, limit=2)
-
-
-@pytest.mark.parametrize(
-    ("choices", "error", "said"),
-    [
-        ({"methods": {}}, OptionError, "no method"),
-        ({"methods": {"gradeint": {}}}, OptionError, "did you mean gradient"),
-        ({"methods": {"feedback": {"step": 3}}}, OptionError, "unknown option for feedback: 'step'; did you mean"),
-        ({"target": "best"}, OptionError, "unknown target: 'best'; there are predicted, true, top5"),
-        ({"boxes": "all"}, OptionError, "largest, any"),
-        ({"rule": BoxRule(threshold=0.123)}, OptionError, "0.00, 0.01"),
-        ({"rule": BoxRule("energy", 0.95), "boxes": "any"}, OptionError, "only one"),
-        ({"batch_size": 0}, OptionError, "1 or more"),
-        ({"limit": 0}, OptionError, "1 image or more"),
-        ({"tune_on": "hash:2"}, OptionError, "between 0 and 1"),
-        ({"tune_on": "hash:0.5", "limit": 1}, RunError, "take more images"),
-        ({"tune_on": "nowhere"}, RunError, "holds no run"),
-    ],
-)
-def test_what_cannot_be_evaluated(dataset, tmp_path, choices, error, said):
-    with pytest.raises(error, match=said):
-        run_on(dataset, tmp_path / "run", **choices)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_class_that_the_network_does_not_have(dataset, tmp_path):
-    odd = Dataset((*dataset.samples, Sample("odd", Path("odd"), (6,), ((),))))
-    with pytest.raises(DatasetError, match=r"odd is of class 6, and the network has 0 … 5; give a classes file"):
-        run_on(odd, tmp_path / "run")
-
-
-# Thresholds chosen on other images.
-
-
 def test_thresholds_are_chosen_on_a_share_set_aside(dataset, tmp_path):
     run = tmp_path / "run"
     run_on(dataset, run, tune_on="hash:0.4")
@@ -490,9 +268,6 @@ def test_thresholds_are_chosen_on_another_run(dataset, tmp_path):
         run_on(others, tmp_path / "other", tune_on=str(tuned))
 
 
-# Maps.
-
-
 def test_saved_maps_are_those_that_were_measured(dataset, tmp_path):
     run = tmp_path / "run"
     run_on(dataset, run, save_maps=True, save_npy=True, limit=6)
@@ -507,180 +282,3 @@ def test_saved_maps_are_those_that_were_measured(dataset, tmp_path):
     cropped = Model("c", Colours(), Preprocessing(24, 20, (0.5,) * 3, (0.5,) * 3), tuple("rgbcmy"), "")
     with pytest.raises(OptionError, match="squash"):
         run_on(dataset, tmp_path / "other", model=cropped, save_npy=True)
-
-
-# Processes and devices.
-
-
-def test_shares_come_from_the_environment():
-    assert Shard.from_environment({}) == Shard(0, 1)
-    assert Shard.from_environment({"RANK": "2", "WORLD_SIZE": "3", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) == Shard(
-        2, 3
-    )
-    assert Shard.from_environment({"SLURM_PROCID": "7", "SLURM_NTASKS": "8"}) == Shard(7, 8)
-    for rank, world in (("3", "3"), ("-1", "2"), ("a", "2")):
-        with pytest.raises(RunError, match=f"RANK={rank} and WORLD_SIZE={world}"):
-            Shard.from_environment({"RANK": rank, "WORLD_SIZE": world})
-
-
-def test_each_process_has_its_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert default_device(None, {"LOCAL_RANK": "6"}) == "cuda:2"
-    assert default_device("cuda", {"SLURM_LOCALID": "3"}) == "cuda:3"
-    assert default_device(None, {}) == "cuda:0"
-    assert [default_device(name, {"LOCAL_RANK": "2"}) for name in ("cpu", "cuda:1")] == ["cpu", "cuda:1"]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert default_device(None, {"LOCAL_RANK": "2"}) == "cpu"
-
-
-NETWORK = """
-import time
-import torch
-from torch import nn
-
-class Slow(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.layers = nn.Sequential(nn.Conv2d(3, 4, 9, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        self.head = nn.Linear(16, 6)
-
-    def forward(self, images):
-        time.sleep(0.02)
-        return self.head(self.layers(images))
-"""
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    file = tmp_path_factory.mktemp("network") / "slow.py"
-    file.write_text(textwrap.dedent(NETWORK))
-    return f"{file}:Slow"
-
-
-@pytest.fixture(scope="module")
-def command(folder, network):
-    return [
-        *("-m", "looktwice", "evaluate", str(folder), "--layout", "csv", "--model", network),
-        *("--methods", "gradient", "--batch-size", "1", "--workers", "1", "--squash"),
-    ]
-
-
-def environment():
-    source = str(Path(__file__).parents[2] / "src")
-    return os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-
-
-def launch(arguments, run, *, launcher=()):
-    return subprocess.Popen(
-        [sys.executable, *launcher, *arguments, "--output", str(run)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process):
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    return told
-
-
-def wait_for(parts, run, process):
-    deadline = time.monotonic() + 120
-    while len(list(run.glob("rows/part-*"))) < parts:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    time.sleep(random.uniform(0, 0.1))
-
-
-@pytest.fixture(scope="module")
-def unkilled(dataset, network, tmp_path_factory):
-    run = tmp_path_factory.mktemp("unkilled") / "run"
-    run_on(dataset, run, model=load_model(network, squash=True), methods={"gradient": {}}, batch_size=1)
-    return run
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
-def test_killed_at_random_moments_and_started_again(command, unkilled, tmp_path):
-    run = tmp_path / "run"
-    for parts, whole_group in ((1, True), (6, False), (13, True)):
-        process = launch(command, run)
-        wait_for(parts, run, process)
-        # Without its parent a worker writes what it has or nothing, and leaves.
-        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGKILL)
-        assert not (run / "summary.json").exists()
-        process.communicate(timeout=20)  # ends when the last worker has let go of the pipe
-    told = finish(launch(command, run))
-    assert told.rstrip().endswith(str(run / "summary.json"))
-    assert_same(run, unkilled)
-    assert not list(run.rglob("*.tmp"))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
-def test_one_then_three_then_two_processes(command, unkilled, tmp_path):
-    run = tmp_path / "run"
-
-    def torchrun(processes):
-        launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
-        return launch(command, run, launcher=launcher)
-
-    one = launch(command, run)
-    wait_for(2, run, one)
-    os.killpg(one.pid, signal.SIGKILL)
-    one.communicate()
-    three = torchrun(3)
-    wait_for(9, run, three)
-    kill_tree(three.pid)
-    three.communicate()
-    finish(torchrun(2))
-    assert_same(run, unkilled)
-
-
-def kill_tree(process):
-    """torchrun's processes have sessions of their own."""
-    children = [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    os.kill(process, signal.SIGKILL)
-    for child in children:
-        kill_tree(child)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is read from /proc")
-def test_memory_stays_flat_over_thousands_of_images(folder, tmp_path):
-    """Of this process and its workers, after the first fifth."""
-    kept = load_dataset(folder, "csv").samples
-    samples = tuple(
-        Sample(f"{n:05d}", kept[n % 22].image, kept[n % 22].labels, kept[n % 22].boxes) for n in range(4000)
-    )
-    sizes = []
-
-    def resident(process):
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def progress(done, total):
-        processes = [os.getpid()]
-        processes += map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
-        sizes.append((done, sum(map(resident, processes))))
-
-    run_on(Dataset(samples), tmp_path / "run", methods={"gradient": {}}, workers=2, batch_size=16, progress=progress)
-    late = [size for done, size in sizes if done > 800]
-    tenth = len(late) // 10
-    growth = np.median(late[-tenth:]) - np.median(late[:tenth])
-    assert growth < 15, f"{growth:.0f} MiB more after 4,000 images than after 800"
-
-
-def test_the_folder_may_be_begun_by_several_at_once(tmp_path):
-    """Whoever comes second finds the first one's manifest, and agrees or is refused."""
-    one = {"about": {"command": "first"}, "run": {"seed": 0}}
-    runs.open_run(tmp_path / "run", one)
-    runs.open_run(tmp_path / "run", one | {"about": {"command": "second"}})
-    assert runs.read_manifest(tmp_path / "run")["about"] == {"command": "first"}
-    with pytest.raises(RunError, match=r"seed was 0, is 1; name another --output, or repeat .* first"):
-        runs.open_run(tmp_path / "run", one | {"run": {"seed": 1}})
-    assert not list((tmp_path / "run").glob(".*"))

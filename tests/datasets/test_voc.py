@@ -1,0 +1,53 @@
+"""The layout ``voc``."""
+
+from layouts import voc, write, xml
+from looktwice.datasets import (
+    VOC_CLASSES,
+    load_dataset,
+)
+
+
+def test_voc_by_hand(tmp_path):
+    text = xml(("person", 1, 1, 100, 80), ("dog", 11, 21, 30, 40, "difficult"), ("person", 5.5, 6, 7, 8))
+    data = load_dataset(voc(tmp_path, {"2007_000032": text}), "voc", strict=True)
+    (sample,) = data.samples
+    assert sample.image == tmp_path / "JPEGImages/2007_000032.jpg"
+    assert sample.labels == (14, 11)
+    assert sample.boxes == (((0, 0, 100, 80), (4.5, 5, 7, 8)), ((10, 20, 30, 40),))
+    assert data.class_names[14] == "person"
+    assert data.notes == ("Annotations: 1 objects marked difficult, kept like any other",)
+
+
+def test_voc_names_are_the_twenty_in_order():
+    assert len(set(VOC_CLASSES)) == 20
+    assert list(VOC_CLASSES) == sorted(VOC_CLASSES)
+
+
+def test_voc_box_from_zero_is_one_pixel_over_and_no_fault(tmp_path):
+    data = load_dataset(voc(tmp_path, {"a": xml(("dog", 0, 0, 10, 10))}), "voc", strict=True)
+    assert data.samples[0].boxes == (((0, 0, 10, 10),),)
+
+
+def test_voc_parts_are_no_objects(tmp_path):
+    text = xml(("person", 1, 1, 50, 50)).replace(
+        "</object>",
+        "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>12</xmax><ymax>12</ymax></bndbox></part></object>",
+    )
+    data = load_dataset(voc(tmp_path, {"a": text}), "voc", strict=True)
+    assert (data.samples[0].labels, data.samples[0].boxes) == ((14,), (((0, 0, 50, 50),),))
+
+
+def test_voc_split_and_classes(tmp_path):
+    root = voc(tmp_path, {"a": xml(("dog", 1, 1, 5, 5)), "b": xml(("cat", 1, 1, 5, 5), ("dog", 1, 1, 5, 5))})
+    write(root / "ImageSets/Main/dog_test.txt", "b  1\na -1\n")
+    classes = write(root / "classes.csv", "name,index\ncat,281\ndog,207\n")
+    data = load_dataset(root, "voc", split="dog_test", classes=classes, strict=True)
+    assert [(s.id, s.labels) for s in data.samples] == [("b", (281, 207)), ("a", (207,))]
+
+
+def test_one_unknown_class_leaves_the_others(tmp_path):
+    text = xml(("dog", 1, 1, 5, 5), ("gnu", 1, 1, 5, 5), ("gnu", 2, 2, 6, 6))
+    data = load_dataset(voc(tmp_path, {"a": text}), "voc")
+    assert data.samples[0].labels == (11,)
+    assert len(data.problems) == 1
+    assert "a.xml: a: unknown class 'gnu'" in data.problems[0]

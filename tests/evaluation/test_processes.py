@@ -1,0 +1,195 @@
+"""Several processes, devices and kills."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evaluations import assert_same, run_on
+from looktwice.datasets import Dataset, Sample, load_dataset
+from looktwice.errors import RunError
+from looktwice.evaluation.processes import Shard, default_device
+from looktwice.models import load_model
+from looktwice.runs import folder as runs
+
+
+def test_shares_come_from_the_environment():
+    assert Shard.from_environment({}) == Shard(0, 1)
+    assert Shard.from_environment({"RANK": "2", "WORLD_SIZE": "3", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) == Shard(
+        2, 3
+    )
+    assert Shard.from_environment({"SLURM_PROCID": "7", "SLURM_NTASKS": "8"}) == Shard(7, 8)
+    for rank, world in (("3", "3"), ("-1", "2"), ("a", "2")):
+        with pytest.raises(RunError, match=f"RANK={rank} and WORLD_SIZE={world}"):
+            Shard.from_environment({"RANK": rank, "WORLD_SIZE": world})
+
+
+def test_each_process_has_its_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert default_device(None, {"LOCAL_RANK": "6"}) == "cuda:2"
+    assert default_device("cuda", {"SLURM_LOCALID": "3"}) == "cuda:3"
+    assert default_device(None, {}) == "cuda:0"
+    assert [default_device(name, {"LOCAL_RANK": "2"}) for name in ("cpu", "cuda:1")] == ["cpu", "cuda:1"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert default_device(None, {"LOCAL_RANK": "2"}) == "cpu"
+
+
+NETWORK = """
+import time
+import torch
+from torch import nn
+
+class Slow(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 9, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.head = nn.Linear(16, 6)
+
+    def forward(self, images):
+        time.sleep(0.02)
+        return self.head(self.layers(images))
+"""
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    file = tmp_path_factory.mktemp("network") / "slow.py"
+    file.write_text(textwrap.dedent(NETWORK))
+    return f"{file}:Slow"
+
+
+@pytest.fixture(scope="module")
+def command(folder, network):
+    return [
+        *("-m", "looktwice", "evaluate", str(folder), "--layout", "csv", "--model", network),
+        *("--methods", "gradient", "--batch-size", "1", "--workers", "1", "--squash"),
+    ]
+
+
+def environment():
+    source = str(Path(__file__).parents[2] / "src")
+    return os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+
+
+def launch(arguments, run, *, launcher=()):
+    return subprocess.Popen(
+        [sys.executable, *launcher, *arguments, "--output", str(run)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process):
+    told, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    return told
+
+
+def wait_for(parts, run, process):
+    deadline = time.monotonic() + 120
+    while len(list(run.glob("rows/part-*"))) < parts:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(random.uniform(0, 0.1))
+
+
+@pytest.fixture(scope="module")
+def unkilled(dataset, network, tmp_path_factory):
+    run = tmp_path_factory.mktemp("unkilled") / "run"
+    run_on(dataset, run, model=load_model(network, squash=True), methods={"gradient": {}}, batch_size=1)
+    return run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+def test_killed_at_random_moments_and_started_again(command, unkilled, tmp_path):
+    run = tmp_path / "run"
+    for parts, whole_group in ((1, True), (6, False), (13, True)):
+        process = launch(command, run)
+        wait_for(parts, run, process)
+        # Without its parent a worker writes what it has or nothing, and leaves.
+        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGKILL)
+        assert not (run / "summary.json").exists()
+        process.communicate(timeout=20)  # ends when the last worker has let go of the pipe
+    told = finish(launch(command, run))
+    assert told.rstrip().endswith(str(run / "summary.json"))
+    assert_same(run, unkilled)
+    assert not list(run.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+def test_one_then_three_then_two_processes(command, unkilled, tmp_path):
+    run = tmp_path / "run"
+
+    def torchrun(processes):
+        launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
+        return launch(command, run, launcher=launcher)
+
+    one = launch(command, run)
+    wait_for(2, run, one)
+    os.killpg(one.pid, signal.SIGKILL)
+    one.communicate()
+    three = torchrun(3)
+    wait_for(9, run, three)
+    kill_tree(three.pid)
+    three.communicate()
+    finish(torchrun(2))
+    assert_same(run, unkilled)
+
+
+def kill_tree(process):
+    """torchrun's processes have sessions of their own."""
+    children = [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    os.kill(process, signal.SIGKILL)
+    for child in children:
+        kill_tree(child)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is read from /proc")
+def test_memory_stays_flat_over_thousands_of_images(folder, tmp_path):
+    """Of this process and its workers, after the first fifth."""
+    kept = load_dataset(folder, "csv").samples
+    samples = tuple(
+        Sample(f"{n:05d}", kept[n % 22].image, kept[n % 22].labels, kept[n % 22].boxes) for n in range(4000)
+    )
+    sizes = []
+
+    def resident(process):
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def progress(done, total):
+        processes = [os.getpid()]
+        processes += map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
+        sizes.append((done, sum(map(resident, processes))))
+
+    run_on(Dataset(samples), tmp_path / "run", methods={"gradient": {}}, workers=2, batch_size=16, progress=progress)
+    late = [size for done, size in sizes if done > 800]
+    tenth = len(late) // 10
+    growth = np.median(late[-tenth:]) - np.median(late[:tenth])
+    assert growth < 15, f"{growth:.0f} MiB more after 4,000 images than after 800"
+
+
+def test_the_folder_may_be_begun_by_several_at_once(tmp_path):
+    """Whoever comes second finds the first one's manifest, and agrees or is refused."""
+    one = {"about": {"command": "first"}, "run": {"seed": 0}}
+    runs.open_run(tmp_path / "run", one)
+    runs.open_run(tmp_path / "run", one | {"about": {"command": "second"}})
+    assert runs.read_manifest(tmp_path / "run")["about"] == {"command": "first"}
+    with pytest.raises(RunError, match=r"seed was 0, is 1; name another --output, or repeat .* first"):
+        runs.open_run(tmp_path / "run", one | {"run": {"seed": 1}})
+    assert not list((tmp_path / "run").glob(".*"))
