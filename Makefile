@@ -45,7 +45,7 @@ contract: $(VENV)/.installed-dev  ## imports go down only
 
 bench: $(VENV)/.installed-dev  ## what feedback costs, as ratios, and what the evaluation's frame costs
 	$(BIN)/python benchmarks/speed.py --output out/speed.json
-	$(BIN)/python benchmarks/frame.py
+	$(BIN)/python benchmarks/overhead.py
 
 $(VENV)/.installed-docs: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs

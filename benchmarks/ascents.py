@@ -13,7 +13,7 @@ from torch import Tensor
 
 from looktwice.feedback import Feedback, ascend, layer_unit, open_gates, probes_for
 from looktwice.feedback.trace_norm import trace_gradient
-from looktwice.gating import Layers, Network, ReluCall, Saturation, select_layers
+from looktwice.gating import ActivationCall, Layers, Network, Saturation, select_layers
 
 State = dict[str, Any]
 """What one layer carries from step to step."""
@@ -27,7 +27,7 @@ def optimiser(move: Move, *, start: float = 1.0) -> Callable[..., Feedback]:
 
     def optimise(
         network: Network,
-        calls: Sequence[ReluCall],
+        calls: Sequence[ActivationCall],
         images: Tensor,
         targets: Tensor,
         watched: Collection[int] = (),

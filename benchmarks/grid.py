@@ -5,7 +5,7 @@
 Four images of different classes, each recognised with a probability of 0.7 or more, stand in a square twice the
 network's input; for the class of each, what share of the map's sum lies in its quarter (the grid pointing game of Böhle
 et al. 2021)? A map that does not depend on the class has 25 %. The images are those of ``--tune-on hash:0.4``'s report
-half, in the order of seed 0. Maps are as shares of their maximum without a blur, and not spread but where it says so.
+half, in the order of seed 0. Maps are shares of their maximum, without a blur, and propagated only where it says so.
 """
 
 import argparse
@@ -33,7 +33,7 @@ LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
     "GP, no gates": ("global_feedback", {"steps": 0}),
     "GP, λ = 0": ("global_feedback", {"trace_weight": 0.0}),
     "GP": ("global_feedback", {}),
-    "GP, spread": ("global_feedback", {"spread": True}),
+    "GP, propagate": ("global_feedback", {"propagate": True}),
     "contrast, ten steps, λ = 0": ("global_feedback", {"objective": "contrast", "trace_weight": 0.0, "steps": 10}),
     "contrast, ten steps, λ = 1": ("global_feedback", {"objective": "contrast", "trace_weight": 1.0, "steps": 10}),
     "contrast, ten steps, λ = 2": ("global_feedback", {"objective": "contrast", "trace_weight": 2.0, "steps": 10}),
@@ -77,7 +77,7 @@ def shares(model: Model, grid: list[tuple[Tensor, int]], method: str, options: d
     """For each of four pictures, the share of its class's map in its own quarter."""
     a, b, c, d = (image for image, _ in grid)
     square = torch.cat([torch.cat([a, b], 2), torch.cat([c, d], 2)], 1)[None]
-    chosen = {"spread": False, "values": "maximum", "blur": 0.0} | options
+    chosen = {"propagate": False, "values": "maximum", "blur": 0.0} | options
     found = []
     for quarter, (_, label) in enumerate(grid):
         heat = attend(model.module, square, label, method=method, **chosen).maps[0]

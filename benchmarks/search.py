@@ -56,10 +56,10 @@ OTHERS = {
     "Guided Grad-CAM": "guided_grad_cam",
 }
 FINISHES: dict[str, dict[str, Any]] = {
-    ", spread": {"spread": True, "values": "energy", "blur": 0.02},
-    ", energy": {"values": "energy", "blur": 0.02},
-    ", energy, no blur": {"values": "energy", "blur": 0.0},
-    ", energy, more blur": {"values": "energy", "blur": 0.045},
+    ", propagate": {"propagate": True, "values": "cumulative", "blur": 0.02},
+    ", energy": {"values": "cumulative", "blur": 0.02},
+    ", energy, no blur": {"values": "cumulative", "blur": 0.0},
+    ", energy, more blur": {"values": "cumulative", "blur": 0.045},
     ", maximum": {"values": "maximum", "blur": 0.02},
     ", maximum, more blur": {"values": "maximum", "blur": 0.045},
     ", maximum, no blur": {"values": "maximum", "blur": 0.0},
@@ -85,9 +85,9 @@ VARIANTS: dict[str, tuple[str | Method, dict[str, Any]]] = {
     "contrast, λ = 2, ten steps": ("global_feedback", {"objective": "contrast", "trace_weight": 2.0, "steps": 10}),
     "units of the first step": ("global_feedback", {"fixed_scale": True}),
     "no gates": ("global_feedback", {"steps": 0}),
-    "map: not spread": ("global_feedback", {"spread": False}),
-    "no gates, not spread": ("global_feedback", {"steps": 0, "spread": False}),
-    "λ = 0, not spread": ("global_feedback", {"trace_weight": 0.0, "spread": False}),
+    "map: not propagate": ("global_feedback", {"propagate": False}),
+    "no gates, not propagate": ("global_feedback", {"steps": 0, "propagate": False}),
+    "λ = 0, not propagate": ("global_feedback", {"trace_weight": 0.0, "propagate": False}),
     "map: coarsest layers only": ("global_feedback", {"scales": "coarsest"}),
     "map: shares of the maximum": ("global_feedback", {"values": "maximum"}),
     "map: both, more blur": ("global_feedback", {"scales": "coarsest", "values": "maximum", "blur": 0.045}),
@@ -113,8 +113,8 @@ def main() -> None:
     parser.add_argument("--variants", help="names of VARIANTS, semicolons between; all of them by default")
     parser.add_argument("--output", type=Path, default=Path("out/search.json"))
     choices = parser.parse_args()
-    if choices.carry_over:
-        print(carried_over({path.stem: json.loads(path.read_text()) for path in choices.carry_over}))  # noqa: T201
+    if choices.propagate_map:
+        print(carried_over({path.stem: json.loads(path.read_text()) for path in choices.propagate_map}))  # noqa: T201
         return
     variants = choices.variants.split(";") if choices.variants else list(VARIANTS)
     model = load_model(choices.model, weights=choices.weights, squash=True)

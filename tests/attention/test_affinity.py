@@ -8,15 +8,15 @@ from torch import Tensor, nn
 import networks
 import reference
 from looktwice import attend
-from looktwice.attention.affinity import Affinity, Features, carry_over
+from looktwice.attention.affinity import Affinity, Features, propagate_map
 from looktwice.attention.methods import METHODS
 from looktwice.errors import ModelError
-from looktwice.gating import relu_calls
+from looktwice.gating import activation_calls
 
 
 def alike(network, images: Tensor) -> Affinity:
     features = Features()
-    relu_calls(network, images, features.look)
+    activation_calls(network, images, features.look)
     found = features.affinity()
     assert found is not None
     return found
@@ -43,7 +43,7 @@ def test_attention_on_a_part_is_carried_over_to_all_of_its_colour():
     images[:, 0, :, :20], images[:, 1, :, 20:] = 1.0, 1.0
     heat = torch.zeros(1, 28, 28, dtype=torch.float64)
     heat[:, 3:5, 3:5] = 2.0
-    found = carry_over(heat, alike(two_halves, images))
+    found = propagate_map(heat, alike(two_halves, images))
     expected = torch.zeros_like(heat)
     expected[:, :, :20] = 4 / (28 * 20)
     assert torch.allclose(found, expected, atol=1e-12)
@@ -64,7 +64,7 @@ def test_where_nothing_varies_a_map_keeps_its_energy():
     images = torch.ones(2, 3, 28, 28)
     heat = torch.rand(2, 28, 28)
     kept = heat / heat.amax((1, 2), keepdim=True)
-    assert torch.allclose(carry_over(heat, alike(two_halves, images)), kept.square(), atol=1e-6)
+    assert torch.allclose(propagate_map(heat, alike(two_halves, images)), kept.square(), atol=1e-6)
 
 
 def test_a_map_is_carried_over_whatever_its_scale_and_a_zero_map_stays_zero():
@@ -72,8 +72,8 @@ def test_a_map_is_carried_over_whatever_its_scale_and_a_zero_map_stays_zero():
     heat = torch.rand(3, 30, 20)
     heat[2] = 0
     weights = alike(two_halves, images)
-    found = carry_over(heat, weights)
-    assert torch.allclose(found, carry_over(1e-25 * heat, weights), rtol=1e-4)
+    found = propagate_map(heat, weights)
+    assert torch.allclose(found, propagate_map(1e-25 * heat, weights), rtol=1e-4)
     assert torch.equal(found[2], torch.zeros(30, 20))
     assert (found >= 0).all()
 
@@ -90,8 +90,8 @@ class NoMaps(nn.Module):
 
 
 def test_no_map_to_compare_places_of_is_refused():
-    with pytest.raises(ModelError, match="spread=False"):
-        attend(NoMaps(), torch.rand(1, 3, 8, 8), 0, method="gradient", spread=True)
+    with pytest.raises(ModelError, match="propagate=False"):
+        attend(NoMaps(), torch.rand(1, 3, 8, 8), 0, method="gradient", propagate=True)
 
 
 @pytest.mark.parametrize("method", ["gradient", "guided_backprop", "feedback", "global_feedback", "grad_cam"])
@@ -100,9 +100,9 @@ def test_every_method_may_have_its_map_carried_over(method):
         pytest.importorskip("pytorch_grad_cam")
     network, images = networks.branching().float(), networks.pictures(2).float()
     options = {"values": "maximum", "blur": 0.0}
-    plain = attend(network, images, 1, method=method, spread=False, **options).maps
-    found = attend(network, images, 1, method=method, spread=True, **options).maps
-    expected = carry_over(plain, alike(network, images))
+    plain = attend(network, images, 1, method=method, propagate=False, **options).maps
+    found = attend(network, images, 1, method=method, propagate=True, **options).maps
+    expected = propagate_map(plain, alike(network, images))
     assert torch.allclose(found, expected / expected.amax((1, 2), keepdim=True), atol=1e-5)
 
 

@@ -19,7 +19,7 @@ from looktwice.attention.maps import Attention
 from looktwice.attention.methods import METHODS
 from looktwice.errors import OptionError
 from looktwice.feedback import Feedback
-from looktwice.gating import relu_calls, select_layers
+from looktwice.gating import activation_calls, select_layers
 
 CUT = {True: "all", False: "none"}
 
@@ -74,7 +74,7 @@ def test_a_zero_gradient_gives_a_zero_map_and_leaves_its_neighbours_alone():
     gradients = torch.randn(3, 3, 8, 8)
 
     def finished(gradients):
-        return finish_map(attention_map(gradients), values="energy", blur=0.1)
+        return finish_map(attention_map(gradients), values="cumulative", blur=0.1)
 
     alone = finished(gradients[2:])
     gradients[1] = 0
@@ -118,7 +118,7 @@ def test_methods_without_gates_against_a_network_written_out():
         assert torch.allclose(found.gradients, expected, rtol=1e-9, atol=1e-15)
         for heat, gradient in zip(found.maps, expected, strict=True):
             magnitude = reference.attention_map(gradient.numpy(), "sum", 0.1)
-            assert np.allclose(heat, reference.energy_shares(magnitude), atol=1e-9)
+            assert np.allclose(heat, reference.cumulative_shares(magnitude), atol=1e-9)
         assert (found.gates, found.layers, found.closed) == ((), (), ())
         assert torch.allclose(found.scores[:, 0], network(images)[range(3), TARGETS])
 
@@ -158,7 +158,7 @@ def test_shapes_dtypes_and_ranges_of_a_result(method, dtype):
     assert found.targets.dtype == torch.int64
     assert found.maps.flatten(1).amax(1).tolist() == [1, 1, 1]
     assert found.maps.min() >= 0
-    calls = relu_calls(network, images)[0] if METHODS[method].optimise else []
+    calls = activation_calls(network, images)[0] if METHODS[method].optimise else []
     calls = [calls[index] for index in select_layers(calls, METHODS[method].options["layers"])] if calls else []
     assert list(found.layers) == calls
     assert [tuple(z.shape) for z in found.gates] == [(3, *call.shape) for call in calls]
@@ -260,7 +260,7 @@ def test_images_keep_their_values_and_gradient_state(method):
     assert images.grad is None
 
 
-FOR_ALL = {"guided", "saturation", "source", "scales", "spread", "values", "channels", "blur"}
+FOR_ALL = {"guided", "saturation", "source", "scales", "propagate", "values", "channels", "blur"}
 
 
 FOR_GATES = FOR_ALL | {"steps", "layers"}

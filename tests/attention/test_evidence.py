@@ -9,10 +9,10 @@ import reference
 from attending import TARGETS
 from looktwice.attention.api import attend
 from looktwice.attention.evidence import evidence_map
-from looktwice.attention.finishing import energy_shares
+from looktwice.attention.finishing import cumulative_shares
 from looktwice.attention.methods import METHODS
 from looktwice.errors import OptionError
-from looktwice.gating import LEAST_STRIDE, gated_scores, relu_calls, select_layers
+from looktwice.gating import LEAST_STRIDE, activation_calls, gated_scores, select_layers
 from looktwice.gating.frozen import frozen
 
 
@@ -50,7 +50,7 @@ def test_the_default_map_is_the_evidence_that_the_gates_kept(method, monkeypatch
     names = ("steps", "step_size", "trace_weight", "smoothing", "minor", "minor_share", "rank", "gradient_scale")
     chosen = {name: METHODS[method].options[name] for name in (*names, "objective")}
     with frozen(network) as inside:
-        calls, _ = relu_calls(inside, images)
+        calls, _ = activation_calls(inside, images)
         layers = select_layers(calls, "coarse")
     expected = reference.feedback(written_out, images, TARGETS, layers=layers, **chosen)
     open_network = reference.feedback(written_out, images, TARGETS, layers=None, **(chosen | {"steps": 1}))
@@ -66,46 +66,46 @@ def test_the_default_map_is_the_evidence_that_the_gates_kept(method, monkeypatch
             expected.gates[index][image].numpy() if index in layers else np.ones(calls[index].shape) for index in shown
         ]
         kept = reference.kept_evidence_map(evidence, gates, (9, 8))
-        if METHODS[method].options["spread"]:
+        if METHODS[method].options["propagate"]:
             outputs = [x[image].numpy() for x in reference.relu_outputs(written_out, images)]
             finest = [x for x in outputs if x.shape[1:] == (9, 8)]  # the nearest to 28×28
             kept = reference.carried_over(kept, reference.affinity(finest), (9, 8))
         assert np.allclose(shares_of_maximum[image], kept / kept.max(), atol=1e-9)
-        assert np.allclose(heat, reference.energy_shares(kept), atol=1e-3)  # a rounding parts or joins equal pixels
+        assert np.allclose(heat, reference.cumulative_shares(kept), atol=1e-3)  # a rounding parts or joins equal pixels
 
 
-def test_energy_shares_by_loops():
+def test_cumulative_shares_by_loops():
     heat = torch.rand(3, 5, 4, dtype=torch.float64)
     heat[1, 2] = 0.5  # equal pixels
     heat[2, 0] = 0.0
-    for ours, plain in zip(energy_shares(heat), heat, strict=True):
-        assert np.allclose(ours, reference.energy_shares(plain.numpy()), atol=1e-12)
-    worked = energy_shares(torch.tensor([[[0.0, 1.0], [2.0, 2.0]]]))  # squares 0, 1, 4, 4
+    for ours, plain in zip(cumulative_shares(heat), heat, strict=True):
+        assert np.allclose(ours, reference.cumulative_shares(plain.numpy()), atol=1e-12)
+    worked = cumulative_shares(torch.tensor([[[0.0, 1.0], [2.0, 2.0]]]))  # squares 0, 1, 4, 4
     assert torch.allclose(worked, torch.tensor([[[0.0, 1 / 9], [1.0, 1.0]]]))
-    assert torch.equal(energy_shares(torch.zeros(2, 3, 3)), torch.zeros(2, 3, 3))
+    assert torch.equal(cumulative_shares(torch.zeros(2, 3, 3)), torch.zeros(2, 3, 3))
 
 
-def test_a_threshold_on_energy_shares_keeps_that_much_of_the_energy():
+def test_a_threshold_on_cumulative_shares_keeps_that_much_of_the_energy():
     heat = torch.rand(4, 30, 30, dtype=torch.float64)
     for threshold in (0.1, 0.25, 0.6):
-        above = energy_shares(heat) > threshold
+        above = cumulative_shares(heat) > threshold
         held = (heat.square() * above).sum((1, 2)) / heat.square().sum((1, 2))
         assert ((held >= 1 - threshold - 1e-12) & (held <= 1 - threshold + 4 / 900)).all()
 
 
-def test_energy_shares_do_not_depend_on_how_a_map_is_scaled():
+def test_cumulative_shares_do_not_depend_on_how_a_map_is_scaled():
     heat = torch.rand(2, 8, 8, dtype=torch.float64)
-    assert torch.allclose(energy_shares(heat), energy_shares(1e-6 * heat), atol=1e-12)
+    assert torch.allclose(cumulative_shares(heat), cumulative_shares(1e-6 * heat), atol=1e-12)
 
 
 def test_without_feedback_evidence_is_what_each_neuron_of_the_open_network_brings():
     """By finite differences of a gate on each pixel of each channel."""
     network, images = networks.branching(), networks.pictures(2)
-    map_of = {"source": "evidence", "scales": "coarsest", "spread": False, "values": "maximum", "blur": 0.0}
+    map_of = {"source": "evidence", "scales": "coarsest", "propagate": False, "values": "maximum", "blur": 0.0}
     for method, options in (("gradient", {}), ("global_feedback", {"steps": 0})):
         found = attend(network, images, [1, 2], method=method, **map_of, **options)
         with frozen(network) as inside:
-            calls, _ = relu_calls(inside, images)
+            calls, _ = activation_calls(inside, images)
             layers = select_layers(calls, "coarsest")
             evidence = []
             for index in layers:

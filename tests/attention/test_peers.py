@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from looktwice import attend
-from looktwice.attention.finishing import energy_shares
+from looktwice.attention.finishing import cumulative_shares
 from looktwice.attention.methods import METHODS
 from looktwice.attention.peers import last_feature_maps
 from looktwice.errors import MissingExtraError, ModelError, OptionError
@@ -77,8 +77,8 @@ def test_layer_cam_weighs_every_pixel_by_its_own_positive_gradient(pooled, image
 @pytest.mark.parametrize("method", PEERS)
 def test_values_of_a_peer_may_be_shares_of_the_energy_as_ours(method, pooled, images):
     plain = attend(pooled, images, 1, method=method).maps
-    shares = attend(pooled, images, 1, method=method, values="energy").maps
-    assert torch.allclose(shares, energy_shares(plain), atol=1e-6)
+    shares = attend(pooled, images, 1, method=method, values="cumulative").maps
+    assert torch.allclose(shares, cumulative_shares(plain), atol=1e-6)
     with pytest.raises(OptionError, match="values is 'rank'; one of maximum, energy"):
         attend(pooled, images, 1, method=method, values="rank")
 

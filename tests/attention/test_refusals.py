@@ -50,7 +50,7 @@ def test_relus_of_an_auxiliary_output_take_no_part(method):
     network, images = Auxiliary(), torch.randn(2, 3, 8, 8)
     plain = networks.Plain()
     plain.load_state_dict(network.state_dict())
-    options = {"spread": False}  # what looks alike to the network does so in all its features
+    options = {"propagate": False}  # what looks alike to the network does so in all its features
     found = look(network, images, [0, 1], method, **options)
     expected = look(plain, images, [0, 1], method, **options)
     assert torch.allclose(found.maps, expected.maps, atol=1e-6)

@@ -250,7 +250,7 @@ def test_a_method_without_scores_gives_a_picture_and_a_record(looktwice, net, ph
 
 
 def test_a_long_comparison_goes_on_further_pages(looktwice, net, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "PAGE", 2)
+    monkeypatch.setattr(comparison, "ROWS_PER_PAGE", 2)
     for name in "abcde":
         noise().save(tmp_path / f"{name}.png")
     (tmp_path / "c.png").write_bytes(b"")

@@ -61,7 +61,7 @@ def test_a_row_by_hand():
     assert (row["sample"], row["order"], row["labels"], row["judged"]) == ("a.png", 7, (1,), 1)
     assert (row["correct"], row["right"], row["width"], row["height"]) == (True, True, 40, 40)
     assert row["seconds_method"] == 0.5
-    assert 0.1 < row["seconds_frame"] < 0.4  # a third of the picture's decoding, and its own measuring
+    assert 0.1 < row["overhead_seconds"] < 0.4  # a third of the picture's decoding, and its own measuring
     assert row["iou_by_max_largest"].tolist() == pytest.approx([96 / 144] * 100)
     assert set(row) == set(COLUMNS)
     assert row["iou_by_energy_any"] is None  # kept only where the rule is by energy
@@ -152,7 +152,7 @@ def test_what_cannot_be_used_leaves_its_error_and_no_values():
     values = set(COLUMNS) - {"sample", "order", "tuning", "method", "options", "rank", "labels", "error"}
     for row in rows[:3]:
         assert row["error"] == "a.png: damaged"
-        assert not {name for name in values if row.get(name) is not None} - {"seconds_frame"}
+        assert not {name for name in values if row.get(name) is not None} - {"overhead_seconds"}
     of_b = [row for row in rows if row["sample"] == "b.png"]
     assert [(row["method"], row["rank"], bool(row["error"])) for row in of_b] == [
         ("gradient", 0, False),
@@ -181,7 +181,7 @@ def test_a_written_chunk_can_be_read_and_is_complete(tmp_path):
     assert table.schema.equals(schema)
     expected = list(measure_chunk(where, chunk(pictures, guesses, heat)))
     for written, row in zip(table.to_pylist(), expected, strict=True):
-        for name in set(COLUMNS) - {"seconds_frame"}:
+        for name in set(COLUMNS) - {"overhead_seconds"}:
             value = row.get(name)
             told = list(value) if isinstance(value, tuple | np.ndarray) else value
             assert written[name] == told, name

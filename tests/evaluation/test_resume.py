@@ -49,10 +49,10 @@ def test_any_number_of_processes_goes_on(dataset, undisturbed, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(StopError):
         run_on(dataset, run, progress=stop_after(4))
-    outcome = run_on(dataset, run, share=Shard(1, 3))
+    outcome = run_on(dataset, run, shard=Shard(1, 3))
     assert (outcome.missing, outcome.summary) == (3, None)
-    assert run_on(dataset, run, share=Shard(0, 2)).missing == 2
-    assert run_on(dataset, run, share=Shard(1, 2)).summary == run / "summary.json"
+    assert run_on(dataset, run, shard=Shard(0, 2)).missing == 2
+    assert run_on(dataset, run, shard=Shard(1, 2)).summary == run / "summary.json"
     assert_same(run, undisturbed)
     text = (run / "summary.json").read_text()
     run_on(dataset, run)

@@ -14,7 +14,7 @@ from looktwice import feedback as gradients
 from looktwice.errors import ModelError, OptionError
 from looktwice.feedback import Feedback, ascend, closed_form_feedback, feedback, layer_unit, open_gates
 from looktwice.feedback.ascent import _parts
-from looktwice.gating import Prefix, ReluCall, relu_calls
+from looktwice.gating import ActivationCall, PrefixCache, activation_calls
 from looktwice.gating.frozen import frozen
 
 
@@ -29,12 +29,12 @@ GP["gradient_scale"] = "mean"
 
 
 def run(network, images: Tensor, targets: list[int], **options) -> Feedback:
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     return feedback(network, calls, images, torch.tensor(targets), **(GP | options))
 
 
 def run_closed_form(network, images: Tensor, targets: list[int], **options) -> Feedback:
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     return closed_form_feedback(network, calls, images, torch.tensor(targets), **options)
 
 
@@ -234,7 +234,7 @@ def test_a_suppressed_part_is_taken_off_in_one_step_when_the_step_is_the_root_of
     """z = 1 + w with w orthogonal to both all-one vectors: αλ = √μ leaves z = 1 less its own penalty, 1/√(1 + μ)."""
     wave = torch.outer(*(torch.tensor([(-1.0) ** i for i in range(n - n % 2)] + [0.0] * (n % 2)) for n in size))
     start = (1 + 0.1 * wave.double())[None, None]
-    calls = [ReluCall(0, (1, *size))]
+    calls = [ActivationCall(0, (1, *size))]
 
     def no_preference(images: Tensor) -> Tensor:
         return 0 * F.relu(images).sum((2, 3))
@@ -259,7 +259,7 @@ def test_a_projected_gate_steps_with_all_singular_values_it_has_left():
         return F.relu(images).sum((2, 3))
 
     images = torch.ones(1, 1, 3, 3, dtype=torch.float64)
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "looktwice.feedback.global_feedback.open_gates",
@@ -344,7 +344,7 @@ def scripted(values: dict[int, list[float]]) -> Feedback:
         return F.relu(F.relu(1.0 * images)).flatten(1)
 
     images = torch.ones(2, 1, 2, 2)
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     script = iter([value for values_of_step in zip(*values.values(), strict=True) for value in values_of_step])
 
     def step(gates: dict[int, Tensor], dS_dz: dict[int, Tensor]) -> dict[int, Tensor]:
@@ -365,7 +365,7 @@ def test_contrast_by_hand():
         return torch.stack([3 * shared[:, 0] + 2 * own[:, 0], *[3 * shared[:, 0]] * 5, -own[:, 0]], 1)
 
     images = torch.tensor([[[[1.0, 10.0]]]])
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     options = {"trace_weight": 0.0, "steps": 1, "gradient_scale": "none"}
     found = feedback(network, calls, images, torch.tensor([0]), objective="contrast", **options)
     assert found.evidence[0].tolist() == [[[[0.0, 20.0]]]]
@@ -379,7 +379,7 @@ def test_contrast_with_one_class_is_its_score():
         return F.relu(images).flatten(1).sum(1, keepdim=True)
 
     images = torch.ones(1, 1, 1, 2)
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     found = feedback(network, calls, images, torch.tensor([0]), trace_weight=0.0, objective="contrast", steps=1)
     assert found.evidence[0].tolist() == [[[[1.0, 1.0]]]]
 
@@ -542,9 +542,9 @@ def all_in_one(images: Tensor) -> Tensor:
 @pytest.mark.parametrize("network", [another_way_with_gradients, all_in_one])
 def test_evidence_below_the_first_gate_whatever_is_in_use_there(network, monkeypatch):
     images, targets = torch.rand(4, 3, 6, 6, dtype=torch.float64), torch.tensor([0, 2, 1, 2])
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     found = feedback(network, calls, images, targets, [0], trace_weight=1.0, steps=2, layers=[1])
-    monkeypatch.setattr(Prefix, "play", unknown)  # every pass in full
+    monkeypatch.setattr(PrefixCache, "play", unknown)  # every pass in full
     expected = feedback(network, calls, images, targets, [0], trace_weight=1.0, steps=2, layers=[1])
     assert expected.evidence[0].max() > 0
     assert torch.allclose(found.evidence[0], expected.evidence[0], rtol=1e-12, atol=1e-15)
@@ -554,7 +554,7 @@ def test_evidence_below_the_first_gate_whatever_is_in_use_there(network, monkeyp
 def test_layers_of_one_size_are_penalised_together_as_they_are_alone(monkeypatch):
     network, images = networks.branching(), networks.pictures(2)
     together = run(network, images, [1, 2])
-    monkeypatch.setattr("looktwice.feedback.global_feedback.TOGETHER", 1)
+    monkeypatch.setattr("looktwice.feedback.global_feedback.GATES_PER_CALL", 1)
     alone = run(network, images, [1, 2])
     assert len({z.shape[2:] for z in alone.gates.values() if z.ndim == 4}) < sum(
         z.ndim == 4 for z in alone.gates.values()
@@ -580,11 +580,11 @@ def unknown(*_):
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_watched_calls_show_their_evidence_and_carry_no_gates(steps, played, count, monkeypatch):
     """Whether later passes start at the first gate or, where that cannot be played back, are made in full."""
-    monkeypatch.setattr(Prefix, "play", Prefix.play if played else unknown)
+    monkeypatch.setattr(PrefixCache, "play", PrefixCache.play if played else unknown)
     network, images = networks.branching(), networks.pictures(count)
     targets = torch.arange(count) % 3
     with frozen(network) as inside:
-        calls, _ = relu_calls(inside, images)
+        calls, _ = activation_calls(inside, images)
         last, every = len(calls) - 1, range(len(calls))
         everywhere = feedback(inside, calls, images, targets, trace_weight=0.0, steps=0)
         alone = feedback(inside, calls, images, targets, trace_weight=1.0, steps=steps, layers=[last])

@@ -297,7 +297,7 @@ def test_close_singular_values_get_more_iterations_before_a_decomposition(ratio,
     def undecomposed(_):
         pytest.fail("decomposed though more iterations would do")
 
-    z = two_blocks(ratio, spectral.MANY)
+    z = two_blocks(ratio, spectral.MIN_ITERATED)
     exact = trace_gradient(z, smoothing=1.0, minor="suppress", rank=1)
     if not decomposes:
         monkeypatch.setattr(spectral, "svd", undecomposed)
@@ -311,8 +311,8 @@ def test_singular_values_that_no_iteration_tells_apart_are_decomposed(monkeypatc
     monkeypatch.setattr(spectral, "svd", lambda z: decomposed.append(len(z)) or svd(z))
     z = torch.diag(torch.linspace(1.0, 0.99, 12, dtype=torch.float64))[None]
     exact = svd(z)
-    u, gamma_v = spectral.leading_pair(torch.cat([z.repeat(spectral.MANY, 1, 1), torch.ones_like(z)]))
-    assert decomposed[-1] == spectral.MANY
+    u, gamma_v = spectral.leading_pair(torch.cat([z.repeat(spectral.MIN_ITERATED, 1, 1), torch.ones_like(z)]))
+    assert decomposed[-1] == spectral.MIN_ITERATED
     assert torch.allclose((u * gamma_v)[0], exact[0][0, :, :1] * exact[2][0, :1], atol=1e-12)
 
 

@@ -16,7 +16,7 @@ from looktwice.datasets import load_dataset, shuffled
 from looktwice.feedback.trace_norm import trace_gradient
 
 IMAGES, WEIGHTS = os.environ.get("LOOKTWICE_ILSVRC"), os.environ.get("LOOKTWICE_WEIGHTS")
-MANY = 300
+MIN_ITERATED = 300
 CLOSE = 0.999
 """Two largest singular values with a larger ratio are as good as equal: a rounding decides which of them leads."""
 
@@ -96,9 +96,9 @@ def test_maps_and_boxes_of_many_real_images():
         weights=str(folder / "googlenet_bn-imagenet.safetensors"),
         squash=True,
     )
-    samples = shuffled(load_dataset(Path(IMAGES), "ilsvrc").samples, 0)[:MANY]
+    samples = shuffled(load_dataset(Path(IMAGES), "ilsvrc").samples, 0)[:MIN_ITERATED]
     same, lowest = [], 1.0
-    for start in range(0, MANY, 10):
+    for start in range(0, MIN_ITERATED, 10):
         prepared = [model.prepare(read_image(sample.image)) for sample in samples[start : start + 10]]
         images = torch.cat([batch for batch, _ in prepared])
         fast = attend(model.module, images).maps.numpy()

@@ -11,7 +11,7 @@ import networks
 import reference
 from looktwice import load_model
 from looktwice.errors import ModelError, OptionError
-from looktwice.gating import Prefix, ReluCall, gated_scores, relu_calls, select_layers
+from looktwice.gating import ActivationCall, PrefixCache, activation_calls, gated_scores, select_layers
 from looktwice.gating.frozen import frozen
 
 CUT = {True: "all", False: "none"}
@@ -83,8 +83,8 @@ def relu(request: pytest.FixtureRequest) -> tuple[Callable[[Tensor], Tensor], fl
 def test_a_call_is_seen_once_with_its_shape_and_clamp(relu):
     call, cap, _ = relu
     images = spread(2, 3, 4, 5)
-    calls, scores = relu_calls(behind_one(call), images)
-    assert calls == [ReluCall(0, (3, 4, 5), None if cap == INF else cap)]
+    calls, scores = activation_calls(behind_one(call), images)
+    assert calls == [ActivationCall(0, (3, 4, 5), None if cap == INF else cap)]
     assert torch.equal(scores, images.clamp(0, cap).flatten(1))
 
 
@@ -187,7 +187,7 @@ def test_relu_in_place_on_a_view():
 def test_what_is_no_relu_is_left_alone(name):
     images = spread(2, 3, 4, 5)
     with pytest.raises(ModelError, match="no ReLU call"):
-        relu_calls(behind_one(NO_CALLS[name]), images)
+        activation_calls(behind_one(NO_CALLS[name]), images)
     assert torch.equal(gated_scores(behind_one(NO_CALLS[name]), images, {}), behind_one(NO_CALLS[name])(images))
 
 
@@ -197,9 +197,9 @@ def test_what_is_no_relu_is_left_alone(name):
 def test_calls_are_numbered_in_call_order_through_functional_reused_and_in_place_relus():
     network = networks.branching()
     images = networks.pictures(2)
-    calls, scores = relu_calls(network, images)
+    calls, scores = activation_calls(network, images)
     shapes = [(6, 9, 8), (4, 5, 4), (4, 5, 4), (8, 5, 4), (8, 5, 4), (8, 5, 4), (7,)]
-    assert calls == [ReluCall(index, shape) for index, shape in enumerate(shapes)]
+    assert calls == [ActivationCall(index, shape) for index, shape in enumerate(shapes)]
     assert [call.is_map for call in calls] == [True] * 6 + [False]
     assert torch.equal(scores, network(images).detach())
     assert not scores.requires_grad
@@ -254,8 +254,8 @@ class Branching5(nn.Module):
 def test_a_traced_network_is_gated_like_the_eager_one():
     network, images = networks.branching(), networks.pictures(2)
     traced = torch.fx.symbolic_trace(network)
-    calls, _ = relu_calls(network, images)
-    assert relu_calls(traced, images)[0] == calls
+    calls, _ = activation_calls(network, images)
+    assert activation_calls(traced, images)[0] == calls
     gates = {call.index: torch.rand(2, *call.shape, dtype=torch.float64) for call in calls}
     assert torch.equal(gated_scores(traced, images, gates), gated_scores(network, images, gates))
 
@@ -309,11 +309,11 @@ def test_the_networks_dtype_comes_out(dtype):
 # ---- choice of layers ------------------------------------------------------------------------------------------------
 
 FIVE = [
-    ReluCall(0, (4, 8, 8)),
-    ReluCall(1, (4, 4, 4)),
-    ReluCall(2, (9, 4, 4)),
-    ReluCall(3, (9, 2, 2)),
-    ReluCall(4, (7,)),
+    ActivationCall(0, (4, 8, 8)),
+    ActivationCall(1, (4, 4, 4)),
+    ActivationCall(2, (9, 4, 4)),
+    ActivationCall(3, (9, 2, 2)),
+    ActivationCall(4, (7,)),
 ]
 
 
@@ -336,7 +336,9 @@ def test_layers_are_chosen_by_index_or_predicate(layers, chosen):
 
 def test_layers_are_chosen_by_their_stride_or_are_the_coarsest():
     strides = [2.0, 8.0, 15.0, 17.2, 32.0]  # 225 pixels make 15 of 15, 227 make 17.2 of 13
-    calls = [ReluCall(i, (1, 1, 1), stride=stride) for i, stride in enumerate(strides)] + [ReluCall(5, (7,))]
+    calls = [ActivationCall(i, (1, 1, 1), stride=stride) for i, stride in enumerate(strides)] + [
+        ActivationCall(5, (7,))
+    ]
     assert select_layers(calls, "fine") == [1, 2, 3, 4]
     assert select_layers(calls, "coarse") == [2, 3, 4]
     assert select_layers(calls, "coarsest") == [4]
@@ -345,12 +347,12 @@ def test_layers_are_chosen_by_their_stride_or_are_the_coarsest():
     with pytest.raises(OptionError, match="layers is 'finest'"):
         select_layers(calls, "finest")
     with pytest.raises(OptionError, match="leaves none"):
-        select_layers([ReluCall(0, (7,))], "coarse")
+        select_layers([ActivationCall(0, (7,))], "coarse")
 
 
 def test_a_calls_stride_is_image_pixels_per_map_pixel():
     network = nn.Sequential(nn.Conv2d(3, 2, 2, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 4 * 6, 5), nn.ReLU())
-    calls, _ = relu_calls(network, torch.rand(1, 3, 8, 12))
+    calls, _ = activation_calls(network, torch.rand(1, 3, 8, 12))
     assert [call.stride for call in calls] == [2.0, 0.0]
 
 
@@ -396,7 +398,7 @@ def smaller(images: Tensor) -> Tensor:
 def test_a_map_of_another_size_than_its_probes_is_refused():
     network = Counting(once, smaller)
     images = networks.pictures(2)
-    ((call,), _) = relu_calls(network, images)
+    ((call,), _) = activation_calls(network, images)
     probes = {call.index: torch.zeros(2, 1, *call.shape[1:], requires_grad=True)}
     with pytest.raises(ModelError, match="control flow must not change"):
         gated_scores(network, images, {}, probes=probes)
@@ -405,7 +407,7 @@ def test_a_map_of_another_size_than_its_probes_is_refused():
 def test_fewer_calls_than_gates_are_refused():
     network = Counting(twice, once)
     images = networks.pictures(2)
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     gates = {call.index: torch.ones(2, *call.shape) for call in calls}
     with pytest.raises(ModelError, match="made 1 ReLU calls in this pass and at least 2"):
         gated_scores(network, images, gates)
@@ -414,7 +416,7 @@ def test_fewer_calls_than_gates_are_refused():
 def test_another_shape_than_the_gates_is_refused():
     network = Counting(once, smaller)
     images = networks.pictures(2)
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     with pytest.raises(ModelError, match=r"\(2, 3, 8, 8\) in this pass and had \(2, 3, 9, 8\)"):
         gated_scores(network, images, {0: torch.ones(2, *calls[0].shape)})
 
@@ -447,9 +449,9 @@ def unseen(images: Tensor) -> Tensor:
     return torch.stack([F.relu(early - 0.5).flatten(1).sum(1), early.flatten(1).sum(1)], 1)
 
 
-def passes(network, images: Tensor, index: int, prefix: Prefix | None) -> list[Tensor]:
+def passes(network, images: Tensor, index: int, prefix: PrefixCache | None) -> list[Tensor]:
     """Scores and gate gradients of four passes, each through other gates."""
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     found = []
     for number in range(4):
         z = torch.full((len(images), *calls[index].shape), 1 - number / 8, requires_grad=True)
@@ -465,7 +467,7 @@ def passes(network, images: Tensor, index: int, prefix: Prefix | None) -> list[T
 )
 def test_a_pass_that_is_played_back_is_the_pass(network, index, plays):
     images = torch.rand(2, 3, 9, 8)
-    prefix = Prefix(index)
+    prefix = PrefixCache(index)
     for fast, full in zip(passes(network, images, index, prefix), passes(network, images, index, None), strict=True):
         assert torch.equal(fast, full)
     assert prefix.usable == plays
@@ -477,9 +479,9 @@ def test_families_as_they_are_used_are_played_back(name):
     network = load_model(name, weights="random").module
     images = torch.randn(2, 3, 64, 64)
     with frozen(network) as inside:
-        calls, _ = relu_calls(inside, images)
+        calls, _ = activation_calls(inside, images)
         index = len(calls) // 2
-        prefix = Prefix(index)
+        prefix = PrefixCache(index)
         for fast, full in zip(passes(inside, images, index, prefix), passes(inside, images, index, None), strict=True):
             assert torch.equal(fast, full)
         assert prefix.usable
@@ -519,12 +521,12 @@ def along_rows(images: Tensor) -> Tensor:
 )
 def test_a_batch_is_played_back_from_what_its_parts_noted(network, index, follows):
     images = torch.rand(5, 3, 9, 8)
-    calls, _ = relu_calls(network, images)
+    calls, _ = activation_calls(network, images)
     parts = []
     for some in torch.split(images, 2):
-        parts.append(Prefix(index))
+        parts.append(PrefixCache(index))
         gated_scores(network, some, {index: torch.ones(len(some), *calls[index].shape)}, prefix=parts[-1])
-    whole = Prefix.joined(parts)
+    whole = PrefixCache.joined(parts)
     assert whole.usable is (True if follows else None)  # not said yet: the next pass notes
     for fast, full in zip(passes(network, images, index, whole), passes(network, images, index, None), strict=True):
         assert torch.allclose(fast, full, atol=1e-6)
@@ -537,10 +539,10 @@ def test_a_constant_that_differs_between_parts_is_noted_anew():
         shift = torch.tensor(float(next(seen)))
         return F.relu(images - 0.5).flatten(1) + shift
 
-    parts = [Prefix(0), Prefix(0)]
+    parts = [PrefixCache(0), PrefixCache(0)]
     for count, part in zip((2, 1), parts, strict=True):
         gated_scores(counting, torch.rand(count, 1, 2, 2), {0: torch.ones(count, 1, 2, 2)}, prefix=part)
-    assert Prefix.joined(parts).usable is None
+    assert PrefixCache.joined(parts).usable is None
 
 
 def test_what_comes_before_the_first_gate_is_computed_once():
@@ -553,7 +555,7 @@ def test_what_comes_before_the_first_gate_is_computed_once():
             return F.relu(self.second(F.relu(self.first(images)))).mean((2, 3))
 
     network, images, gate = Counted(), torch.rand(1, 3, 9, 9), {1: torch.ones(1, 5, 5, 5)}
-    prefix = Prefix(1)
+    prefix = PrefixCache(1)
     first = gated_scores(network, images, gate, prefix=prefix)
     nn.init.zeros_(network.first.weight)  # the first layer is not looked at again
     assert torch.equal(gated_scores(network, images, gate, prefix=prefix), first)
@@ -568,7 +570,7 @@ def test_another_function_before_the_first_gate_is_computed_in_full():
         return F.relu(early).flatten(1)
 
     images = torch.rand(1, 1, 2, 2)
-    prefix = Prefix(0)
+    prefix = PrefixCache(0)
     gate = {0: torch.ones(1, 1, 2, 2)}
     assert torch.equal(gated_scores(network, images, gate, prefix=prefix), images.exp().flatten(1))
     assert prefix.usable

@@ -11,7 +11,7 @@ from torch import nn
 
 from looktwice.evaluation.evaluate import evaluate
 from looktwice.models import Model, Preprocessing
-from looktwice.runs.columns import COLUMNS
+from looktwice.runs.columns import COLUMNS, TIMES
 
 METHODS = {"gradient": {"blur": 0.03}, "feedback": {"steps": 1, "blur": 0.03}}  # small squares, a small blur
 ALL = (*METHODS, "center_box", "full_image")
@@ -70,7 +70,7 @@ def rows_of(run):
     parts = sorted((run / "rows").glob("part-*.parquet"))
     table = pa.concat_tables([pq.read_table(part, partitioning=None) for part in parts])
     keys = [(name, "ascending") for name in ("order", "method", "rank", "target")]
-    return table.select([name for name in COLUMNS if not name.startswith("seconds_")]).sort_by(keys)
+    return table.select([name for name in COLUMNS if name not in TIMES]).sort_by(keys)
 
 
 def summary_of(run):

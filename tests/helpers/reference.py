@@ -412,7 +412,7 @@ def carried_over(heat: Array, weights: Array, grid: tuple[int, int]) -> Array:
     return enlarged((weights @ np.array(pooled)).reshape(grid), heat.shape)
 
 
-def energy_shares(heat: Array) -> Array:
+def cumulative_shares(heat: Array) -> Array:
     """For each pixel the squares of all that are no larger, added up, as a share of all squares."""
     result = np.zeros(heat.shape)
     for place in np.ndindex(heat.shape):

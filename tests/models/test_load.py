@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision import models as tv
 
 from looktwice.errors import InputError, MissingExtraError, ModelError, OptionError
-from looktwice.gating import relu_calls
+from looktwice.gating import activation_calls
 from looktwice.gating.frozen import frozen
 from looktwice.models import find_class, load_model, model_names, weights_hash
 from own_networks import picture
@@ -98,13 +98,13 @@ def test_family_rule_agrees_with_the_relu_calls(name):
         module, image = tv.get_model(name, weights=None, **options), torch.empty(1, 3, 224, 224)
     with frozen(module) as network:
         if name in model_names():
-            assert len(relu_calls(network, image)[0]) > 5
+            assert len(activation_calls(network, image)[0]) > 5
         elif name.startswith("swin_v2"):
             # Its ReLUs stand in the MLP for the position bias (512 hidden units), which never sees the image.
-            assert {call.shape[-1] for call in relu_calls(network, image)[0]} == {512}
+            assert {call.shape[-1] for call in activation_calls(network, image)[0]} == {512}
         else:
             with pytest.raises(ModelError, match="no ReLU"):
-                relu_calls(network, image)
+                activation_calls(network, image)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from looktwice.errors import OptionError, RunError
-from looktwice.report.paper_tables import PAPER, measures, paper_tables
+from looktwice.report.paper_tables import PUBLISHED, measures, paper_tables
 
 METHODS = {"gradient": 0.70, "feedback": 0.65, "global_feedback": 0.6234, "center_box": 0.8}
 
@@ -159,14 +159,14 @@ def test_measures_leave_out_what_nothing_has():
 
 
 def test_the_papers_figures():
-    assert PAPER["googlenet"] == {
+    assert PUBLISHED["googlenet"] == {
         "gradient": 65.9,
         "guided_backprop": 64.8,
         "feedback": 61.2,
         "feedback, energy box": 62.6,
         "global_feedback": 59.6,
     }
-    assert PAPER["resnet"] == {"global_feedback": 58.8}
+    assert PUBLISHED["resnet"] == {"global_feedback": 58.8}
 
 
 def test_rows_are_read_and_tabulated_without_torch():

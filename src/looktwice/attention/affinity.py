@@ -16,7 +16,7 @@ from torch import Tensor
 
 from looktwice.attention.finishing import unit_maximum
 
-PLACES = 28 * 28
+GRID_CELLS = 28 * 28
 """How many places are wanted: at 224×224 a stride of 8, where features know textures and parts, and edges are kept."""
 
 
@@ -38,7 +38,7 @@ class Affinity:
 
 
 class Features:
-    """Of a forward pass, what its ReLU calls see whose maps have the number of places nearest to ``PLACES``."""
+    """Of a forward pass, what its ReLU calls see whose maps have the number of places nearest to ``GRID_CELLS``."""
 
     def __init__(self) -> None:
         self._grid: tuple[int, int] | None = None
@@ -75,11 +75,11 @@ class Features:
             return Affinity(weights.div_(weights.sum(2, keepdim=True)), self._grid)
 
 
-def carry_over(maps: Tensor, alike: Affinity) -> Tensor:
+def propagate_map(maps: Tensor, alike: Affinity) -> Tensor:
     """A map's energy, carried over to all that looks like it: the mean of the places that do: (N, H, W) → (N, H, W).
 
     Args:
-        maps: not negative. Their energy, the squares, is carried over: weak attention is spread widely as it is.
+        maps: not negative. Their energy, the squares, is carried over: weak attention is widespread as it is.
         alike: of the same images.
     """
     energy = unit_maximum(maps).square()
@@ -89,5 +89,5 @@ def carry_over(maps: Tensor, alike: Affinity) -> Tensor:
 
 
 def _distance(grid: tuple[int, int]) -> tuple[float, tuple[int, int]]:
-    """From ``PLACES``; of two as near the coarser is nearer."""
-    return abs(math.log(math.prod(grid) / PLACES)), grid
+    """From ``GRID_CELLS``; of two as near the coarser is nearer."""
+    return abs(math.log(math.prod(grid) / GRID_CELLS)), grid

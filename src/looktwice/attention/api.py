@@ -31,7 +31,7 @@ def attend(
         targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step.
         method: a name of ``METHODS``, or a row of your own: one of these with another ``optimise``, say.
         **options: the method's own (``METHODS[method].options`` lists them with their defaults) and, for all,
-            ``spread`` (whether the map is carried over to what looks alike to the network, see ``affinity``),
+            ``propagate`` (whether the map is carried over to what looks alike to the network, see ``affinity``),
             ``values`` (what a map's values are shares of) and ``blur`` (σ of a Gaussian over the map, as a share of
             its shorter side; 0 is none).
 
@@ -44,7 +44,7 @@ def attend(
     chosen = resolve_options(method, options)
     images = check_images(images)
     with frozen(model) as network:
-        first = first_pass(network, images, compare=chosen["spread"])
+        first = first_pass(network, images, compare=chosen["propagate"])
         wanted = resolve_targets(targets, first.scores)
 
         def look(part: slice) -> Attention:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from looktwice.attention.finishing import unit_maximum
 from looktwice.errors import ModelError
-from looktwice.gating.calls import Layers, ReluCall, select_layers
+from looktwice.gating.calls import ActivationCall, Layers, select_layers
 from looktwice.options import check_choice
 
 Channels = Literal["max", "sum"]
@@ -28,7 +28,7 @@ where it ends; or that of all maps at a stride of about 4 pixels or more, as the
 
 
 def kept_evidence(
-    calls: Sequence[ReluCall], evidence: Mapping[int, Tensor], gates: Mapping[int, Tensor], shown: Layers
+    calls: Sequence[ActivationCall], evidence: Mapping[int, Tensor], gates: Mapping[int, Tensor], shown: Layers
 ) -> list[Tensor]:
     """Of the layers to be shown among those that have any: the positive evidence, as far as gates let it through."""
     layers = select_layers([calls[index] for index in evidence], shown)

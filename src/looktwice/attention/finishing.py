@@ -9,7 +9,7 @@ from torch import Tensor
 from looktwice.errors import OptionError
 from looktwice.options import check_choice
 
-Values = Literal["maximum", "energy"]
+Values = Literal["maximum", "cumulative"]
 """What a map's values are shares of: its maximum, or its energy (Σ of squares): then a pixel says how much of it lies
 on the pixels that are attended to no more than it. So a threshold t keeps the pixels that hold 1 - t of the energy,
 fewer on a small object than on a large one, where a share of the maximum depends on a single pixel."""
@@ -32,10 +32,10 @@ def finish_map(maps: Tensor, *, values: Values, blur: float) -> Tensor:
     if sigma > 0:
         with torch.autocast(heat.device.type, enabled=False):
             heat = unit_maximum(_gaussian_blur(heat, sigma))
-    return energy_shares(heat) if values == "energy" else heat
+    return cumulative_shares(heat) if values == "cumulative" else heat
 
 
-def energy_shares(maps: Tensor) -> Tensor:
+def cumulative_shares(maps: Tensor) -> Tensor:
     """Each pixel's value as a share of the map's energy: (N, H, W), not negative → (N, H, W) in [0, 1].
 
     The share is Σ of the squares of all pixels that have no larger value, so equal pixels stay equal, the order stays

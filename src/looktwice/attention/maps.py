@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from looktwice.attention.affinity import Affinity, Features, carry_over
+from looktwice.attention.affinity import Affinity, Features, propagate_map
 from looktwice.attention.evidence import Channels, Scales, Source, attention_map, evidence_map, kept_evidence
 from looktwice.attention.finishing import Values, check_finish, finish_map
 from looktwice.attention.peers import Peer
@@ -15,9 +15,9 @@ from looktwice.feedback.ascent import Feedback
 from looktwice.feedback.class_gradient import class_gradient
 from looktwice.feedback.global_feedback import feedback
 from looktwice.gating.activations import Saturation
-from looktwice.gating.calls import Guidance, Layers, Network, ReluCall, select_layers
+from looktwice.gating.calls import ActivationCall, Guidance, Layers, Network, select_layers
 from looktwice.gating.frozen import FrozenNetwork
-from looktwice.gating.passes import relu_calls
+from looktwice.gating.passes import activation_calls
 from looktwice.options import check_choice
 
 
@@ -38,7 +38,7 @@ class Attention:
     maps: Tensor
     gradients: Tensor
     gates: tuple[Tensor, ...]
-    layers: tuple[ReluCall, ...]
+    layers: tuple[ActivationCall, ...]
     scores: Tensor
     targets: Tensor
     closed: tuple[tuple[int, int], ...]
@@ -54,7 +54,7 @@ class FirstPass:
         alike: which places look alike, where that was asked for and the network has maps.
     """
 
-    calls: list[ReluCall]
+    calls: list[ActivationCall]
     scores: Tensor
     alike: Affinity | None
 
@@ -64,13 +64,13 @@ class FirstPass:
 
 
 def first_pass(network: FrozenNetwork, images: Tensor, *, compare: bool) -> FirstPass:
-    """A plain forward pass of images (N, C, H, W); ``compare``: a method is going to carry its map over (``spread``).
+    """A plain forward pass of images (N, C, H, W); ``compare``: for a method that propagates its map.
 
     Raises:
         ModelError: the network makes no ReLU call that can be gated.
     """
     features = Features()
-    calls, scores = relu_calls(network, images, features.look if compare else None)
+    calls, scores = activation_calls(network, images, features.look if compare else None)
     return FirstPass(calls, scores, features.affinity())
 
 
@@ -81,7 +81,7 @@ def peer_attention(
     targets: Tensor,
     peer: Peer,
     *,
-    spread: bool = False,
+    propagate: bool = False,
     values: Values = "maximum",
     blur: float = 0.0,
     **options: Any,
@@ -90,7 +90,7 @@ def peer_attention(
     check_finish(values, blur)
     found = peer(network, images, targets, **options)
     maps = attention_map(found) if found.ndim == 4 else found
-    maps = _finished(first, maps, spread=spread, values=values, blur=blur)
+    maps = _finished(first, maps, propagate=propagate, values=values, blur=blur)
     none = images.new_empty((len(images), 0))
     return Attention(maps.to(images.dtype), found if found.ndim == 4 else none, (), (), none, targets, ())
 
@@ -106,7 +106,7 @@ def own_attention(
     saturation: Saturation = "exact",
     source: Source = "gradient",
     scales: Scales = "coarsest",
-    spread: bool = False,
+    propagate: bool = False,
     values: Values = "maximum",
     channels: Channels = "max",
     blur: float = 0.045,
@@ -155,7 +155,7 @@ def own_attention(
     else:
         kept = kept_evidence(calls, found.evidence, found.gates, shown)
         maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]))
-    maps = _finished(first, maps, spread=spread, values=values, blur=blur)
+    maps = _finished(first, maps, propagate=propagate, values=values, blur=blur)
     return Attention(
         maps=maps.to(images.dtype),
         gradients=at_image,
@@ -167,9 +167,11 @@ def own_attention(
     )
 
 
-def _finished(first: FirstPass, maps: Tensor, *, spread: bool, values: Values, blur: float) -> Tensor:
-    if spread:
+def _finished(first: FirstPass, maps: Tensor, *, propagate: bool, values: Values, blur: float) -> Tensor:
+    if propagate:
         if first.alike is None:
-            raise ModelError("no ReLU call of this network has a map, so its places cannot be compared; spread=False")
-        maps = carry_over(maps, first.alike)
+            raise ModelError(
+                "no ReLU call of this network has a map, so its places cannot be compared; propagate=False"
+            )
+        maps = propagate_map(maps, first.alike)
     return finish_map(maps, values=values, blur=blur)

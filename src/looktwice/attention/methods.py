@@ -69,7 +69,7 @@ def _peer(summary: str, source: str, peer: Peer, /, **defaults: Any) -> Method:
     return Method(summary, source, defaults=MappingProxyType(defaults), peer=peer)
 
 
-_MAP: Mapping[str, Any] = {"values": "energy", "blur": 0.02}
+_MAP: Mapping[str, Any] = {"values": "cumulative", "blur": 0.02}
 """How a map is finished, the same for every method of ours, so that they differ in what they see alone."""
 
 
@@ -108,7 +108,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             minor="suppress",
             rank=1,
             scales="all",
-            spread=True,
+            propagate=True,
             **_FEEDBACK,
         ),
         "global_feedback_paper": _row(

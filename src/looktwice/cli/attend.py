@@ -12,7 +12,7 @@ from looktwice.cli.inputs import (
     ModelName,
     Output,
     Squash,
-    Target,
+    TargetOption,
     Weights,
     box_rule,
     class_index,
@@ -29,7 +29,7 @@ def attend_command(
     weights: Weights = "default",
     squash: Squash = False,
     method: Annotated[str, typer.Option(help="A name from `looktwice methods`.")] = "global_feedback",
-    target: Target = "auto",
+    target: TargetOption = "auto",
     top: Annotated[int | None, typer.Option(help="The N most probable classes of each image.", min=1)] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method.")] = None,
     box: Annotated[str, typer.Option(help="contour: a box for each region; energy: one that holds the energy.")] = (

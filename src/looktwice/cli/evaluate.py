@@ -90,13 +90,13 @@ def evaluate_command(
     from looktwice.evaluation.processes import Shard, default_device
     from looktwice.models.load import load_model
 
-    share = Shard.from_environment()
+    shard = Shard.from_environment()
     dataset = load_dataset(root, layout, split=split, classes=classes, metadata=metadata, strict=strict)
-    if share.rank == 0:
+    if shard.rank == 0:
         _complain(dataset.problems, f"{output}/problems.txt")
     network = load_model(model, weights=weights, squash=squash, device=default_device(device))
     about = {"command": _command(), "root": str(root), "layout": layout}
-    with _progress("images", shown=share.rank == 0 and sys.stderr.isatty()) as progress:
+    with _progress("images", shown=shard.rank == 0 and sys.stderr.isatty()) as progress:
         outcome = evaluate(
             dataset,
             network,
@@ -113,7 +113,7 @@ def evaluate_command(
             save_npy=save_npy,
             strict=strict,
             workers=workers,
-            share=share,
+            shard=shard,
             about=about | ({"split": split} if split else {}),
             progress=progress,
         )

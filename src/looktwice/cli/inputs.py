@@ -33,7 +33,7 @@ Weights = Annotated[str, typer.Option(help="default, random, or a .safetensors, 
 Squash = Annotated[bool, typer.Option("--squash", help="Resize the whole image instead of cutting out its centre.")]
 
 
-Target = Annotated[str, typer.Option(help="A class by name or index; auto: the network's own prediction.")]
+TargetOption = Annotated[str, typer.Option(help="A class by name or index; auto: the network's own prediction.")]
 
 
 Output = Annotated[Path, typer.Option(help="Folder for the results, made when it is missing.")]

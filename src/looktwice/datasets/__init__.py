@@ -20,12 +20,12 @@ states no size, `fit_to_image` makes up for the check once the image is decoded.
 
 from looktwice.datasets.layouts.voc import VOC_CLASSES
 from looktwice.datasets.load import LAYOUTS, load_dataset
-from looktwice.datasets.records import Box, Dataset, Sample, fit_to_image, shuffled, split_by_hash
+from looktwice.datasets.records import Corners, Dataset, Sample, fit_to_image, shuffled, split_by_hash
 
 __all__ = [
     "LAYOUTS",
     "VOC_CLASSES",
-    "Box",
+    "Corners",
     "Dataset",
     "Sample",
     "fit_to_image",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from looktwice.datasets.records import Box
+from looktwice.datasets.records import Corners
 from looktwice.errors import DatasetError
 
 
@@ -24,7 +24,7 @@ class BadAnnotationError(Exception):
 class Annotation:
     """A VOC-style XML file: (class name, half-open box) of each object, (width, height) where stated."""
 
-    objects: tuple[tuple[str, Box], ...]
+    objects: tuple[tuple[str, Corners], ...]
     size: tuple[int, int] | None
     difficult: int
 
@@ -84,13 +84,13 @@ def read_annotation(path: Path, *, first_pixel: int) -> Annotation:
     return Annotation(objects, stated, sum(node.findtext("difficult") == "1" for node in nodes))
 
 
-def half_open(numbers: Sequence[str], *, first_pixel: int) -> Box:
+def half_open(numbers: Sequence[str], *, first_pixel: int) -> Corners:
     """Turn inclusive (x1, y1, x2, y2), the corner pixel called `first_pixel`, into a half-open box counted from 0."""
     x1, y1, x2, y2 = (float(number) - first_pixel for number in numbers)
     return x1, y1, x2 + 1, y2 + 1
 
 
-def _bounding_box(node: ElementTree.Element, first_pixel: int) -> Box:
+def _bounding_box(node: ElementTree.Element, first_pixel: int) -> Corners:
     box = node.find("bndbox")
     if box is None:
         raise ValueError("an <object> without <bndbox>")

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from looktwice.datasets.classes import Classes, read_classes
 from looktwice.datasets.files import BadAnnotationError, read_annotation
-from looktwice.datasets.records import Box, Sample, clip
+from looktwice.datasets.records import Corners, Sample, clip
 from looktwice.errors import DatasetError
 
-Object = tuple[str, Box | None]  # class key in the layout's words, half-open box not yet checked
+Object = tuple[str, Corners | None]  # class key in the layout's words, half-open box not yet checked
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _to_sample(item: Item, classes: Classes, log: Log) -> Sample | None:
     if size is not None and min(size) <= 0:
         log.problem(item.source, f"{item.id} states a size of {size[0]}×{size[1]} pixels; its boxes are not checked")
         size = None
-    boxes: dict[int, list[Box]] = {}
+    boxes: dict[int, list[Corners]] = {}
     unknown: set[str] = set()
     for key, box in item.objects:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from looktwice.errors import OptionError
 
-Box = tuple[float, float, float, float]
+Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Sample:
     id: str
     image: Path
     labels: tuple[int, ...]
-    boxes: tuple[tuple[Box, ...], ...]
+    boxes: tuple[tuple[Corners, ...], ...]
     width: int | None = None
     height: int | None = None
 
-    def boxes_of(self, label: int) -> tuple[Box, ...]:
+    def boxes_of(self, label: int) -> tuple[Corners, ...]:
         """Return the boxes of class index `label`; none when the image is not labelled with it."""
         return self.boxes[self.labels.index(label)] if label in self.labels else ()
 
@@ -56,7 +56,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-def clip(box: Box, size: tuple[int, int] | None, slack: float) -> tuple[Box | None, str | None]:
+def clip(box: Corners, size: tuple[int, int] | None, slack: float) -> tuple[Corners | None, str | None]:
     """Return `box` clipped to an image of `size` (width, height), or None when nothing is left, and its fault, or None.
 
     Reaching out of the image by at most `slack` pixels is no fault. Without a size only x < 0 and y < 0 are outside.
@@ -83,7 +83,7 @@ def fit_to_image(sample: Sample, width: int, height: int) -> tuple[Sample, tuple
     faults = []
     if sample.width is not None and (sample.width, sample.height) != (width, height):
         faults.append(f"the annotation states {sample.width}×{sample.height} pixels, the image has {width}×{height}")
-    kept: list[tuple[Box, ...]] = []
+    kept: list[tuple[Corners, ...]] = []
     for boxes in sample.boxes:
         clipped = [clip(box, (width, height), slack=1.0) for box in boxes]
         kept.append(tuple(box for box, _ in clipped if box is not None))

@@ -75,7 +75,7 @@ def evaluate(
     save_npy: bool = False,
     strict: bool = False,
     workers: int | None = None,
-    share: Shard | None = None,
+    shard: Shard | None = None,
     about: Mapping[str, str] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> RunStatus:
@@ -98,7 +98,7 @@ def evaluate(
         save_npy: also write RUN/npy/METHOD/ID.npy, which wsolevaluation reads; images must be squashed.
         strict: stop at an image that cannot be decoded; else it leaves rows with the error.
         workers: processes that decode, and as many that measure; 0 does both in this one. At most 4 by default.
-        share: which process of how many; the environment says so by default.
+        shard: which process of how many; the environment says so by default.
         about: told in the manifest, compared with nothing.
         progress: called after each chunk.
 
@@ -109,7 +109,7 @@ def evaluate(
         DatasetError: ``strict``, and an image cannot be decoded.
     """
     folder = Path(run)
-    share = Shard.from_environment() if share is None else share
+    shard = Shard.from_environment() if shard is None else shard
     rule = BoxRule() if rule is None else rule
     options = _resolved(methods)
     _check_choices(rule, target, boxes, batch_size, limit, save_npy, model)
@@ -137,7 +137,7 @@ def evaluate(
 
     sheet = _sheet(folder, options, rule, thresholds, save_maps, save_npy)
     chunks = Chunks(pictures, batch_size, model.preprocessing)
-    mine = range(share.rank, len(chunks), share.world)
+    mine = range(shard.rank, len(chunks), shard.world_size)
     todo = _unfinished(folder, mine, chunks, tuple(sheet.rules))
     counter = _Counter(chunks, mine, todo, progress)
     if todo:

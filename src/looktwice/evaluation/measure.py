@@ -63,7 +63,7 @@ def measure_chunk(sheet: MeasurementPlan, chunk: Chunk) -> Iterator[dict[str, An
             for number in numbers if picture.error is None else numbers[:1]:
                 begun = time.perf_counter()
                 row = _row(sheet, chunk, picture, method, number)
-                row["seconds_frame"] = time.perf_counter() - begun + decoding
+                row["overhead_seconds"] = time.perf_counter() - begun + decoding
                 yield row
 
 

@@ -118,7 +118,7 @@ def look(model: Model, decoded: Decoded, options: Mapping[str, Mapping[str, Any]
     images = for_network(model, decoded.pixels)
     try:
         with frozen(model.module) as network:
-            first = first_pass(network, images, compare=any(chosen["spread"] for chosen in options.values()))
+            first = first_pass(network, images, compare=any(chosen["propagate"] for chosen in options.values()))
             guesses = tuple(_guesses(first.scores.double().cpu().numpy(), decoded.pictures, target))
             maps: dict[str, Any] = {}
             seconds: dict[str, list[float]] = {}

@@ -11,10 +11,10 @@ from looktwice.errors import RunError
 
 @dataclass(frozen=True)
 class Shard:
-    """Which of ``world`` processes this one is, from 0."""
+    """Which of ``world_size`` processes this one is, from 0."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Shard":
@@ -27,12 +27,12 @@ class Shard:
             if rank in environment and world in environment:
                 seen = f"{rank}={environment[rank]} and {world}={environment[world]}"
                 try:
-                    share = cls(int(environment[rank]), int(environment[world]))
+                    shard = cls(int(environment[rank]), int(environment[world]))
                 except ValueError as error:
                     raise RunError(f"{seen}: whole numbers are needed; unset both for one process") from error
-                if not 0 <= share.rank < share.world:
+                if not 0 <= shard.rank < shard.world_size:
                     raise RunError(f"{seen}: a rank from 0 below the number is needed; unset both for one process")
-                return share
+                return shard
         return cls()
 
 

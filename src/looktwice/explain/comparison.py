@@ -24,11 +24,11 @@ from looktwice.localization.boxes import Box, BoxRule, locate
 from looktwice.models.load import Model
 from looktwice.options import check_known
 
-PAGE = 16
+ROWS_PER_PAGE = 16
 """Rows of a comparison; more go on a further page."""
 
 
-SCREEN = 4
+ROWS_PER_FRAME = 4
 """Rows of an animation: what a screen shows at once."""
 
 
@@ -115,7 +115,7 @@ def compare_images(
     last = _last_step(comparison)
     headings = [f"step {step} of {last}" for step in range(last + 1)] if comparison.moving else [""]
     frames: list[list[Row]] = [[] for _ in headings]
-    page = SCREEN if comparison.moving else PAGE
+    page = ROWS_PER_FRAME if comparison.moving else ROWS_PER_PAGE
     numbers = count(1)
 
     def write_page() -> Path:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from looktwice.errors import ModelError
 from looktwice.gating.activations import Saturation
-from looktwice.gating.calls import NO_GATES, Guidance, Network, ReluCall
+from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network
 from looktwice.gating.passes import gated_scores
-from looktwice.gating.replay import Prefix
+from looktwice.gating.replay import PrefixCache
 
 Objective = Literal["score", "contrast", "log_probability"]
 """What the gates raise: S_k, the logit (the paper); S_k less the mean of the strongest five other scores, so that what
@@ -68,7 +68,7 @@ def ascend(
     scored = partial(gated_scores, network, guided=guided, saturation=saturation, calls=calls)
 
     def passed(
-        prefix: Prefix, part: slice = slice(None), probed: Mapping[int, Tensor] = NO_GATES
+        prefix: PrefixCache, part: slice = slice(None), probed: Mapping[int, Tensor] = NO_GATES
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """S_k of each image of a part of the batch, and the gradients at its probes and gates."""
         leaves = {index: leaf[part].detach().requires_grad_() for index, leaf in {**probed, **gates}.items()}
@@ -84,22 +84,22 @@ def ascend(
         )
         return _of_targets(scores.detach(), targets[part]), dict(zip(leaves, found, strict=True))
 
-    def passed_in_parts() -> tuple[Prefix, Tensor, dict[int, Tensor]]:
+    def passed_in_parts() -> tuple[PrefixCache, Tensor, dict[int, Tensor]]:
         """The first pass, down to the probes."""
         gradients = {index: torch.empty_like(leaf) for index, leaf in {**probes, **gates}.items()}
         prefixes, scores = [], []
         for part in _parts(len(images)):
-            prefixes.append(Prefix(min(gates)))
+            prefixes.append(PrefixCache(min(gates)))
             of_part, found = passed(prefixes[-1], part, probes)
             scores.append(of_part)
             for index, gradient in found.items():
                 gradients[index][part] = gradient
-        return Prefix.joined(prefixes), torch.cat(scores), gradients
+        return PrefixCache.joined(prefixes), torch.cat(scores), gradients
 
     if probes:
         prefix, scores, gradients = passed_in_parts()
     else:
-        prefix = Prefix(min(gates))
+        prefix = PrefixCache(min(gates))
         scores, gradients = passed(prefix)
     evidence, trajectory = gradients, [scores]
     closed: set[tuple[int, int]] = set()
@@ -119,7 +119,7 @@ def ascend(
 
 
 def _parts(count: int) -> list[slice]:
-    """About thirds of a batch; never all of one size, from which ``Prefix.joined`` could tell nothing."""
+    """About thirds of a batch; never all of one size, from which ``PrefixCache.joined`` could tell nothing."""
     size = next((size for size in (count // 3 + 1, count // 2 + 1) if count % size), count)
     return [slice(start, start + size) for start in range(0, count, size)]
 
@@ -140,7 +140,7 @@ def _of_targets(scores: Tensor, targets: Tensor) -> Tensor:
     return scores.gather(1, targets[:, None]).squeeze(1)
 
 
-def open_gates(calls: Sequence[ReluCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
+def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
     """z = 1 behind each of the given calls: call index → (N, ...) on the images' device, in their dtype."""
     return {
         index: images.new_ones((len(images), *calls[index].shape)).contiguous(memory_format=calls[index].layout)
@@ -148,7 +148,7 @@ def open_gates(calls: Sequence[ReluCall], layers: Sequence[int], images: Tensor)
     }
 
 
-def probes_for(calls: Sequence[ReluCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
+def probes_for(calls: Sequence[ActivationCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
     """Of each of the given calls a probe for its evidence: call index → (N, 1, ...); its values do not count."""
     return {index: images.new_zeros((len(images), 1, *calls[index].shape[1:])) for index in sorted(layers)}
 

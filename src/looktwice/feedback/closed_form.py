@@ -7,12 +7,12 @@ from torch import Tensor
 from looktwice.feedback.ascent import Feedback, ascend, open_gates, probes_for
 from looktwice.feedback.global_feedback import check_ascent_options
 from looktwice.gating.activations import Saturation
-from looktwice.gating.calls import Layers, Network, ReluCall, select_layers
+from looktwice.gating.calls import ActivationCall, Layers, Network, select_layers
 
 
 def closed_form_feedback(
     network: Network,
-    calls: Sequence[ReluCall],
+    calls: Sequence[ActivationCall],
     images: Tensor,
     targets: Tensor,
     watched: Sequence[int] = (),

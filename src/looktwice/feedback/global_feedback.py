@@ -20,7 +20,7 @@ from looktwice.errors import OptionError
 from looktwice.feedback.ascent import Feedback, Objective, ascend, open_gates, probes_for
 from looktwice.feedback.trace_norm import Minor, Solver, check_spectral_options, trace_gradient, truncate
 from looktwice.gating.activations import Saturation
-from looktwice.gating.calls import Guidance, Layers, Network, ReluCall, select_layers
+from looktwice.gating.calls import ActivationCall, Guidance, Layers, Network, select_layers
 
 GradientScale = Literal["none", "mean", "max"]
 """Unit of ∂S_k/∂z in a layer, per image: none (the printed paper), its mean or its maximum magnitude there.
@@ -32,13 +32,13 @@ and a step of α takes a suppressed part off without overshooting it while αλ 
 """
 
 
-TOGETHER = 2**19
+GATES_PER_CALL = 2**19
 """So many gates at most, two megabytes, are penalised at once: few calls for small layers, and all in the cache."""
 
 
 def feedback(
     network: Network,
-    calls: Sequence[ReluCall],
+    calls: Sequence[ActivationCall],
     images: Tensor,
     targets: Tensor,
     watched: Sequence[int] = (),
@@ -99,7 +99,7 @@ def feedback(
             z = truncate(z, minor_share, rank, solver)
         all_open = 1 if gradient_scale == "none" else z.shape[-2] * z.shape[-1]  # γ² of such a gate
         moved = torch.empty_like(z)
-        images_at_once = max(1, TOGETHER // z[0].numel())
+        images_at_once = max(1, GATES_PER_CALL // z[0].numel())
         for some, out in zip(torch.split(z, images_at_once), torch.split(moved, images_at_once), strict=True):
             penalty = trace_gradient(
                 some,
@@ -141,14 +141,14 @@ def feedback(
 
 
 def _of_one_size(gates: Mapping[int, Tensor]) -> list[list[int]]:
-    """The calls with channels (H, W), in groups of one size with at most ``TOGETHER`` gates, or of one call."""
+    """The calls with channels (H, W), in groups of one size with at most ``GATES_PER_CALL`` gates, or of one call."""
     groups: list[list[int]] = []
     last: dict[tuple[int, ...], tuple[list[int], int]] = {}
     for index, z in gates.items():
         if z.ndim != 4:
             continue
-        group, held = last.get(z.shape[2:], ([], TOGETHER))
-        if held + z.numel() > TOGETHER:
+        group, held = last.get(z.shape[2:], ([], GATES_PER_CALL))
+        if held + z.numel() > GATES_PER_CALL:
             group, held = [], 0
             groups.append(group)
         group.append(index)

@@ -24,7 +24,7 @@ UNSETTLED = 1e-3
 """‖z zᵀu - γ²u‖ / γ² from which power iteration has not found a singular pair."""
 
 
-MANY = 64
+MIN_ITERATED = 64
 """From so many matrices of close singular values further iterations are faster than decompositions one by one."""
 
 
@@ -67,7 +67,7 @@ def leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
 
 def _close_pair(z: Tensor) -> tuple[Tensor, Tensor]:
     """The same of matrices (N, H, W) whose two largest singular values are close."""
-    if len(z) < MANY:
+    if len(z) < MIN_ITERATED:
         return _decomposed_pair(z)
     batch = _Matrices(z.permute(1, 2, 0).contiguous(), 0, 1)
     u, gamma_v = batch.best_in_plane(*batch.power_iteration(CLOSE_SHIFTS))

@@ -26,7 +26,7 @@ TRUTH: Colour = (255, 64, 255)
 """Annotated boxes: magenta, for the same reason."""
 
 
-INK, PAPER, _EDGE = (24, 24, 27), (255, 255, 255), (0, 0, 0)
+INK, BACKGROUND, _EDGE = (24, 24, 27), (255, 255, 255), (0, 0, 0)
 
 
 MARGIN = 8
@@ -95,7 +95,7 @@ def caption(picture: Image.Image, lines: Sequence[str], *, least_width: int = 42
     size = max(15, min(28, width // 34))
     fonts = [text_font(size if number == 0 else round(size * 0.8)) for number in range(len(lines))]
     heights = [round(font.size * 1.4) for font in fonts]
-    sheet = Image.new("RGB", (width, picture.height + sum(heights) + 2 * MARGIN), PAPER)
+    sheet = Image.new("RGB", (width, picture.height + sum(heights) + 2 * MARGIN), BACKGROUND)
     sheet.paste(picture, ((width - picture.width) // 2, 0))
     canvas = ImageDraw.Draw(sheet)
     top = picture.height + MARGIN

@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from PIL import Image, ImageDraw, ImageFont
 
-from looktwice.figures.overlay import INK, MARGIN, PAPER, draw_boxes, fit_text, text_font
+from looktwice.figures.overlay import BACKGROUND, INK, MARGIN, draw_boxes, fit_text, text_font
 from looktwice.images import Window
 
 
@@ -92,7 +92,7 @@ def sheet_picture(sheet: Sheet, *, text_size: int = 16) -> Image.Image:
     """A sheet as pixels."""
     layout = arrange(sheet, text_size=text_size)
     font = text_font(text_size)
-    drawn = Image.new("RGB", (layout.width, layout.height), PAPER)
+    drawn = Image.new("RGB", (layout.width, layout.height), BACKGROUND)
     for cell, left, top in layout.cells:
         drawn.paste(draw_boxes(cell.picture, cell.boxes, Window.whole(*cell.picture.size)), (left, top))
     for label in layout.labels:
@@ -103,7 +103,7 @@ def sheet_picture(sheet: Sheet, *, text_size: int = 16) -> Image.Image:
 
 def _line(label: Label, font: ImageFont.FreeTypeFont) -> Image.Image:
     """A label's text, as it reads, on a strip of the room it has."""
-    strip = Image.new("RGB", (round(label.room), round(font.size * 1.4)), PAPER)
+    strip = Image.new("RGB", (round(label.room), round(font.size * 1.4)), BACKGROUND)
     text = fit_text(label.text, font, label.room)
     ImageDraw.Draw(strip).text((strip.width / 2, strip.height / 2), text, font=font, fill=INK, anchor="mm")
     return strip.transpose(Image.Transpose.ROTATE_90) if label.upright else strip

@@ -11,7 +11,7 @@ Saturation = Literal["exact", "pass"]
 """Gradient above an upper clamp (ReLU6): ``exact`` is 0, as the function has it; ``pass`` lets it through."""
 
 
-class _GatedRelu(torch.autograd.Function):
+class _GatedActivation(torch.autograd.Function):
     """y = x ⊙ z with x = clamp(pre, 0, cap): ∂S/∂pre = z ⊙ ∂S/∂y where the ReLU is active, ∂S/∂z = x ⊙ ∂S/∂y.
 
     ``guided`` cuts negative gradients as well (Springenberg et al. 2014), on the way down only: ∂S/∂z is not cut.
@@ -64,7 +64,7 @@ def _clamped(pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
     return pre.clamp_(0, cap) if inplace else pre.clamp(0, cap)
 
 
-def gated_relu(
+def gated_activation(
     pre: Tensor,
     z: Tensor | None,
     probe: Tensor | None,
@@ -74,7 +74,7 @@ def gated_relu(
     inplace: bool,
 ) -> Tensor:
     """A ReLU with a gate after it, a probe, or neither."""
-    return cast(Tensor, _GatedRelu.apply(pre, z, probe, cap, guided, saturation, inplace))
+    return cast(Tensor, _GatedActivation.apply(pre, z, probe, cap, guided, saturation, inplace))
 
 
 def _hardtanh_bounds(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float, float]:

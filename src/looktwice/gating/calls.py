@@ -31,7 +31,7 @@ NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class ReluCall:
+class ActivationCall:
     """One ReLU call of a forward pass.
 
     Attributes:
@@ -54,7 +54,7 @@ class ReluCall:
         return len(self.shape) == 3
 
 
-Layers = Sequence[int] | Callable[[ReluCall], bool] | Literal["fine", "coarse", "coarsest"] | None
+Layers = Sequence[int] | Callable[[ActivationCall], bool] | Literal["fine", "coarse", "coarsest"] | None
 """Which calls: all (``None``), call indices (negative ones count from the end), a predicate, or maps by their stride.
 
 ``"coarsest"``: the maps of the last stage, at a stride of about 32 pixels or more (7×7 at 224×224). ``"coarse"``: about
@@ -78,7 +78,7 @@ def memory_layout(pre: Tensor) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def select_layers(calls: Sequence[ReluCall], layers: Layers) -> list[int]:
+def select_layers(calls: Sequence[ActivationCall], layers: Layers) -> list[int]:
     """The indices of the calls that carry gates, ascending.
 
     Raises:

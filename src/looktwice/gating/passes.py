@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from looktwice.errors import ModelError, OptionError
-from looktwice.gating.activations import Saturation, gated_relu
-from looktwice.gating.calls import LAST_STRIDE, NO_GATES, Guidance, Network, ReluCall, memory_layout, stride_of
+from looktwice.gating.activations import Saturation, gated_activation
+from looktwice.gating.calls import LAST_STRIDE, NO_GATES, ActivationCall, Guidance, Network, memory_layout, stride_of
 from looktwice.gating.frozen import FrozenNetwork
-from looktwice.gating.replay import NotingMode, PlayingMode, Prefix, ReluMode, Rule
+from looktwice.gating.replay import ActivationMode, CallRule, PrefixCache, RecordingMode, ReplayingMode
 
 
-def relu_calls(
+def activation_calls(
     network: Network, images: Tensor, look: Callable[[Tensor], None] | None = None
-) -> tuple[list[ReluCall], Tensor]:
+) -> tuple[list[ActivationCall], Tensor]:
     """One plain forward pass: every ReLU call in order, and the class scores (N, K).
 
     Args:
@@ -31,22 +31,22 @@ def relu_calls(
     Raises:
         ModelError: the network makes no ReLU call that can be gated.
     """
-    calls: list[ReluCall] = []
+    calls: list[ActivationCall] = []
 
     def see(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
-        calls.append(ReluCall(index, tuple(pre.shape[1:]), cap, stride_of(images, pre), memory_layout(pre)))
-        output = gated_relu(pre, None, None, cap, False, "exact", inplace)
+        calls.append(ActivationCall(index, tuple(pre.shape[1:]), cap, stride_of(images, pre), memory_layout(pre)))
+        output = gated_activation(pre, None, None, cap, False, "exact", inplace)
         if look is not None:
             look(output)
         return output
 
     try:
-        with torch.no_grad(), ReluMode(see):
+        with torch.no_grad(), ActivationMode(see):
             scores = network(images)
     except RuntimeError as error:
         if not (isinstance(network, FrozenNetwork) and network.takes_back_layout(error)):
             raise
-        return relu_calls(network, images, look)
+        return activation_calls(network, images, look)
     if not calls:
         raise ModelError(
             "no ReLU call was seen in the forward pass, so there is nothing to gate; "
@@ -64,7 +64,7 @@ def gated_scores(
     guided: Guidance = "none",
     saturation: Saturation = "exact",
     calls: int | None = None,
-    prefix: Prefix | None = None,
+    prefix: PrefixCache | None = None,
 ) -> Tensor:
     """Scores (N, K) with y = x ⊙ z behind every ReLU call that ``gates`` names; the others stay plain ReLUs.
 
@@ -96,11 +96,11 @@ def gated_scores(
     except torch.OutOfMemoryError:
         raise
     except Exception:
-        if not isinstance(mode, PlayingMode):
+        if not isinstance(mode, ReplayingMode):
             raise
         mode.prefix.usable = False
         return gated_scores(network, images, gates, probes=probes, guided=guided, saturation=saturation, calls=calls)
-    if isinstance(mode, NotingMode):
+    if isinstance(mode, RecordingMode):
         mode.prefix.note(mode.returned, mode.kept, apart=len(mode.places) == len(mode.kept))
     first = max(gates, default=-1) + 1 if calls is None else calls
     if mode.calls < first or (calls is not None and mode.calls > first):
@@ -108,10 +108,10 @@ def gated_scores(
     return scores
 
 
-def _mode(rule: Rule, prefix: Prefix | None) -> ReluMode:
+def _mode(rule: CallRule, prefix: PrefixCache | None) -> ActivationMode:
     if prefix is None or prefix.usable is False:
-        return ReluMode(rule)
-    return NotingMode(rule, prefix) if prefix.usable is None else PlayingMode(rule, prefix)
+        return ActivationMode(rule)
+    return RecordingMode(rule, prefix) if prefix.usable is None else ReplayingMode(rule, prefix)
 
 
 def _rule(
@@ -120,7 +120,7 @@ def _rule(
     probes: Mapping[int, Tensor],
     guided: Guidance,
     saturation: Saturation,
-) -> Rule:
+) -> CallRule:
     """Gates and probes behind the calls that have them, negative gradients cut where they are to be."""
 
     def rule(index: int, pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
@@ -132,7 +132,7 @@ def _rule(
                     "first; the network's control flow must not change between passes"
                 )
         cut = guided == "all" or (guided == "below" and 0 < stride_of(images, pre) < LAST_STRIDE)
-        return gated_relu(pre, z, probe, cap, cut, saturation, inplace)
+        return gated_activation(pre, z, probe, cap, cut, saturation, inplace)
 
     return rule
 

@@ -13,14 +13,14 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_u
 
 from looktwice.gating.activations import read_call
 
-Rule = Callable[[int, Tensor, float | None, bool], Tensor]
+CallRule = Callable[[int, Tensor, float | None, bool], Tensor]
 """What a ReLU call returns: its index, its input, its upper clamp and whether it is in place → its output."""
 
 
-class ReluMode(TorchFunctionMode):
+class ActivationMode(TorchFunctionMode):
     """Hands every ReLU call made inside the ``with`` to a rule and returns its answer."""
 
-    def __init__(self, rule: Rule):
+    def __init__(self, rule: CallRule):
         super().__init__()
         self.rule = rule
         self.calls = 0
@@ -36,7 +36,7 @@ class ReluMode(TorchFunctionMode):
         return self.rule(index, args[0] if args else kwargs["input"], *call)
 
 
-class Prefix:
+class PrefixCache:
     """What a network computes before its first gated call: the same in every step, so done once and played back.
 
     The first pass notes every torch function up to that call with what it returned, and keeps a copy of what functions
@@ -62,7 +62,7 @@ class Prefix:
         self._returned, self._kept, self.usable = returned, kept, apart
 
     @classmethod
-    def joined(cls, parts: Sequence["Prefix"]) -> "Prefix":
+    def joined(cls, parts: Sequence["PrefixCache"]) -> "PrefixCache":
         """A batch's, from those of its parts; noted anew in the next pass where it does not follow from them.
 
         What depends on the batch's size must show in the parts, so these must not all have the same.
@@ -70,9 +70,9 @@ class Prefix:
         if len(parts) == 1:
             return parts[0]
         whole = cls(parts[0].first)
-        with suppress(_ApartError):
+        with suppress(_NotJoinableError):
             if not all(part.usable for part in parts):
-                raise _ApartError
+                raise _NotJoinableError
             returned = [_joined(values) for values in zip(*(part._returned for part in parts), strict=True)]
             kept = [_joined_kept(tensors) for tensors in zip(*(part._kept for part in parts), strict=True)]
             whole.note(returned, kept, apart=True)
@@ -93,9 +93,9 @@ class Prefix:
         if expected != func:  # a method of a C type is another object each time, though an equal one
             raise LookupError("the network's functions are not those of the first pass")
         self._next += 1
-        return tree_map_only(_Noted, self._hand_out, value)
+        return tree_map_only(_TensorRef, self._hand_out, value)
 
-    def _hand_out(self, noted: "_Noted") -> Tensor:
+    def _hand_out(self, noted: "_TensorRef") -> Tensor:
         if noted.number is None:
             return torch.empty(noted.shape, dtype=noted.dtype, device="meta")
         if noted.number not in self._handed_out:
@@ -103,7 +103,7 @@ class Prefix:
         return self._handed_out[noted.number]
 
 
-class _Noted:
+class _TensorRef:
     """A tensor that was returned, not kept alive; ``number`` is its place among the kept."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -112,7 +112,7 @@ class _Noted:
         self.number: int | None = None
 
 
-class _ApartError(Exception):
+class _NotJoinableError(Exception):
     """The parts of a batch do not tell what the whole would return."""
 
 
@@ -120,19 +120,19 @@ def _joined(values: Sequence[Any]) -> Any:
     """What a function, or its like on each part of a batch, returns for the whole."""
     leaves, structures = zip(*(tree_flatten(value) for value in values), strict=True)
     if any(structure != structures[0] for structure in structures):
-        raise _ApartError
+        raise _NotJoinableError
     return tree_unflatten([_joined_leaf(found) for found in zip(*leaves, strict=True)], structures[0])
 
 
 def _joined_leaf(found: Sequence[Any]) -> Any:
-    if all(isinstance(leaf, _Noted) for leaf in found):
+    if all(isinstance(leaf, _TensorRef) for leaf in found):
         if any((leaf.number, leaf.dtype) != (found[0].number, found[0].dtype) for leaf in found):
-            raise _ApartError
+            raise _NotJoinableError
         noted = copy(found[0])
         noted.shape = _joined_shape([leaf.shape for leaf in found])
         return noted
     if any(leaf is not found[0] and leaf != found[0] for leaf in found):
-        raise _ApartError
+        raise _NotJoinableError
     return found[0]
 
 
@@ -141,7 +141,7 @@ def _joined_shape(shapes: Sequence[torch.Size]) -> torch.Size:
     if all(shape == shapes[0] for shape in shapes):
         return shapes[0]
     if any(shape[1:] != shapes[0][1:] for shape in shapes):
-        raise _ApartError
+        raise _NotJoinableError
     return torch.Size([sum(shape[0] for shape in shapes), *shapes[0][1:]])
 
 
@@ -149,14 +149,14 @@ def _joined_kept(tensors: Sequence[Tensor]) -> Tensor:
     if _joined_shape([tensor.shape for tensor in tensors]) != tensors[0].shape:
         return torch.cat(list(tensors))
     if any(not torch.equal(tensor, tensors[0]) for tensor in tensors):
-        raise _ApartError
+        raise _NotJoinableError
     return tensors[0]
 
 
-class _PrefixMode(ReluMode):
+class _PrefixCacheMode(ActivationMode):
     """As ``_ReluMode``, and knows whether the first gated call of a prefix has come."""
 
-    def __init__(self, rule: Rule, prefix: Prefix):
+    def __init__(self, rule: CallRule, prefix: PrefixCache):
         super().__init__(rule)
         self.prefix = prefix
         self.past = False
@@ -168,15 +168,15 @@ class _PrefixMode(ReluMode):
         return self.past
 
 
-class NotingMode(_PrefixMode):
+class RecordingMode(_PrefixCacheMode):
     """Notes what every function before the first gated call returns, and keeps what those behind it take of that."""
 
-    def __init__(self, rule: Rule, prefix: Prefix):
+    def __init__(self, rule: CallRule, prefix: PrefixCache):
         super().__init__(rule, prefix)
         self.returned: list[tuple[Callable[..., Any], Any]] = []
         self.kept: list[Tensor] = []
         self.places: set[int] = set()
-        self._noted: dict[int, list[_Noted]] = {}
+        self._noted: dict[int, list[_TensorRef]] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -190,8 +190,8 @@ class NotingMode(_PrefixMode):
         self.returned.append((func, tree_map_only(Tensor, self._note, value)))
         return value
 
-    def _note(self, tensor: Tensor) -> _Noted:
-        noted = _Noted(tensor)
+    def _note(self, tensor: Tensor) -> _TensorRef:
+        noted = _TensorRef(tensor)
         self._noted.setdefault(id(tensor), []).append(noted)
         return noted
 
@@ -205,10 +205,10 @@ class NotingMode(_PrefixMode):
             self.places.add(tensor.untyped_storage().data_ptr())
 
 
-class PlayingMode(_PrefixMode):
+class ReplayingMode(_PrefixCacheMode):
     """What comes before the first gated call is played back."""
 
-    def __init__(self, rule: Rule, prefix: Prefix):
+    def __init__(self, rule: CallRule, prefix: PrefixCache):
         super().__init__(rule, prefix)
         prefix.begin()
 

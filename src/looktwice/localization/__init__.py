@@ -1,9 +1,9 @@
 """From a map to boxes."""
 
 from looktwice.localization.boxes import Box as Box
+from looktwice.localization.boxes import BoxKind as BoxKind
 from looktwice.localization.boxes import BoxRule as BoxRule
 from looktwice.localization.boxes import Foreground as Foreground
-from looktwice.localization.boxes import Rule as Rule
 from looktwice.localization.boxes import check_map as check_map
 from looktwice.localization.boxes import contour_boxes as contour_boxes
 from looktwice.localization.boxes import energy_box as energy_box

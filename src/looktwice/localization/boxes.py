@@ -20,7 +20,7 @@ Foreground = Literal["max", "energy"]
 """What a threshold is a share of: the map's maximum, or its energy."""
 
 
-Rule = Literal["contour", "energy"]
+BoxKind = Literal["contour", "energy"]
 """One box an external contour, or one box around the pixels that hold the energy."""
 
 
@@ -56,14 +56,14 @@ class BoxRule:
         OptionError: an unknown name, or a share outside its range.
     """
 
-    rule: Rule = "contour"
+    rule: BoxKind = "contour"
     threshold: float = 0.2
     by: Foreground = "max"
     smallest: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.rule not in get_args(Rule):
-            raise OptionError(f"rule {self.rule!r} is unknown; choose from {', '.join(get_args(Rule))}")
+        if self.rule not in get_args(BoxKind):
+            raise OptionError(f"rule {self.rule!r} is unknown; choose from {', '.join(get_args(BoxKind))}")
         if self.by not in get_args(Foreground):
             raise OptionError(f"by {self.by!r} is unknown; choose from {', '.join(get_args(Foreground))}")
         # Nothing lies strictly above the whole maximum, while the whole energy lies in all of the map.

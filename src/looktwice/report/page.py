@@ -62,7 +62,7 @@ _HEADLINES = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A number and its interval in words; ``verdict`` is "better" or "worse" where the interval excludes 0."""
 
     value: str
@@ -71,20 +71,20 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A method's cells."""
 
     label: str
     colour: str
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
 
 
 @dataclass(frozen=True)
-class Table:
+class MeasureTable:
     """Column names, each with an arrow to where better is, and rows."""
 
     head: tuple[tuple[str, str], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class Section:
     name: str
     facts: Mapping[str, str]
     headlines: tuple[str, ...]
-    measures: Table
-    paired: Table | None
+    measures: MeasureTable
+    paired: MeasureTable | None
     errors: Mapping[str, str]
     has_paper: bool
     success: tuple[str, ...]
@@ -249,7 +249,7 @@ def _tuned(run: FinishedRun) -> bool:
     return bool(run.summary["images_tuned_on"]) or len({each["box"] for each in run.summary["thresholds"].values()}) > 1
 
 
-def _measures(run: FinishedRun, entries: Sequence[Mapping[str, str]], shades: Mapping[str, str]) -> Table:
+def _measures(run: FinishedRun, entries: Sequence[Mapping[str, str]], shades: Mapping[str, str]) -> MeasureTable:
     """Every method's measures, the paper's error beside ours, and local feedback with the energy box."""
     known = known_measures(run.summary)
     paper = {entry["method"]: entry["paper"] for entry in entries}
@@ -260,29 +260,29 @@ def _measures(run: FinishedRun, entries: Sequence[Mapping[str, str]], shades: Ma
     rows = []
     for method, scores in run.summary["methods"].items():
         cells = [*(_cell(scores[metric]) for metric in known), _seconds(scores["seconds_per_image"])]
-        rows.append(Row(long_name(method), shades[method], _beside(cells, paper.get(method), beside)))
+        rows.append(TableRow(long_name(method), shades[method], _beside(cells, paper.get(method), beside)))
         if method == "feedback" and ENERGY_BOX in paper:
-            cells = [_cell(scores["top1_loc_error_energy_box"]), *[Cell("–")] * len(known)]
-            rows.append(Row(NAMES[ENERGY_BOX], shades[method], _beside(cells, paper[ENERGY_BOX], beside)))
-    return Table((*head, ("seconds per image", "↓")), tuple(rows))
+            cells = [_cell(scores["top1_loc_error_energy_box"]), *[TableCell("–")] * len(known)]
+            rows.append(TableRow(NAMES[ENERGY_BOX], shades[method], _beside(cells, paper[ENERGY_BOX], beside)))
+    return MeasureTable((*head, ("seconds per image", "↓")), tuple(rows))
 
 
-def _beside(cells: Sequence[Cell], paper: str | None, wanted: bool) -> tuple[Cell, ...]:
+def _beside(cells: Sequence[TableCell], paper: str | None, wanted: bool) -> tuple[TableCell, ...]:
     """The paper's number after the first cell, in a table that has its column."""
-    return (cells[0], Cell(paper or "–"), *cells[1:]) if wanted else tuple(cells)
+    return (cells[0], TableCell(paper or "–"), *cells[1:]) if wanted else tuple(cells)
 
 
-def _cell(score: Mapping[str, Any]) -> Cell:
+def _cell(score: Mapping[str, Any]) -> TableCell:
     if score["value"] is None:
-        return Cell("–")
-    return Cell(per_cent(score["value"]), f"{per_cent(score['low'])}–{per_cent(score['high'])}")
+        return TableCell("–")
+    return TableCell(per_cent(score["value"]), f"{per_cent(score['low'])}–{per_cent(score['high'])}")
 
 
-def _seconds(score: Mapping[str, Any]) -> Cell:
-    return Cell(f"{score['value']:.2f}" if score["value"] else "–")
+def _seconds(score: Mapping[str, Any]) -> TableCell:
+    return TableCell(f"{score['value']:.2f}" if score["value"] else "–")
 
 
-def _paired(run: FinishedRun, shades: Mapping[str, str]) -> Table | None:
+def _paired(run: FinishedRun, shades: Mapping[str, str]) -> MeasureTable | None:
     """GP less each other method, image by image; None in a run without GP."""
     others = [method for method in (*run.methods, *run.baselines) if method != _MEANT]
     if _MEANT not in run.methods:
@@ -291,10 +291,12 @@ def _paired(run: FinishedRun, shades: Mapping[str, str]) -> Table | None:
     ours = run.summary["methods"][_MEANT]
     known = [metric for metric in MEASURES if ours[metric]["value"] is not None and not metric.startswith("oracle_")]
     rows = [
-        Row(f"GP − {short_name(method)}", shades[method], tuple(_difference(m, found[method].get(m)) for m in known))
+        TableRow(
+            f"GP − {short_name(method)}", shades[method], tuple(_difference(m, found[method].get(m)) for m in known)
+        )
         for method in others
     ]
-    return Table(tuple((MEASURES[metric], better_arrow(metric)) for metric in known), tuple(rows))
+    return MeasureTable(tuple((MEASURES[metric], better_arrow(metric)) for metric in known), tuple(rows))
 
 
 def _against(summary: Mapping[str, Any], other: str) -> dict[str, Mapping[str, Any]]:
@@ -313,11 +315,11 @@ def _turned(score: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"value": -score["value"], "low": -score["high"], "high": -score["low"]}
 
 
-def _difference(metric: str, score: Mapping[str, Any] | None) -> Cell:
+def _difference(metric: str, score: Mapping[str, Any] | None) -> TableCell:
     if score is None or score["value"] is None:
-        return Cell("–")
+        return TableCell("–")
     value, low, high = (signed(100 * score[name], 1) for name in ("value", "low", "high"))
-    return Cell(value, f"{low}, {high}", _verdict(metric, score))
+    return TableCell(value, f"{low}, {high}", _verdict(metric, score))
 
 
 def _verdict(metric: str, difference: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ PAPER_IMAGES = 50_000
 """The ILSVRC 2014 validation set."""
 
 
-PAPER: Mapping[str, Mapping[str, float]] = MappingProxyType(
+PUBLISHED: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "googlenet": MappingProxyType(
             {"gradient": 65.9, "guided_backprop": 64.8, "feedback": 61.2, ENERGY_BOX: 62.6, "global_feedback": 59.6}
@@ -48,7 +48,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Report:
+class RunTable:
     """A run's entries, and by name what a reader must know to compare them with the paper's."""
 
     network: str
@@ -57,7 +57,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Table:
+class PlainTable:
     """Cells as they are printed; the first column is text, the others are numbers."""
 
     title: str
@@ -83,20 +83,20 @@ def measures(summary: Mapping[str, Any]) -> str:
     known = [name for name in MEASURES if any(scores[name]["value"] is not None for scores in methods.values())]
     rows = [(method, *(_percent(scores[name]["value"]) for name in known)) for method, scores in methods.items()]
     title = f"{summary['images']:,} images, {summary['images_failed']:,} of them failed; per cent"
-    return _as_text(Table(title, ("method", *(MEASURES[name] for name in known)), tuple(rows)))
+    return _as_text(PlainTable(title, ("method", *(MEASURES[name] for name in known)), tuple(rows)))
 
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}"
 
 
-def _report(folder: Path) -> Report:
+def _report(folder: Path) -> RunTable:
     manifest, summary = read_manifest(folder), read_summary(folder)
     run = manifest[COMPARED]
     network = run["model"]["name"].rpartition(":")[2]
     # A user's own network is known by its file's name at best; "googlenet_bn" and "resnet50" both tell.
-    family = next((name for name in PAPER if name in network.lower()), "")
-    published = PAPER.get(family, {})
+    family = next((name for name in PUBLISHED if name in network.lower()), "")
+    published = PUBLISHED.get(family, {})
     scores: dict[str, Mapping[str, Any]] = {}
     for method, found in summary["methods"].items():
         scores[method] = found["top1_loc_error"]
@@ -107,7 +107,7 @@ def _report(folder: Path) -> Report:
         for method, score in scores.items()
         if score["value"] is not None
     )
-    return Report(network, entries, _facts(manifest, summary))
+    return RunTable(network, entries, _facts(manifest, summary))
 
 
 def _entry(network: str, method: str, score: Mapping[str, float], paper: float | None) -> Entry:
@@ -152,29 +152,29 @@ def _boxes(box: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     return f"{kind} at {shares[0]:.0f} % of {share}"
 
 
-def _told_apart(reports: Sequence[Report]) -> list[Report]:
+def _told_apart(reports: Sequence[RunTable]) -> list[RunTable]:
     """Runs of one network get the names of what they differ in."""
     told = []
     for report in reports:
         others = [other.facts for other in reports if other.network == report.network]
         differing = [value for name, value in report.facts.items() if any(other[name] != value for other in others)]
-        told.append(Report(" — ".join([report.network, *differing]), report.entries, report.facts))
+        told.append(RunTable(" — ".join([report.network, *differing]), report.entries, report.facts))
     return told
 
 
-def _tables(reports: Sequence[Report]) -> list[Table]:
+def _tables(reports: Sequence[RunTable]) -> list[PlainTable]:
     tables = []
     for report in reports:
         beside = any(entry.paper is not None for entry in report.entries)
         rows = [(_name(e.method), e.ours, *([_paper(e)] if beside else [])) for e in report.entries]
         head = ("method", "ours [95 %]", *(["paper"] if beside else []))
-        tables.append(Table(f"Table 1. Localization error (%), {report.network}", head, tuple(rows)))
+        tables.append(PlainTable(f"Table 1. Localization error (%), {report.network}", head, tuple(rows)))
     if len(reports) > 1:
         tables.append(_second_table(reports))
     return tables
 
 
-def _second_table(reports: Sequence[Report]) -> Table:
+def _second_table(reports: Sequence[RunTable]) -> PlainTable:
     methods = dict.fromkeys(entry.method for report in reports for entry in report.entries)
     head: list[str] = ["method"]
     columns: list[list[str]] = []
@@ -186,7 +186,7 @@ def _second_table(reports: Sequence[Report]) -> Table:
             head.append("paper")
             columns.append([_paper(found[method]) if method in found else "–" for method in methods])
     rows = zip(map(_name, methods), *columns, strict=True)
-    return Table("Table 2. Localization error (%) of several networks", tuple(head), tuple(rows))
+    return PlainTable("Table 2. Localization error (%) of several networks", tuple(head), tuple(rows))
 
 
 def _name(method: str) -> str:
@@ -197,16 +197,16 @@ def _paper(entry: Entry) -> str:
     return "–" if entry.paper is None else f"{entry.paper:.1f}"
 
 
-def _notes(reports: Iterable[Report]) -> list[str]:
+def _notes(reports: Iterable[RunTable]) -> list[str]:
     return [f"{report.network}: {'; '.join(f'{k}: {v}' for k, v in report.facts.items())}" for report in reports]
 
 
-def _text(reports: Sequence[Report]) -> str:
+def _text(reports: Sequence[RunTable]) -> str:
     notes = "\n".join(f"- {note}" for note in _notes(reports))
     return "\n\n".join([*map(_as_text, _tables(reports)), f"What differs from the paper\n{notes}"])
 
 
-def _as_text(table: Table) -> str:
+def _as_text(table: PlainTable) -> str:
     lines = [table.head, *table.rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.head))]
     lines.insert(1, tuple("-" * width for width in widths))
@@ -220,11 +220,11 @@ def _as_text(table: Table) -> str:
     return "\n".join([table.title, "", *told])
 
 
-def _markdown(reports: Sequence[Report]) -> str:
+def _markdown(reports: Sequence[RunTable]) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
-    def told(table: Table) -> str:
+    def told(table: PlainTable) -> str:
         marks = ("---", *("---:" for _ in table.head[1:]))
         return "\n".join([f"**{table.title}**", "", *map(line, (table.head, marks, *table.rows))])
 
@@ -232,8 +232,8 @@ def _markdown(reports: Sequence[Report]) -> str:
     return "\n\n".join([*map(told, _tables(reports)), "**What differs from the paper**", notes])
 
 
-def _latex(reports: Sequence[Report]) -> str:
-    def told(table: Table) -> str:
+def _latex(reports: Sequence[RunTable]) -> str:
+    def told(table: PlainTable) -> str:
         lines = [" & ".join(map(_escaped, line)) + r" \\" for line in (table.head, *table.rows)]
         return "\n".join(
             [
@@ -260,7 +260,7 @@ def _escaped(text: str) -> str:
     return "".join(special.get(character, character) for character in text)
 
 
-def _csv(reports: Sequence[Report]) -> str:
+def _csv(reports: Sequence[RunTable]) -> str:
     """A line an entry; what differs from the paper stands in columns of its own."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -273,6 +273,6 @@ def _csv(reports: Sequence[Report]) -> str:
     return buffer.getvalue().rstrip("\n")
 
 
-FORMS: Mapping[str, Callable[[Sequence[Report]], str]] = MappingProxyType(
+FORMS: Mapping[str, Callable[[Sequence[RunTable]], str]] = MappingProxyType(
     {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}
 )

@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 
 from looktwice.attention.methods import METHODS
 from looktwice.errors import LooktwiceError, OptionError
-from looktwice.localization.boxes import BoxRule, Rule
+from looktwice.localization.boxes import BoxKind, BoxRule
 from looktwice.models.load import Model, find_class
 from looktwice.options import check_known
 from looktwice.web.forms import AttendRequest, Limits, number_field, read_form
@@ -240,7 +240,7 @@ class AttendService:
             methods=methods,
             steps=steps,
             trace_weight=number_field(fields, "trace_weight", 1.0, most=100),
-            rule=BoxRule(cast(Rule, rule), threshold),
+            rule=BoxRule(cast(BoxKind, rule), threshold),
             trajectory=trajectory,
         )
 

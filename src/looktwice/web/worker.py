@@ -48,7 +48,7 @@ def look(upload: bytes, wish: AttendRequest, limits: Limits, given_up: threading
     pixels, window = wish.model.prepare(picture)
     with _until(given_up, wish.model.module), frozen(wish.model.module) as network:
         options = {method: _options(method, wish) for method in wish.methods}
-        first = first_pass(network, pixels, compare=any(chosen["spread"] for chosen in options.values()))
+        first = first_pass(network, pixels, compare=any(chosen["propagate"] for chosen in options.values()))
         if not first.scores.isfinite().all():
             raise ModelError("the network's scores for this picture are not finite; take another network or picture")
         probabilities = first.scores[0].detach().double().softmax(0).cpu()

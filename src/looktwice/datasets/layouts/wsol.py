@@ -7,7 +7,7 @@ from pathlib import Path
 from looktwice.datasets.classes import Classes
 from looktwice.datasets.files import half_open, read_lines
 from looktwice.datasets.items import Item, Log, Request, numeric_classes
-from looktwice.datasets.records import Box
+from looktwice.datasets.records import Corners
 
 
 def read_wsol(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
@@ -28,7 +28,7 @@ def _wsol_items(root: Path, folder: Path, log: Log) -> Iterator[Item]:
     )
     ids = read_lines(folder / "image_ids.txt")
     labels = {name: row[0] for name, row in _numbers(labels_file, 1, log)}
-    boxes: dict[str, list[Box]] = {}
+    boxes: dict[str, list[Corners]] = {}
     for name, row in _numbers(boxes_file, 4, log):
         boxes.setdefault(name, []).append(half_open(row, first_pixel=0))
     sizes = {name: (int(w), int(h)) for name, (w, h) in _numbers(sizes_file, 2, log)} if sizes_file.exists() else {}

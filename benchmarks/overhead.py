@@ -1,6 +1,6 @@
 """What an evaluation costs beside the method: decoding, measuring and writing, as a share of a vanilla-gradient run.
 
-    python benchmarks/frame.py [--model googlenet] [--weights random] [--images 96] [--root ILSVRC] [--workers N] …
+    python benchmarks/overhead.py [--model googlenet] [--weights random] [--images 96] [--root ILSVRC] [--workers N] …
 
 Two measures. In time: the same network sees the same images alone, in a bare loop over tensors that are there already
 (``attend`` for the predicted class, nothing else), and in a whole run with its baselines, in turns; what the run takes
