@@ -1,0 +1,65 @@
+"""What methods and baselines are called, and in which colour they are drawn: the same on every page and in every table.
+
+No torch here: a report shows methods, and must not need a network.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Label:
+    """How people see a method.
+
+    Attributes:
+        title: its name in full, for headings and legends.
+        short_name: its name where room is short, a few words at most.
+        colour: ``#rrggbb``, at least as dark as text on white must be (WCAG 2, a contrast of 4.5).
+        abbreviation: what Fu et al. (2017) call it; only their tables use it.
+    """
+
+    title: str
+    short_name: str
+    colour: str
+    abbreviation: str = ""
+
+    @property
+    def in_the_paper(self) -> str:
+        """The title with the paper's abbreviation, where it has one: "Gradient (GT)"."""
+        return f"{self.title} ({self.abbreviation})" if self.abbreviation else self.title
+
+
+# After Okabe and Ito (2008), so that colour-blind readers tell them apart.
+LABELS: Mapping[str, Label] = MappingProxyType(
+    {
+        "gradient": Label("Gradient", "Gradient", "#92680a", "GT"),
+        "guided_backprop": Label("Guided backpropagation", "Guided backprop", "#00785a", "GB"),
+        "feedback": Label("Local feedback", "Local feedback", "#0072b2", "FB"),
+        "feedback_closed_form": Label("Local feedback, closed form", "Local, closed form", "#1f7699"),
+        "global_feedback": Label("Global feedback", "Global feedback", "#bb4e00", "GP"),
+        "global_feedback_paper": Label("Global feedback, as printed", "Global, as printed", "#7a5230"),
+        "grad_cam": Label("Grad-CAM", "Grad-CAM", "#8a4fa3"),
+        "grad_cam_plus_plus": Label("Grad-CAM++", "Grad-CAM++", "#a0486b"),
+        "layer_cam": Label("LayerCAM", "LayerCAM", "#5a6b1f"),
+        "integrated_gradients": Label("Integrated gradients", "Integrated gradients", "#444444"),
+        "guided_grad_cam": Label("Guided Grad-CAM", "Guided Grad-CAM", "#4a3fb5"),
+        "center_box": Label("Centre box", "Centre box", "#6b7280"),
+        "full_image": Label("Whole image", "Whole image", "#6b7280"),
+    }
+)
+"""By the name that the command line and a run's files use."""
+
+_OTHER_COLOUR = "#2f5d62"
+
+
+def label_of(name: str) -> Label:
+    """A method's label; one that is not in the table gets its own name as title.
+
+    >>> label_of("grad_cam").title
+    'Grad-CAM'
+    >>> label_of("my_method").title
+    'My method'
+    """
+    title = name.replace("_", " ").strip().capitalize() or name
+    return LABELS.get(name) or Label(title, title, _OTHER_COLOUR)
