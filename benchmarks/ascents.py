@@ -1,6 +1,6 @@
 """Other ways up ℓ(z) than the default's, for the search: what was tried, and is not in the package.
 
-Each is an ``optimise`` of a row of ``looktwice.saliency.METHODS``, in the units of the default: gradients per mean
+Each is an ``optimise`` of a row of ``looktwice.attention.METHODS``, in the units of the default: gradients per mean
 magnitude of the layer, λ per √(HW).
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from looktwice.attention.methods import MAP_OPTIONS, METHODS
 from looktwice.feedback import Feedback, ascend, layer_unit, open_gates, probes_for
 from looktwice.feedback.trace_norm import trace_gradient
 from looktwice.gating import ActivationCall, Layers, Network, Saturation, select_layers
@@ -107,3 +108,10 @@ ASCENTS: dict[str, Callable[..., Feedback]] = {
     "μ rises (×1, 2, 4, 8, 16)": optimiser(partial(scheduled, factors=(1, 2, 4, 8, 16))),
     "gates start half open": optimiser(plain, start=0.5),
 }
+
+OPTIONS = {
+    name: value
+    for name, value in METHODS["global_feedback"].options.items()
+    if name in {"trace_weight", "steps", "step_size", "layers", *MAP_OPTIONS}
+}
+"""What a row with such an ``optimise`` takes."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ascents import ASCENTS
+from ascents import ASCENTS, OPTIONS
 from torch import Tensor
 
 from looktwice.atomic_files import write_atomically
@@ -81,7 +81,7 @@ VARIANTS: dict[str, tuple[str | Method, dict[str, Any]]] = {
     "gates' gradients guided": ("global_feedback", {"guided_gates": "below"}),
     "all singular values": ("global_feedback", {"minor": "keep", "rank": None}),
     "minor part dropped": ("global_feedback", {"minor": "drop"}),
-    **{name: (replace(METHODS["global_feedback"], optimise=way), {}) for name, way in ASCENTS.items()},
+    **{name: (replace(METHODS["global_feedback"], optimise=way, options=OPTIONS), {}) for name, way in ASCENTS.items()},
     "contrast, λ = 2, ten steps": ("global_feedback", {"objective": "contrast", "trace_weight": 2.0, "steps": 10}),
     "units of the first step": ("global_feedback", {"fixed_scale": True}),
     "no gates": ("global_feedback", {"steps": 0}),

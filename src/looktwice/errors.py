@@ -11,7 +11,7 @@ class LooktwiceError(Exception):
 
 
 class ModelError(LooktwiceError):
-    """A network that cannot be loaded, or on which the method is not defined (no ReLU calls, TorchScript)."""
+    """A network that cannot be loaded, or on which the method is not defined (no activation calls, TorchScript)."""
 
 
 class InputError(LooktwiceError, ValueError):

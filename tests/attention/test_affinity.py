@@ -96,7 +96,7 @@ def test_no_map_to_compare_places_of_is_refused():
 
 @pytest.mark.parametrize("method", ["gradient", "guided_backprop", "feedback", "global_feedback", "grad_cam"])
 def test_every_method_may_have_its_map_carried_over(method):
-    if METHODS[method].peer is not None:
+    if METHODS[method].attribute is not None:
         pytest.importorskip("pytorch_grad_cam")
     network, images = networks.branching().float(), networks.pictures(2).float()
     options = {"values": "maximum", "blur": 0.0}

@@ -16,7 +16,7 @@ from looktwice.attention.api import attend
 from looktwice.attention.evidence import attention_map
 from looktwice.attention.finishing import finish_map
 from looktwice.attention.maps import Attention
-from looktwice.attention.methods import METHODS
+from looktwice.attention.methods import MAP_OPTIONS, METHODS
 from looktwice.errors import OptionError
 from looktwice.feedback import Feedback
 from looktwice.gating import activation_calls, select_layers
@@ -300,14 +300,14 @@ def test_the_options_of_every_method(method, names):
 
 def test_the_table_covers_the_methods_of_the_test_above():
     assert len(OURS) == 6
-    assert all(row.summary and row.source for row in METHODS.values())
+    assert all(row.summary and row.source and row.label.title for row in METHODS.values())
     with pytest.raises(TypeError):
         METHODS["mine"] = METHODS["gradient"]
 
 
 def test_all_of_ours_finish_their_maps_alike():
     for method in ("gradient", "guided_backprop", "feedback", "global_feedback"):
-        assert (METHODS[method].options["values"], METHODS[method].options["blur"]) == ("energy", 0.02)
+        assert (METHODS[method].options["values"], METHODS[method].options["blur"]) == ("cumulative", 0.02)
 
 
 def test_trace_weights_of_the_methods():
@@ -333,7 +333,8 @@ def test_options_reach_the_optimiser(monkeypatch):
         seen.update(trace_weight=trace_weight, saturation=saturation)
         return Feedback({}, images.new_zeros(2, 3), ((1, 0),))
 
-    row = dataclasses.replace(METHODS["global_feedback"], optimise=optimise)
+    options = {"trace_weight": 1.0, **MAP_OPTIONS}
+    row = dataclasses.replace(METHODS["global_feedback"], optimise=optimise, options=options)
     monkeypatch.setattr("looktwice.attention.methods.METHODS", {"mine": row})
     with pytest.raises(OptionError, match="unknown option"):
         attend(networks.Plain(), torch.randn(2, 3, 8, 8), method="mine", steps=3)

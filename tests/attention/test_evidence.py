@@ -58,7 +58,7 @@ def test_the_default_map_is_the_evidence_that_the_gates_kept(method, monkeypatch
     found = attend(network, images, TARGETS, method=method, **options)
     shares_of_maximum = attend(network, images, TARGETS, method=method, values="maximum", **options).maps
     everywhere = METHODS[method].options["scales"] == "all"
-    shown = [call.index for call in calls if call.is_map] if everywhere else layers
+    shown = [call.index for call in calls if call.grid is not None] if everywhere else layers
     assert len({calls[index].shape[1:] for index in shown}) == 1 + everywhere
     for image, heat in enumerate(found.maps):
         evidence = [open_network.evidence[index][image].numpy() for index in shown]

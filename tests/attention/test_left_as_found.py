@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import looktwice
 import networks
 from attending import TARGETS, assert_same, few_steps, look
-from looktwice.attention import api as saliency
+from looktwice.attention import Look, api
 from looktwice.attention.api import attend
 from looktwice.attention.maps import Attention
 from looktwice.attention.methods import METHODS
@@ -69,13 +69,13 @@ def test_an_exception_in_a_step_leaves_the_model_as_found(monkeypatch):
     before = networks.outside(network)
     calls = []
 
-    def fail(z: Tensor, **_: Any) -> Tensor:
+    def fail(_: Any, z: Tensor, __: float) -> Tensor:
         calls.append(z)
         if len(calls) > 3:
             raise ArithmeticError("in the step")
         return torch.zeros_like(z)
 
-    monkeypatch.setattr("looktwice.feedback.global_feedback.trace_gradient", fail)
+    monkeypatch.setattr("looktwice.feedback.global_feedback.TraceNorm.gradient", fail)
     with pytest.raises(ArithmeticError, match="in the step"):
         attend(network, networks.pictures(2), 0)
     assert networks.outside(network) == before
@@ -129,15 +129,15 @@ def test_a_gradient_beyond_floating_point_is_an_error_or_a_finite_map(method):
 def short_of_memory(monkeypatch, most: int) -> list[int]:
     """Batches of more images than ``most`` do not fit; returns the sizes that were tried."""
     tried = []
-    whole = saliency.attend_frozen
+    whole = api.method_attention
 
-    def limited(network: Any, calls: Any, images: Tensor, *rest: Any) -> Attention:
-        tried.append(len(images))
-        if len(images) > most:
+    def limited(row: Any, seen: Look, *rest: Any) -> Attention:
+        tried.append(len(seen.images))
+        if len(seen.images) > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(network, calls, images, *rest)
+        return whole(row, seen, *rest)
 
-    monkeypatch.setattr(saliency, "attend_frozen", limited)
+    monkeypatch.setattr(api, "method_attention", limited)
     return tried
 
 

@@ -12,7 +12,7 @@ from looktwice.errors import MissingExtraError, ModelError, OptionError
 from looktwice.gating.frozen import frozen
 from looktwice.models import load_model
 
-PEERS = [name for name, row in METHODS.items() if row.peer is not None]
+PEERS = [name for name, row in METHODS.items() if row.attribute is not None]
 
 
 class Pooled(torch.nn.Module):
@@ -75,11 +75,11 @@ def test_layer_cam_weighs_every_pixel_by_its_own_positive_gradient(pooled, image
 
 
 @pytest.mark.parametrize("method", PEERS)
-def test_values_of_a_peer_may_be_shares_of_the_energy_as_ours(method, pooled, images):
+def test_values_of_a_peer_may_be_cumulative_as_ours(method, pooled, images):
     plain = attend(pooled, images, 1, method=method).maps
     shares = attend(pooled, images, 1, method=method, values="cumulative").maps
     assert torch.allclose(shares, cumulative_shares(plain), atol=1e-6)
-    with pytest.raises(OptionError, match="values is 'rank'; one of maximum, energy"):
+    with pytest.raises(OptionError, match="values is 'rank'; one of maximum, cumulative"):
         attend(pooled, images, 1, method=method, values="rank")
 
 

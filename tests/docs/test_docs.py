@@ -228,4 +228,4 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Pat
     cli = (site / "reference" / "cli" / "index.html").read_text()
     assert "--tune-on" in cli
     assert 'id="attend"' in cli
-    assert "attend_frozen" in (site / "reference" / "saliency" / "index.html").read_text()
+    assert "attend_look" in (site / "reference" / "attention" / "index.html").read_text()

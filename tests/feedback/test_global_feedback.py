@@ -12,7 +12,8 @@ import networks
 import reference
 from looktwice import feedback as gradients
 from looktwice.errors import ModelError, OptionError
-from looktwice.feedback import Feedback, ascend, closed_form_feedback, feedback, layer_unit, open_gates
+from looktwice.feedback import Feedback, ascend, closed_form_feedback, layer_unit, open_gates
+from looktwice.feedback import feedback_from_options as feedback
 from looktwice.feedback.ascent import _parts
 from looktwice.gating import ActivationCall, PrefixCache, activation_calls
 from looktwice.gating.frozen import frozen
@@ -510,7 +511,7 @@ def test_control_flow_that_changes_between_passes_is_refused(passes):
         ({"minor": "forget"}, "minor is 'forget'; one of keep, suppress, drop, project"),
         ({"minor_share": 1.0}, "minor_share is 1.0"),
         ({"minor_share": -0.5}, "minor_share is -0.5"),
-        ({"layers": [7]}, "layers: no ReLU call 7"),
+        ({"layers": [7]}, "layers: no activation call 7"),
         ({"layers": []}, "layers: the choice leaves none"),
         ({"saturation": "soft"}, "saturation is 'soft'; one of exact, pass"),
     ],

@@ -199,7 +199,7 @@ def test_outputs_without_class_scores_are_refused(name):
     ids=["itself", "as a part", "data parallel", "of data parallel"],
 )
 def test_torchscript_is_refused(wrap):
-    with pytest.raises(ModelError, match=r"TorchScript (model|part) hides its ReLU calls; pass the eager"), frozen(
+    with pytest.raises(ModelError, match=r"TorchScript (model|part) hides its activations; pass the eager"), frozen(
         wrap(networks.scripted(networks.Plain()))
     ):  # fmt: skip
         pass

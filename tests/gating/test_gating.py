@@ -80,11 +80,13 @@ def relu(request: pytest.FixtureRequest) -> tuple[Callable[[Tensor], Tensor], fl
 # ---- one call --------------------------------------------------------------------------------------------------------
 
 
-def test_a_call_is_seen_once_with_its_shape_and_clamp(relu):
+def test_a_call_is_seen_once_with_its_shape_and_clamp(relu, request):
     call, cap, _ = relu
+    named = request.node.callspec.params["relu"].lower().replace("nn.relu6", "nn.hardtanh")  # nn.ReLU6 calls it
+    name = next(name for name in ("hardtanh", "relu6", "relu") if name in named)
     images = spread(2, 3, 4, 5)
     calls, scores = activation_calls(behind_one(call), images)
-    assert calls == [ActivationCall(0, (3, 4, 5), None if cap == INF else cap)]
+    assert calls == [ActivationCall(0, (3, 4, 5), name)]
     assert torch.equal(scores, images.clamp(0, cap).flatten(1))
 
 
@@ -186,7 +188,7 @@ def test_relu_in_place_on_a_view():
 @pytest.mark.parametrize("name", NO_CALLS)
 def test_what_is_no_relu_is_left_alone(name):
     images = spread(2, 3, 4, 5)
-    with pytest.raises(ModelError, match="no ReLU call"):
+    with pytest.raises(ModelError, match="no activation that can be gated"):
         activation_calls(behind_one(NO_CALLS[name]), images)
     assert torch.equal(gated_scores(behind_one(NO_CALLS[name]), images, {}), behind_one(NO_CALLS[name])(images))
 
@@ -200,7 +202,8 @@ def test_calls_are_numbered_in_call_order_through_functional_reused_and_in_place
     calls, scores = activation_calls(network, images)
     shapes = [(6, 9, 8), (4, 5, 4), (4, 5, 4), (8, 5, 4), (8, 5, 4), (8, 5, 4), (7,)]
     assert calls == [ActivationCall(index, shape) for index, shape in enumerate(shapes)]
-    assert [call.is_map for call in calls] == [True] * 6 + [False]
+    assert [call.kind for call in calls] == ["channels"] * 6 + ["vector"]
+    assert [call.grid for call in calls] == [shape[1:] or None for shape in shapes]
     assert torch.equal(scores, network(images).detach())
     assert not scores.requires_grad
 
@@ -326,8 +329,8 @@ FIVE = [
         ([-1, -5], [0, 4]),
         ((1, -4), [1]),
         (range(1, 3), [1, 2]),
-        (lambda call: call.is_map, [0, 1, 2, 3]),
-        (lambda call: call.shape[-1] <= 4 and call.is_map, [1, 2, 3]),
+        (lambda call: call.grid is not None, [0, 1, 2, 3]),
+        (lambda call: call.shape[-1] <= 4 and call.grid is not None, [1, 2, 3]),
     ],
 )
 def test_layers_are_chosen_by_index_or_predicate(layers, chosen):
@@ -359,8 +362,8 @@ def test_a_calls_stride_is_image_pixels_per_map_pixel():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ([5], r"no ReLU call 5; this network makes 5 \(0 … 4\)"),
-        ([0, -6], "no ReLU call -6"),
+        ([5], r"no activation call 5; this network makes 5 \(0 … 4\)"),
+        ([0, -6], "no activation call -6"),
         ([], "leaves none"),
         (lambda call: False, "leaves none"),
     ],
@@ -409,7 +412,7 @@ def test_fewer_calls_than_gates_are_refused():
     images = networks.pictures(2)
     calls, _ = activation_calls(network, images)
     gates = {call.index: torch.ones(2, *call.shape) for call in calls}
-    with pytest.raises(ModelError, match="made 1 ReLU calls in this pass and at least 2"):
+    with pytest.raises(ModelError, match="made 1 activation calls in this pass and at least 2"):
         gated_scores(network, images, gates)
 
 

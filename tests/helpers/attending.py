@@ -12,7 +12,7 @@ from looktwice.attention.methods import METHODS
 TARGETS = [4, 0, 2]
 
 
-OURS = [name for name, row in METHODS.items() if row.peer is None]  # the others are tested in test_peers.py
+OURS = [name for name, row in METHODS.items() if row.attribute is None]  # the others are tested in test_peers.py
 
 
 def few_steps(method: str) -> dict[str, Any]:

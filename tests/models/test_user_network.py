@@ -45,13 +45,13 @@ def test_a_module_of_the_working_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("nte", "no function 'nte'; it has net"),
+        ("nte", "has no 'nte'; it has net"),
         ("number", "returned int"),
         ("broken", "RuntimeError: first line second line"),
         ("leaves", "SystemExit: 3"),
         ("gray", "shape (1, 3, 224, 224): its own code fails"),
-        ("", "path/to/file.py:factory"),
-        ("a-b", "path/to/file.py:factory"),
+        ("", "path/to/file.py:NAME"),
+        ("a-b", "path/to/file.py:NAME"),
     ],
 )
 def test_factories_that_fail_are_one_line(net_file, factory, message):

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from looktwice.attention.finishing import unit_maximum
+from looktwice.gating.calls import ActivationCall
 
 GRID_CELLS = 28 * 28
 """How many places are wanted: at 224×224 a stride of 8, where features know textures and parts, and edges are kept."""
@@ -38,21 +39,21 @@ class Affinity:
 
 
 class Features:
-    """Of a forward pass, what its ReLU calls see whose maps have the number of places nearest to ``GRID_CELLS``."""
+    """Collects the outputs of the activation calls whose grid is nearest to ``GRID_CELLS`` cells."""
 
     def __init__(self) -> None:
         self._grid: tuple[int, int] | None = None
         self._seen: list[Tensor] = []
 
-    def look(self, output: Tensor) -> None:
-        """Another call's output; a copy is kept as long as none comes whose number of places is nearer."""
-        if output.ndim != 4:
+    def look(self, call: ActivationCall, output: Tensor) -> None:
+        """Takes another call's output (N, ...). A copy is kept until a call with a nearer grid comes."""
+        grid = call.grid
+        if grid is None:
             return
-        grid = (output.shape[-2], output.shape[-1])
         if self._grid is None or _distance(grid) < _distance(self._grid):
             self._grid, self._seen = grid, []
         if grid == self._grid:
-            self._seen.append(output.clone())
+            self._seen.append(call.to_grid(output).clone())
 
     def affinity(self) -> Affinity | None:
         """Squared cosine similarity of the centred features, where it is positive; ``None`` where no call has a map.

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from looktwice.attention.maps import Attention, FirstPass, first_pass, own_attention, peer_attention
-from looktwice.attention.methods import Method, method_row, resolve_options
+from looktwice.attention.look import Look, look_at
+from looktwice.attention.maps import Attention, method_attention
+from looktwice.attention.methods import Method, find_method, resolve_options
 from looktwice.errors import ModelError
-from looktwice.gating.frozen import FrozenNetwork, Targets, check_images, frozen, resolve_targets
+from looktwice.gating.frozen import Targets, resolve_targets
 
 
 def attend(
@@ -29,35 +30,63 @@ def attend(
         images: normalised as the model was trained, on the model's device. The result stays there, in their dtype. A
             batch that does not fit the device's memory is split and goes on.
         targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step.
-        method: a name of ``METHODS``, or a row of your own: one of these with another ``optimise``, say.
-        **options: the method's own (``METHODS[method].options`` lists them with their defaults) and, for all,
-            ``propagate`` (whether the map is carried over to what looks alike to the network, see ``affinity``),
+        method: a name of ``METHODS``, a row of your own, or where it is: ``path/to/file.py:NAME``.
+        **options: the method's own. ``METHODS[method].options`` lists them with their defaults. All methods take
+            ``propagate`` (whether the map is carried over to places that look alike to the network, see ``affinity``),
             ``values`` (what a map's values are shares of) and ``blur`` (σ of a Gaussian over the map, as a share of
             its shorter side; 0 is none).
 
     Raises:
         InputError: images or targets that cannot be used.
         OptionError: an unknown method or option, or a value outside its range.
-        ModelError: no ReLU call to gate, a TorchScript model, control flow that changes between passes, no memory for
-            a single image.
+        ModelError: no activation call to gate, a TorchScript model, control flow that changes between passes, no memory
+            for a single image.
+
+    Example:
+        >>> import torch, looktwice
+        >>> model = looktwice.load_model("squeezenet1_1", weights="random")
+        >>> found = looktwice.attend(model.module, torch.rand(2, 3, 64, 64), 7)
+        >>> found.maps.shape, found.targets.tolist()
+        (torch.Size([2, 64, 64]), [7, 7])
     """
     chosen = resolve_options(method, options)
-    images = check_images(images)
-    with frozen(model) as network:
-        first = first_pass(network, images, compare=chosen["propagate"])
-        wanted = resolve_targets(targets, first.scores)
-
-        def look(part: slice) -> Attention:
-            return attend_frozen(network, first.of(part), images[part], wanted[part], method, chosen)
-
-        return _in_parts(look, 0, len(images))
+    with look_at(model, images, propagate=chosen["propagate"]) as look:
+        return attend_in_parts(look, resolve_targets(targets, look.scores), method, chosen)
 
 
-def _in_parts(look: Callable[[slice], Attention], start: int, stop: int) -> Attention:
-    """A batch's attention, or that of its halves where it does not fit the device's memory."""
+def attend_look(look: Look, targets: Tensor, method: str | Method, options: Mapping[str, Any]) -> Attention:
+    """``attend`` after the plain forward pass: one pass serves several methods and classes.
+
+    Args:
+        look: the network and the images, inside ``look_at``'s ``with``.
+        targets: the class of each image, int64 (N,), on the images' device.
+        method: as ``attend`` takes it.
+        options: all of the method's options, as ``resolve_options`` gives them.
+
+    Raises:
+        OptionError: a value outside its range.
+        ModelError: the method cannot be used on this network.
+    """
+    return method_attention(find_method(method), look, targets, options)
+
+
+def attend_in_parts(look: Look, targets: Tensor, method: str | Method, options: Mapping[str, Any]) -> Attention:
+    """As ``attend_look``; a batch that does not fit the device's memory is split in halves and goes on.
+
+    Raises:
+        ModelError: a single image does not fit.
+    """
+
+    def attend_part(part: slice) -> Attention:
+        return attend_look(look.some(part), targets[part], method, options)
+
+    return _in_parts(attend_part, 0, len(look.images))
+
+
+def _in_parts(attend_part: Callable[[slice], Attention], start: int, stop: int) -> Attention:
     found = None
-    with suppress(torch.OutOfMemoryError):  # behind it what the pass held is free again
-        found = look(slice(start, stop))
+    with suppress(torch.OutOfMemoryError):  # after it, what the pass held is free again
+        found = attend_part(slice(start, stop))
     if found is not None:
         return found
     if stop - start == 1:
@@ -65,7 +94,7 @@ def _in_parts(look: Callable[[slice], Attention], start: int, stop: int) -> Atte
             "the device's memory is too small for one image; take a smaller network, image or another device"
         )
     middle = (start + stop) // 2
-    return _joined(_in_parts(look, start, middle), _in_parts(look, middle, stop))
+    return _joined(_in_parts(attend_part, start, middle), _in_parts(attend_part, middle, stop))
 
 
 def _joined(first: Attention, second: Attention) -> Attention:
@@ -79,27 +108,3 @@ def _joined(first: Attention, second: Attention) -> Attention:
         targets=torch.cat([first.targets, second.targets]),
         closed=first.closed + tuple((image + len(first.maps), layer) for image, layer in second.closed),
     )
-
-
-def attend_frozen(
-    network: FrozenNetwork,
-    first: FirstPass,
-    images: Tensor,
-    targets: Tensor,
-    method: str | Method,
-    options: Mapping[str, Any],
-) -> Attention:
-    """``attend`` where the first forward pass is made already.
-
-    Args:
-        network: as ``classifier.frozen`` gives it.
-        first: of these images.
-        images: (N, C, H, W), checked.
-        targets: class k of each, int64 (N,).
-        method: a name of ``METHODS``, or such a row.
-        options: all of the method's (``resolve_options``).
-    """
-    row = method_row(method)
-    if row.peer is not None:
-        return peer_attention(network, first, images, targets, row.peer, **options)
-    return own_attention(network, first, images, targets, row.optimise, **options)

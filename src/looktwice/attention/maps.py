@@ -1,23 +1,21 @@
-"""From a method and a batch of images to attention maps."""
+"""From a method and a look at images to attention maps."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
 
-from looktwice.attention.affinity import Affinity, Features, propagate_map
+from looktwice.attention.affinity import propagate_map
 from looktwice.attention.evidence import Channels, Scales, Source, attention_map, evidence_map, kept_evidence
 from looktwice.attention.finishing import Values, check_finish, finish_map
-from looktwice.attention.peers import Peer
+from looktwice.attention.look import Look
+from looktwice.attention.methods import Attribute, Method, Optimise
 from looktwice.errors import ModelError
-from looktwice.feedback.ascent import Feedback
+from looktwice.feedback.ascent import Feedback, open_evidence
 from looktwice.feedback.class_gradient import class_gradient
-from looktwice.feedback.global_feedback import feedback
 from looktwice.gating.activations import Saturation
-from looktwice.gating.calls import ActivationCall, Guidance, Layers, Network, select_layers
-from looktwice.gating.frozen import FrozenNetwork
-from looktwice.gating.passes import activation_calls
+from looktwice.gating.calls import ActivationCall, Guidance, Layers, select_layers
 from looktwice.options import check_choice
 
 
@@ -28,11 +26,11 @@ class Attention:
     Attributes:
         maps: (N, H, W) in [0, 1], each with maximum 1; all zero where no gradient reaches the image.
         gradients: G_k (N, C, H, W), signed, per unit of the normalised image; (N, 0) where the map needed none.
-        gates: one tensor (N, ...) in [0, 1] per gated ReLU call, in call order; empty without feedback.
+        gates: one tensor (N, ...) in [0, 1] per gated call, in call order; empty without feedback.
         layers: the gated calls, in the same order.
         scores: S_k at the start and after every step, (N, steps + 1).
         targets: class k of each image, int64 (N,).
-        closed: (image, ReLU call) of layers that the last step would have closed altogether; see ``Feedback``.
+        closed: (image, call index) of layers that the last step would have closed altogether; see ``Feedback``.
     """
 
     maps: Tensor
@@ -45,133 +43,137 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class FirstPass:
-    """What methods and classes have in common: a plain forward pass.
-
-    Attributes:
-        calls: the network's ReLU calls on images of this size.
-        scores: (N, K).
-        alike: which places look alike, where that was asked for and the network has maps.
-    """
-
-    calls: list[ActivationCall]
-    scores: Tensor
-    alike: Affinity | None
-
-    def of(self, images: slice | Sequence[int]) -> "FirstPass":
-        """That of some of the images."""
-        return FirstPass(self.calls, self.scores[images], None if self.alike is None else self.alike.of(images))
-
-
-def first_pass(network: FrozenNetwork, images: Tensor, *, compare: bool) -> FirstPass:
-    """A plain forward pass of images (N, C, H, W); ``compare``: for a method that propagates its map.
+class FinishOptions:
+    """What every map goes through at last; see ``finishing`` and ``affinity``.
 
     Raises:
-        ModelError: the network makes no ReLU call that can be gated.
+        OptionError: unknown ``values``, or a ``blur`` outside its range.
     """
-    features = Features()
-    calls, scores = activation_calls(network, images, features.look if compare else None)
-    return FirstPass(calls, scores, features.affinity())
+
+    propagate: bool
+    values: Values
+    blur: float
+
+    def __post_init__(self) -> None:
+        check_finish(self.values, self.blur)
 
 
-def peer_attention(
-    network: FrozenNetwork,
-    first: FirstPass,
-    images: Tensor,
-    targets: Tensor,
-    peer: Peer,
-    *,
-    propagate: bool = False,
-    values: Values = "maximum",
-    blur: float = 0.0,
-    **options: Any,
+@dataclass(frozen=True)
+class MapOptions:
+    """How our own methods make a map.
+
+    Attributes:
+        guided: where negative gradients are cut in the last pass.
+        saturation: gradient above an upper clamp (ReLU6).
+        source: whether the map shows a gradient or evidence.
+        scales: whose evidence the map shows.
+        channels: how a gradient's input channels become one map.
+
+    Raises:
+        OptionError: an unknown ``source`` or ``scales``.
+    """
+
+    guided: Guidance
+    saturation: Saturation
+    source: Source
+    scales: Scales
+    channels: Channels
+
+    def __post_init__(self) -> None:
+        check_choice("source", self.source, Source)
+        check_choice("scales", self.scales, Scales)
+
+    @property
+    def shown(self) -> Layers:
+        """The layers whose evidence the map shows."""
+        return "fine" if self.scales == "all" else "coarsest"
+
+
+def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[str, Any]) -> Attention:
+    """The attention of a method for one class of each image.
+
+    Args:
+        row: the method.
+        look: the network and N images.
+        targets: the class of each image, int64 (N,).
+        options: all of the method's.
+    """
+    own = dict(options)
+    finish = FinishOptions(**{field.name: own.pop(field.name) for field in fields(FinishOptions)})
+    if row.attribute is not None:
+        return _attributed(row.attribute, look, targets, finish, own)
+    choices = MapOptions(**{field.name: own.pop(field.name) for field in fields(MapOptions)})
+    found = _feedback(row.optimise, look, targets, choices, own)
+    if choices.source == "evidence":
+        kept = kept_evidence(look.calls, found.evidence, found.gates, choices.shown)
+        size = (look.images.shape[-2], look.images.shape[-1])
+        return _attention(look, targets, finish, evidence_map(kept, size=size), found)
+    gradient = class_gradient(
+        look.network,
+        look.images,
+        targets,
+        gates=found.gates,
+        guided=choices.guided,
+        saturation=choices.saturation,
+        calls=len(look.calls),
+    )
+    if row.optimise is None:
+        found = Feedback({}, gradient.scores[:, None], ())
+    heat = attention_map(gradient.image, channels=choices.channels)
+    return _attention(look, targets, finish, heat, found, gradient.image)
+
+
+def _attributed(
+    attribute: Attribute, look: Look, targets: Tensor, finish: FinishOptions, options: Mapping[str, Any]
 ) -> Attention:
-    """The attention of another package's method."""
-    check_finish(values, blur)
-    found = peer(network, images, targets, **options)
-    maps = attention_map(found) if found.ndim == 4 else found
-    maps = _finished(first, maps, propagate=propagate, values=values, blur=blur)
-    none = images.new_empty((len(images), 0))
-    return Attention(maps.to(images.dtype), found if found.ndim == 4 else none, (), (), none, targets, ())
+    """The attention of a function that makes the map, or an attribution, by itself."""
+    found = attribute(look.network, look.images, targets, **options)
+    without = Feedback({}, look.images.new_empty((len(look.images), 0)), ())
+    if found.ndim == 4:
+        return _attention(look, targets, finish, attention_map(found), without, found)
+    return _attention(look, targets, finish, found, without)
 
 
-def own_attention(
-    network: Network,
-    first: FirstPass,
-    images: Tensor,
-    targets: Tensor,
-    optimise: Callable[..., Feedback] | None,
-    *,
-    guided: Guidance = "all",
-    saturation: Saturation = "exact",
-    source: Source = "gradient",
-    scales: Scales = "coarsest",
-    propagate: bool = False,
-    values: Values = "maximum",
-    channels: Channels = "max",
-    blur: float = 0.045,
-    **options: Any,
-) -> Attention:
-    """The attention of one of our methods."""
-    check_choice("source", source, Source)
-    check_choice("scales", scales, Scales)
-    check_finish(values, blur)
-    at_image = images.new_empty((len(images), 0))
-    found = Feedback({}, at_image, ())
-    calls = first.calls
-    shown: Layers = "fine" if scales == "all" else "coarsest"
-    seen = source == "evidence" and (scales == "all" or optimise is None)
-    watched = select_layers(calls, shown) if seen else []
+def _feedback(
+    optimise: Optimise | None, look: Look, targets: Tensor, choices: MapOptions, options: Mapping[str, Any]
+) -> Feedback:
+    """Gates and evidence, as far as the map needs them."""
+    needed = choices.source == "evidence" and (choices.scales == "all" or optimise is None)
+    watched = select_layers(look.calls, choices.shown) if needed else []
     if optimise is not None:
-        found = optimise(network, calls, images, targets, watched, saturation=saturation, **options)
-    elif source == "evidence":  # without gates: those of a pass without a step are open
-        found = feedback(
-            network,
-            calls,
-            images,
-            targets,
-            watched,
-            trace_weight=0,
-            steps=0,
-            layers="coarsest",
-            guided_gates=guided,
-            saturation=saturation,
+        return optimise(
+            look.network, look.calls, look.images, targets, watched, saturation=choices.saturation, **options
         )
-        found = replace(found, gates={})
-    scores = found.scores
-    if source == "gradient":
-        gradient = class_gradient(
-            network,
-            images,
-            targets,
-            gates=found.gates,
-            guided=guided,
-            saturation=saturation,
-            calls=len(calls),
-        )
-        at_image = gradient.image
-        scores = gradient.scores[:, None] if optimise is None else scores
-        maps = attention_map(at_image, channels=channels)
-    else:
-        kept = kept_evidence(calls, found.evidence, found.gates, shown)
-        maps = evidence_map(kept, size=(images.shape[-2], images.shape[-1]))
-    maps = _finished(first, maps, propagate=propagate, values=values, blur=blur)
-    return Attention(
-        maps=maps.to(images.dtype),
-        gradients=at_image,
-        gates=tuple(found.gates.values()),
-        layers=tuple(calls[index] for index in found.gates),
-        scores=scores.to(images.dtype),
-        targets=targets,
-        closed=found.closed,
+    if choices.source == "gradient":
+        return Feedback({}, look.images.new_empty((len(look.images), 0)), ())
+    return open_evidence(
+        look.network,
+        look.calls,
+        look.images,
+        targets,
+        watched,
+        guided=choices.guided,
+        saturation=choices.saturation,
     )
 
 
-def _finished(first: FirstPass, maps: Tensor, *, propagate: bool, values: Values, blur: float) -> Tensor:
-    if propagate:
-        if first.alike is None:
+def _attention(
+    look: Look, targets: Tensor, finish: FinishOptions, maps: Tensor, found: Feedback, gradients: Tensor | None = None
+) -> Attention:
+    """The finished maps (N, H, W), and what led to them."""
+    if finish.propagate:
+        if look.affinity is None:
             raise ModelError(
-                "no ReLU call of this network has a map, so its places cannot be compared; propagate=False"
+                "no activation of this network has a map, so places cannot be compared; pass propagate=False"
             )
-        maps = propagate_map(maps, first.alike)
-    return finish_map(maps, values=values, blur=blur)
+        maps = propagate_map(maps, look.affinity)
+    maps = finish_map(maps, values=finish.values, blur=finish.blur)
+    return Attention(
+        maps=maps.to(look.images.dtype),
+        gradients=look.images.new_empty((len(maps), 0)) if gradients is None else gradients,
+        gates=tuple(found.gates.values()),
+        layers=tuple(look.calls[index] for index in found.gates),
+        scores=found.scores.to(look.images.dtype),
+        targets=targets,
+        closed=found.closed,
+    )

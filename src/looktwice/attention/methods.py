@@ -1,155 +1,218 @@
-"""The table of methods: a row for each, with its options and their defaults."""
+"""The table of methods: a row for each, with its options and their defaults.
+
+A method of your own is such a row: see docs/howto/own-method.md.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Any
 
-from looktwice.attention.maps import own_attention, peer_attention
-from looktwice.attention.peers import (
-    Peer,
-    grad_cam,
-    grad_cam_plus_plus,
-    guided_grad_cam,
-    integrated_gradients,
-    layer_cam,
-)
+from torch import Tensor
+
+from looktwice.attention import peers
+from looktwice.errors import ModelError
 from looktwice.feedback.ascent import Feedback
 from looktwice.feedback.closed_form import closed_form_feedback
-from looktwice.feedback.global_feedback import feedback
-from looktwice.gating.calls import Guidance
+from looktwice.feedback.global_feedback import feedback_from_options
+from looktwice.labels import LABELS, Label
 from looktwice.options import check_known
+from looktwice.user_code import load_object
+
+Optimise = Callable[..., Feedback]
+"""How gates are found: network, calls, images, targets and watched calls, then options → ``Feedback``."""
+
+Attribute = Callable[..., Tensor]
+"""Another way to a map: network, images (N, C, H, W), targets (N,), then options → a map (N, H, W), not negative, or a
+signed attribution (N, C, H, W)."""
 
 
 @dataclass(frozen=True)
 class Method:
     """A row of the table of methods.
 
-    One of ours has ``guided`` (its last pass) and perhaps ``optimise`` (how its gates are found); a ``peer`` is another
-    package's, and has neither.
+    Attributes:
+        label: its title, short name and colour.
+        summary: what it does, in a few words.
+        source: whose it is.
+        options: the options that ``attend`` takes for it, with their defaults: those of the map, and its own.
+        optimise: how its gates are found; without it there are no gates.
+        attribute: a function that makes the map or an attribution by itself; then nothing here is gated or guided.
     """
 
+    label: Label
     summary: str
     source: str
-    guided: Guidance = "none"
-    optimise: Callable[..., Feedback] | None = None
-    defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    peer: Peer | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    optimise: Optimise | None = None
+    attribute: Attribute | None = None
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The keyword options that ``attend`` takes for this method, with their defaults."""
-        steps: list[Callable[..., Any] | None] = [self.optimise, own_attention]
-        if self.peer is not None:
-            steps = [self.peer, peer_attention]
-        parameters = [p for step in steps if step is not None for p in signature(step).parameters.values()]
-        own = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
-        fixed = dict(self.defaults) if self.peer is not None else {"guided": self.guided} | dict(self.defaults)
-        return {
-            name: fixed.get(name, default)
-            for name, default in own.items()
-            if default is not Parameter.empty or name in fixed
-        }
+    def has_gates(self) -> bool:
+        """Whether it optimises gates, step by step."""
+        return self.optimise is not None
 
 
-def _row(
-    summary: str,
-    source: str,
-    optimise: Callable[..., Feedback] | None = None,
-    /,
-    *,
-    guided: Guidance = "all",
-    **defaults: Any,
-) -> Method:
-    return Method(summary, source, guided, optimise, MappingProxyType(defaults))
+FINISH_OPTIONS: Mapping[str, Any] = MappingProxyType({"propagate": False, "values": "maximum", "blur": 0.0})
+"""What every method's map goes through at last; see ``finishing``."""
 
+MAP_OPTIONS: Mapping[str, Any] = MappingProxyType(
+    {
+        "guided": "all",
+        "saturation": "exact",
+        "source": "gradient",
+        "scales": "coarsest",
+        "channels": "max",
+        **FINISH_OPTIONS,
+        "blur": 0.045,
+    }
+)
+"""How our own methods come from gates, gradients or evidence to a map; see ``maps.MapOptions``."""
 
-def _peer(summary: str, source: str, peer: Peer, /, **defaults: Any) -> Method:
-    return Method(summary, source, defaults=MappingProxyType(defaults), peer=peer)
+ASCENT_OPTIONS: Mapping[str, Any] = MappingProxyType(
+    {
+        "trace_weight": 1.0,
+        "smoothing": 1.0,
+        "minor": "suppress",
+        "minor_share": 0.1,
+        "rank": None,
+        "solver": "fast",
+        "steps": 10,
+        "step_size": 0.1,
+        "gradient_scale": "mean",
+        "fixed_scale": False,
+        "objective": "score",
+        "guided_gates": "none",
+        "layers": None,
+    }
+)
+"""Projected gradient ascent on gates; see ``feedback``."""
 
+_SOUND_MAP: Mapping[str, Any] = {"values": "cumulative", "blur": 0.02}
+"""How a map is finished: the same for all of our methods, so that they differ only in what they see."""
 
-_MAP: Mapping[str, Any] = {"values": "cumulative", "blur": 0.02}
-"""How a map is finished, the same for every method of ours, so that they differ in what they see alone."""
-
-
-_FEEDBACK: Mapping[str, Any] = {
+_SOUND_FEEDBACK: Mapping[str, Any] = {
     "guided": "below",
     "layers": "coarse",
     "saturation": "pass",
     "steps": 5,
     "step_size": 0.2,
     "source": "evidence",
-    **_MAP,
+    **_SOUND_MAP,
 }
 """What makes feedback sound on any network; see docs/method.md."""
 
 
+def _gradient(name: str, summary: str, source: str, /, **defaults: Any) -> Method:
+    """A method without gates."""
+    return Method(LABELS[name], summary, source, MappingProxyType({**MAP_OPTIONS, **defaults}))
+
+
+def _ascent(name: str, summary: str, source: str, /, **defaults: Any) -> Method:
+    """A method whose gates climb step by step."""
+    options = MappingProxyType({**ASCENT_OPTIONS, **MAP_OPTIONS, **defaults})
+    return Method(LABELS[name], summary, source, options, optimise=feedback_from_options)
+
+
+def _peer(name: str, summary: str, source: str, attribute: Attribute, /, **defaults: Any) -> Method:
+    """Another package's method."""
+    return Method(LABELS[name], summary, source, MappingProxyType({**FINISH_OPTIONS, **defaults}), attribute=attribute)
+
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "gradient": _row("class gradient at the image (GT)", "Simonyan et al. 2013", guided="none", **_MAP),
-        "guided_backprop": _row("gradient without negative parts at any ReLU (GB)", "Springenberg et al. 2014", **_MAP),
-        "feedback": _row(
-            "gates optimised for the class score alone (FB)",
+        "gradient": _gradient(
+            "gradient", "class gradient at the image", "Simonyan et al. 2013", guided="none", **_SOUND_MAP
+        ),
+        "guided_backprop": _gradient(
+            "guided_backprop",
+            "gradient without negative parts at any activation",
+            "Springenberg et al. 2014",
+            **_SOUND_MAP,
+        ),
+        "feedback": _ascent(
+            "feedback",
+            "gates optimised for the class score alone",
             "Cao et al. 2015",
-            feedback,
+            **_SOUND_FEEDBACK,
             trace_weight=0.0,
-            **_FEEDBACK,
         ),
-        "feedback_closed_form": _row(
-            "gates set to 1[x ∂S/∂y > 0], repeated, on every layer", "Cao et al. 2015", closed_form_feedback
+        "feedback_closed_form": Method(
+            LABELS["feedback_closed_form"],
+            "gates set to 1[x ∂S/∂y > 0], repeated, on every layer",
+            "Cao et al. 2015",
+            MappingProxyType({"steps": 10, "layers": None, **MAP_OPTIONS}),
+            optimise=closed_form_feedback,
         ),
-        "global_feedback": _row(
-            "gates optimised for the class score less their trace norm (GP)",
+        "global_feedback": _ascent(
+            "global_feedback",
+            "gates optimised for the class score less their trace norm",
             "Fu et al. 2017",
-            feedback,
-            trace_weight=1.0,
+            **_SOUND_FEEDBACK,
             smoothing=0.04,
-            minor="suppress",
             rank=1,
             scales="all",
             propagate=True,
-            **_FEEDBACK,
         ),
-        "global_feedback_paper": _row(
-            "GP with the printed update: one step size and λ for all layers, raw gradients",
+        "global_feedback_paper": _ascent(
+            "global_feedback_paper",
+            "the printed update: one step size and λ for all layers, raw gradients",
             "Fu et al. 2017, Eqs. 9-12",
-            feedback,
             trace_weight=0.01,
-            step_size=0.1,
-            smoothing=1.0,
-            minor="suppress",
             gradient_scale="none",
         ),
-        "grad_cam": _peer("Grad-CAM of the last feature maps", "Selvaraju et al. 2017", grad_cam),
-        "grad_cam_plus_plus": _peer("Grad-CAM++", "Chattopadhyay et al. 2018", grad_cam_plus_plus),
-        "layer_cam": _peer("LayerCAM of the last feature maps", "Jiang et al. 2021", layer_cam),
+        "grad_cam": _peer("grad_cam", "Grad-CAM of the last feature maps", "Selvaraju et al. 2017", peers.grad_cam),
+        "grad_cam_plus_plus": _peer(
+            "grad_cam_plus_plus",
+            "Grad-CAM++ of the last feature maps",
+            "Chattopadhyay et al. 2018",
+            peers.grad_cam_plus_plus,
+        ),
+        "layer_cam": _peer("layer_cam", "LayerCAM of the last feature maps", "Jiang et al. 2021", peers.layer_cam),
         "integrated_gradients": _peer(
+            "integrated_gradients",
             "integrated gradients from the mean colour",
             "Sundararajan et al. 2017",
-            integrated_gradients,
+            peers.integrated_gradients,
+            steps=20,
             blur=0.045,
         ),
-        "guided_grad_cam": _peer("Guided Grad-CAM", "Selvaraju et al. 2017", guided_grad_cam, blur=0.045),
+        "guided_grad_cam": _peer(
+            "guided_grad_cam",
+            "guided backpropagation times Grad-CAM",
+            "Selvaraju et al. 2017",
+            peers.guided_grad_cam,
+            blur=0.045,
+        ),
     }
 )
 
 
-def method_row(method: str | Method) -> Method:
-    """A row of the table of methods, by name or as it is."""
+def find_method(method: str | Method) -> Method:
+    """A row of the table by its name, a row of your own by where it is (``FILE.py:NAME``), or the row itself.
+
+    Raises:
+        OptionError: no method has this name.
+        ModelError: the file or the name in it is missing, or is no ``Method``.
+    """
     if isinstance(method, Method):
         return method
+    if ":" in method:
+        found = load_object(method, "method")
+        if not isinstance(found, Method):
+            raise ModelError(f"{method} is {type(found).__name__}; a looktwice.attention.Method is needed")
+        return found
     check_known("method", method, METHODS)
     return METHODS[method]
 
 
 def resolve_options(method: str | Method, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's options, those left out as their defaults.
+    """All of a method's options: those given, and the defaults of the others.
 
     Raises:
         OptionError: an unknown method or option.
     """
-    defaults = method_row(method).options
+    row = find_method(method)
     for name in options:
-        check_known(f"option for {method if isinstance(method, str) else method.summary}", name, defaults)
-    return defaults | dict(options)
+        check_known(f"option for {method if isinstance(method, str) else row.label.title}", name, row.options)
+    return {**row.options, **options}

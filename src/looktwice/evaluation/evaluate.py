@@ -105,7 +105,7 @@ def evaluate(
     Raises:
         OptionError: a choice that is unknown or outside its range.
         RunError: the folder holds another evaluation, or cannot be written; what differs is named.
-        ModelError: no ReLU call to gate.
+        ModelError: no activation call to gate.
         DatasetError: ``strict``, and an image cannot be decoded.
     """
     folder = Path(run)

@@ -18,12 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from looktwice.attention.api import attend_frozen
-from looktwice.attention.maps import FirstPass, first_pass
+from looktwice.attention.api import attend_look
+from looktwice.attention.look import Look, look_at
 from looktwice.errors import RunError
 from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, MeasurementPlan, TargetClass, worker_context
 from looktwice.evaluation.measure import write_chunk
-from looktwice.gating.frozen import FrozenNetwork, frozen
 from looktwice.localization.sweep import Floats
 from looktwice.models.load import Model
 from looktwice.runs.scoring import Target
@@ -117,9 +116,9 @@ def look(model: Model, decoded: Decoded, options: Mapping[str, Mapping[str, Any]
     """The network's part of a chunk: predictions, fixed first, and each method's maps of the classes to look for."""
     images = for_network(model, decoded.pixels)
     try:
-        with frozen(model.module) as network:
-            first = first_pass(network, images, compare=any(chosen["propagate"] for chosen in options.values()))
-            guesses = tuple(_guesses(first.scores.double().cpu().numpy(), decoded.pictures, target))
+        propagate = any(chosen["propagate"] for chosen in options.values())
+        with look_at(model.module, images, propagate=propagate) as seen:
+            guesses = tuple(_guesses(seen.scores.double().cpu().numpy(), decoded.pictures, target))
             maps: dict[str, Any] = {}
             seconds: dict[str, list[float]] = {}
             for method, chosen in options.items():
@@ -128,7 +127,7 @@ def look(model: Model, decoded: Decoded, options: Mapping[str, Mapping[str, Any]
                 for start in range(0, len(guesses), len(images)):
                     some = guesses[start : start + len(images)]
                     begun = time.perf_counter()
-                    heats.append(_maps(network, first, images, some, method, chosen))
+                    heats.append(_maps(seen, some, method, chosen))
                     seconds[method] += [(time.perf_counter() - begun) / len(some)] * len(some)
                 maps[method] = np.concatenate(heats)
     except torch.cuda.OutOfMemoryError as error:
@@ -172,17 +171,10 @@ def _guesses(scores: Floats, pictures: Sequence[EvaluationImage], target: Target
             yield from (guess(index, rank, int(order[index, rank])) for index in numbers)
 
 
-def _maps(
-    network: FrozenNetwork,
-    first: FirstPass,
-    images: Tensor,
-    guesses: Sequence[TargetClass],
-    method: str,
-    options: Mapping[str, Any],
-) -> NDArray[np.float32]:
+def _maps(seen: Look, guesses: Sequence[TargetClass], method: str, options: Mapping[str, Any]) -> NDArray[np.float32]:
     """The maps (G, H, W) of some guesses."""
     pictures = [guess.picture for guess in guesses]
-    targets = torch.tensor([guess.target for guess in guesses], device=images.device)
-    attention = attend_frozen(network, first.of(pictures), images[pictures], targets, method, options)
+    targets = torch.tensor([guess.target for guess in guesses], device=seen.images.device)
+    attention = attend_look(seen.some(pictures), targets, method, options)
     heat: NDArray[np.float32] = attention.maps.float().cpu().numpy()
     return heat

@@ -57,7 +57,7 @@ def attend_images(
         stem = f"{names[finding.shot.path]}.{finding.index}"
         boxes = locate(finding.checked_heat(), finding.shot.window, rule)
         record = _record(model, finding)
-        record |= {"options": METHODS[method].options | asked, "box_rule": asdict(rule)}
+        record |= {"options": {**METHODS[method].options, **asked}, "box_rule": asdict(rule)}
         record |= {"boxes": [asdict(box) for box in boxes]}
         return [
             write_whole(folder / f"{stem}.png", _png(_drawing(model, finding, boxes))),

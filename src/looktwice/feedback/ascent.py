@@ -1,8 +1,10 @@
-"""Projected gradient ascent on gates: passes, steps, clipping."""
+"""Projected gradient ascent on gates: pass forward and back, step every layer, clip to [0, 1].
+
+What a step does is its caller's: the paper's step is in ``global_feedback``, Cao's in ``closed_form``.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 import torch
@@ -10,17 +12,17 @@ from torch import Tensor
 
 from looktwice.errors import ModelError
 from looktwice.gating.activations import Saturation
-from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network
+from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network, select_layers
 from looktwice.gating.passes import gated_scores
 from looktwice.gating.replay import PrefixCache
 
 Objective = Literal["score", "contrast", "log_probability"]
-"""What the gates raise: S_k, the logit (the paper); S_k less the mean of the strongest five other scores, so that what
-speaks for the rivals as well gains nothing; or log softmax(S)_k, with nothing to gain once k is certain."""
-
+"""What the gates raise. ``score`` is S_k, the logit (the paper). ``contrast`` is S_k less the mean of the five
+strongest other scores: what also speaks for the rivals gains nothing. ``log_probability`` is log softmax(S)_k: there is
+nothing to gain once k is certain."""
 
 RIVALS = 5
-
+"""How many other scores ``contrast`` takes."""
 
 Step = Callable[[Mapping[int, Tensor], Mapping[int, Tensor]], Mapping[int, Tensor]]
 """An update: gates z and gradients ∂S_k/∂z by call index, (N, ...) each → the new gates, before clipping."""
@@ -31,13 +33,13 @@ class Feedback:
     """Where the gates ended.
 
     Attributes:
-        gates: ReLU call index → z (N, ...) in [0, 1].
+        gates: call index → z (N, ...) in [0, 1].
         scores: S_k before each step and after the last, (N, steps + 1).
-        evidence: ReLU call index → what each neuron brings while all gates are open, x ⊙ ∂/∂y of the objective in the
-            first pass: signed and of every neuron (N, ...) for gated calls, the positive part summed over the channels
-            (N, 1, ...) for those that were ``watched``.
-        closed: (image, call index) of every layer whose last gates would all have closed; its gates were kept as
-            they stood before that step, because no score or gradient passes a closed layer.
+        closed: (image, call index) of every layer whose gates would all have closed in the last step. Its gates were
+            kept as they stood before that step, because no score or gradient passes a closed layer.
+        evidence: call index → what each neuron brings while all gates are open, x ⊙ ∂/∂y of the objective in the first
+            pass. For gated calls it is signed and of every neuron (N, ...). For ``watched`` calls it is the positive
+            part, summed over the channels (N, 1, ...).
     """
 
     gates: dict[int, Tensor]
@@ -62,45 +64,24 @@ def ascend(
 ) -> Feedback:
     """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]; then once forward.
 
-    The first pass goes on down to the ``probes``, for the evidence of calls without gates; where maps are that large,
-    it is made in parts of the batch, so that it needs no more memory than the others.
+    Args:
+        network: images (N, C, H, W) → scores (N, K).
+        images: each is optimised for itself.
+        targets: class k of each image, int64 (N,).
+        gates: where the ascent starts; they are replaced as it climbs.
+        step: the update.
+        steps: how many, from 0.
+        probes: for the evidence of calls without gates. The first pass goes down to them.
+        objective: what the gates raise.
+        guided: where negative gradients are cut on the way down to the gates.
+        saturation: gradient above an upper clamp.
+        calls: how many activation calls a pass makes; ``None`` leaves it unchecked.
+
+    Raises:
+        ModelError: no gradient reaches the gates, or the network's calls change between passes.
     """
-    scored = partial(gated_scores, network, guided=guided, saturation=saturation, calls=calls)
-
-    def passed(
-        prefix: PrefixCache, part: slice = slice(None), probed: Mapping[int, Tensor] = NO_GATES
-    ) -> tuple[Tensor, dict[int, Tensor]]:
-        """S_k of each image of a part of the batch, and the gradients at its probes and gates."""
-        leaves = {index: leaf[part].detach().requires_grad_() for index, leaf in {**probed, **gates}.items()}
-        at_gates, at_probes = ({index: leaves[index] for index in which} for which in (gates, probed))
-        scores = scored(images[part], at_gates, probes=at_probes, prefix=prefix)
-        if not scores.requires_grad:
-            raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
-        found = torch.autograd.grad(
-            _raised(scores, targets[part], objective).sum(),
-            list(leaves.values()),
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        return _of_targets(scores.detach(), targets[part]), dict(zip(leaves, found, strict=True))
-
-    def passed_in_parts() -> tuple[PrefixCache, Tensor, dict[int, Tensor]]:
-        """The first pass, down to the probes."""
-        gradients = {index: torch.empty_like(leaf) for index, leaf in {**probes, **gates}.items()}
-        prefixes, scores = [], []
-        for part in _parts(len(images)):
-            prefixes.append(PrefixCache(min(gates)))
-            of_part, found = passed(prefixes[-1], part, probes)
-            scores.append(of_part)
-            for index, gradient in found.items():
-                gradients[index][part] = gradient
-        return PrefixCache.joined(prefixes), torch.cat(scores), gradients
-
-    if probes:
-        prefix, scores, gradients = passed_in_parts()
-    else:
-        prefix = PrefixCache(min(gates))
-        scores, gradients = passed(prefix)
+    passes = _Passes(network, images, targets, objective, guided, saturation, calls)
+    prefix, scores, gradients = passes.first(gates, probes)
     evidence, trajectory = gradients, [scores]
     closed: set[tuple[int, int]] = set()
     for left in reversed(range(steps)):
@@ -110,16 +91,130 @@ def ascend(
                 closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
                 closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
         if left:
-            scores, gradients = passed(prefix)
+            scores, gradients = passes.down(gates, prefix)
         else:
-            with torch.no_grad():
-                scores = _of_targets(scored(images, gates, prefix=prefix), targets)
+            scores = passes.up(gates, prefix)
         trajectory.append(scores)
     return Feedback(gates, torch.stack(trajectory, 1), tuple(sorted(closed)), dict(sorted(evidence.items())))
 
 
+def open_evidence(
+    network: Network,
+    calls: Sequence[ActivationCall],
+    images: Tensor,
+    targets: Tensor,
+    watched: Sequence[int],
+    *,
+    guided: Guidance,
+    saturation: Saturation,
+) -> Feedback:
+    """The class evidence while all gates are open: one pass and no step, so no gates come back.
+
+    Args:
+        network: images (N, C, H, W) → scores (N, K).
+        calls: the network's activation calls on these images.
+        images: (N, C, H, W).
+        targets: class k of each image, int64 (N,).
+        watched: the calls whose evidence is wanted, besides those of the coarsest maps.
+        guided: where negative gradients are cut.
+        saturation: gradient above an upper clamp.
+    """
+    gates = open_gates(calls, select_layers(calls, "coarsest"), images)
+    probes = probes_for(calls, set(watched) - set(gates), images)
+    passes = _Passes(network, images, targets, "score", guided, saturation, len(calls))
+    _, scores, evidence = passes.first(gates, probes)
+    return Feedback({}, scores[:, None], (), dict(sorted(evidence.items())))
+
+
+def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
+    """z = 1 at each of the given calls: call index → (N, ...) on the images' device, in their dtype."""
+    return {
+        index: images.new_ones((len(images), *calls[index].shape)).contiguous(memory_format=calls[index].layout)
+        for index in layers
+    }
+
+
+def probes_for(calls: Sequence[ActivationCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
+    """A probe for the evidence of each of the given calls: call index → (N, 1, ...). Its values do not count."""
+    return {index: images.new_zeros((len(images), 1, *calls[index].shape[1:])) for index in sorted(layers)}
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """The passes of one ascent: network, images and classes stay, gates change."""
+
+    network: Network
+    images: Tensor
+    targets: Tensor
+    objective: Objective
+    guided: Guidance
+    saturation: Saturation
+    calls: int | None
+
+    def first(
+        self, gates: Mapping[int, Tensor], probes: Mapping[int, Tensor]
+    ) -> tuple[PrefixCache, Tensor, dict[int, Tensor]]:
+        """The first pass, down to the probes: the cache for the passes to come, S_k (N,), and all gradients.
+
+        Maps that probes reach are large. So with probes the pass is made in parts of the batch, and needs no more
+        memory than the others.
+        """
+        if not probes:
+            prefix = PrefixCache(min(gates))
+            return prefix, *self.down(gates, prefix)
+        gradients = {index: torch.empty_like(leaf) for index, leaf in {**probes, **gates}.items()}
+        prefixes, scores = [], []
+        for part in _parts(len(self.images)):
+            prefixes.append(PrefixCache(min(gates)))
+            of_part, found = self.down(gates, prefixes[-1], probes, part)
+            scores.append(of_part)
+            for index, gradient in found.items():
+                gradients[index][part] = gradient
+        return PrefixCache.joined(prefixes), torch.cat(scores), gradients
+
+    def down(
+        self,
+        gates: Mapping[int, Tensor],
+        prefix: PrefixCache,
+        probes: Mapping[int, Tensor] = NO_GATES,
+        part: slice = slice(None),
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Forward and back, for a part of the batch: S_k of each image, and the gradients at its probes and gates."""
+        leaves = {index: leaf[part].detach().requires_grad_() for index, leaf in {**probes, **gates}.items()}
+        at_gates, at_probes = ({index: leaves[index] for index in which} for which in (gates, probes))
+        scores = self._scores(self.images[part], at_gates, at_probes, prefix)
+        if not scores.requires_grad:
+            raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
+        found = torch.autograd.grad(
+            _raised(scores, self.targets[part], self.objective).sum(),
+            list(leaves.values()),
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return _of_targets(scores.detach(), self.targets[part]), dict(zip(leaves, found, strict=True))
+
+    def up(self, gates: Mapping[int, Tensor], prefix: PrefixCache) -> Tensor:
+        """Forward alone: S_k (N,)."""
+        with torch.no_grad():
+            return _of_targets(self._scores(self.images, gates, NO_GATES, prefix), self.targets)
+
+    def _scores(
+        self, images: Tensor, gates: Mapping[int, Tensor], probes: Mapping[int, Tensor], prefix: PrefixCache
+    ) -> Tensor:
+        return gated_scores(
+            self.network,
+            images,
+            gates,
+            probes=probes,
+            prefix=prefix,
+            guided=self.guided,
+            saturation=self.saturation,
+            calls=self.calls,
+        )
+
+
 def _parts(count: int) -> list[slice]:
-    """About thirds of a batch; never all of one size, from which ``PrefixCache.joined`` could tell nothing."""
+    """About thirds of a batch, never all of one size: ``PrefixCache.joined`` could tell nothing from that."""
     size = next((size for size in (count // 3 + 1, count // 2 + 1) if count % size), count)
     return [slice(start, start + size) for start in range(0, count, size)]
 
@@ -140,20 +235,7 @@ def _of_targets(scores: Tensor, targets: Tensor) -> Tensor:
     return scores.gather(1, targets[:, None]).squeeze(1)
 
 
-def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
-    """z = 1 behind each of the given calls: call index → (N, ...) on the images' device, in their dtype."""
-    return {
-        index: images.new_ones((len(images), *calls[index].shape)).contiguous(memory_format=calls[index].layout)
-        for index in layers
-    }
-
-
-def probes_for(calls: Sequence[ActivationCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
-    """Of each of the given calls a probe for its evidence: call index → (N, 1, ...); its values do not count."""
-    return {index: images.new_zeros((len(images), 1, *calls[index].shape[1:])) for index in sorted(layers)}
-
-
 def _keep_alive(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """The new gates, or the old ones for an image where all would close or one is NaN; and which took."""
+    """The new gates, or the old ones for an image whose gates would all close or hold a NaN; and which took."""
     alive = after.amax(tuple(range(1, after.ndim)), keepdim=True) > 0  # the maximum with a NaN is NaN
     return after if alive.all() else torch.where(alive, after, before), alive.flatten()

@@ -44,13 +44,13 @@ def class_gradient(
         network: images → scores (N, K), in evaluation mode.
         images: (N, C, H, W), normalised as the network was trained.
         targets: class k of each image, int64 (N,).
-        gates: ReLU call index → gate (N, ...).
+        gates: activation call index → gate (N, ...).
         guided: where negative gradients are cut as well.
         saturation: gradient above an upper clamp.
-        calls: how many ReLU calls the first pass made; ``None`` leaves it unchecked.
+        calls: how many activation calls the first pass made; ``None`` leaves it unchecked.
 
     Raises:
-        ModelError: the forward pass cuts the gradient off, the gradient overflows, or the ReLU calls changed.
+        ModelError: the forward pass cuts the gradient off, the gradient overflows, or the activation calls changed.
     """
     leaf = images.detach().requires_grad_()
     scores = gated_scores(network, leaf, gates, guided=guided, saturation=saturation, calls=calls)

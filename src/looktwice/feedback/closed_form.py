@@ -1,6 +1,6 @@
 """Local feedback in closed form (Cao et al. 2015)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -21,18 +21,23 @@ def closed_form_feedback(
     layers: Layers = None,
     saturation: Saturation = "exact",
 ) -> Feedback:
-    """Local feedback as its authors coded it: z = 1[∂S_k/∂y ⊙ x > 0], repeated (Cao et al. 2015).
+    """Local feedback as its authors coded it: z = 1[x ⊙ ∂S_k/∂y > 0], repeated (Cao et al. 2015).
 
-    Layer by layer Cao et al. pose a linear programme in z (their Eq. 5); its optimum is a corner, reached at once.
+    Cao et al. pose a linear programme in z for each layer (their Eq. 5). Its optimum is a corner, reached in one step.
+    Arguments and errors are those of ``feedback``.
     """
-    check_ascent_options(steps, 1.0, 0.0, "none", "score")
+    check_ascent_options(steps, 1.0, "none", "score")
     gates = open_gates(calls, select_layers(calls, layers), images)
+
+    def step(gates: Mapping[int, Tensor], dS_dz: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+        return {index: (dS_dz[index] > 0).to(z.dtype) for index, z in gates.items()}
+
     return ascend(
         network,
         images,
         targets,
         gates,
-        lambda gates, dS_dz: {index: (dS_dz[index] > 0).to(z.dtype) for index, z in gates.items()},
+        step,
         steps=steps,
         probes=probes_for(calls, set(watched) - set(gates), images),
         saturation=saturation,

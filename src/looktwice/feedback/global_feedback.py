@@ -1,39 +1,43 @@
 """Global perception feedback (Fu, Wu, Dong, He 2017): optimise the gates of a frozen classifier for one class.
 
-Behind every ReLU output x stands a gate z of the same shape: y = x ⊙ z, 0 ≤ z ≤ 1, first all ones. For one image I
+At every activation output x stands a gate z of the same shape: y = x ⊙ z, 0 ≤ z ≤ 1, first all ones. For one image I
 and one class k
 
     maximise   ℓ(z) = S_k(I, z) - λ Σ_{layer l, channel c} ‖z^{l,c}‖_*                                     (Eq. 4)
 
-by z ← clip(z + α ∂ℓ/∂z, 0, 1) with ∂ℓ/∂z = ∂S_k/∂z - λ g⁻¹z  (Eqs. 9-12, see ``spectral``). λ = 0 is the local
-feedback of Cao et al. (2015). The trace norm makes a channel's gates low-rank: isolated gates close, coherent regions
-survive. Because ∂S_k/∂z = x ⊙ ∂S_k/∂y does not see z itself, a closed gate can open again.
+by gradient ascent, z projected to [0, 1] after every step:
+
+    ∂ℓ/∂z = ∂S_k/∂z - λ g⁻¹z                                                          (Eqs. 9, 10; ``trace_norm``)
+    z ← clip(z + α ∂ℓ/∂z, 0, 1)                                                                           (Eq. 12)
+
+λ = 0 is the local feedback of Cao et al. (2015). The trace norm makes a channel's gates low-rank: isolated gates close,
+coherent regions survive. ∂S_k/∂z = x ⊙ ∂S_k/∂y does not contain z itself, so a closed gate can open again.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from looktwice.errors import OptionError
 from looktwice.feedback.ascent import Feedback, Objective, ascend, open_gates, probes_for
-from looktwice.feedback.trace_norm import Minor, Solver, check_spectral_options, trace_gradient, truncate
+from looktwice.feedback.trace_norm import TraceNorm
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import ActivationCall, Guidance, Layers, Network, select_layers
+from looktwice.options import check_choice
 
 GradientScale = Literal["none", "mean", "max"]
-"""Unit of ∂S_k/∂z in a layer, per image: none (the printed paper), its mean or its maximum magnitude there.
+"""Unit of ∂S_k/∂z in a layer, per image: none (the printed paper), its mean magnitude or its maximum magnitude there.
 
-∂S_k/∂z differs by orders of magnitude between layers (its sum over a layer is about S_k), so one λ and one α need it.
-With a unit, the penalty of an H×W channel is measured in its own: μ in units of HW, which is γ² of an all-open gate,
-and g⁻¹z times √(HW). So it is 1/√(1 + μ) at an all-open gate and z/√μ on a suppressed part, whatever the size,
-and a step of α takes a suppressed part off without overshooting it while αλ ≤ √μ.
+∂S_k/∂z differs by orders of magnitude between layers, because its sum over a layer is about S_k. So one λ and one α
+need a unit. With a unit, the penalty of an H×W channel has its own unit too: μ counts in units of HW, which is γ² of an
+all-open gate, and g⁻¹z counts √(HW) times. So the penalty is 1/√(1 + μ) at an all-open gate and z/√μ on a suppressed
+part, whatever the size. A step of α takes a suppressed part off without overshooting while αλ ≤ √μ.
 """
 
-
 GATES_PER_CALL = 2**19
-"""So many gates at most, two megabytes, are penalised at once: few calls for small layers, and all in the cache."""
+"""Gates penalised per call (2 MB): small layers share a call, and a call fits the CPU cache."""
 
 
 def feedback(
@@ -43,14 +47,9 @@ def feedback(
     targets: Tensor,
     watched: Sequence[int] = (),
     *,
-    trace_weight: float,
+    trace_norm: TraceNorm = TraceNorm(),
     steps: int = 10,
     step_size: float = 0.1,
-    smoothing: float = 1.0,
-    minor: Minor = "suppress",
-    minor_share: float = 0.1,
-    rank: int | None = None,
-    solver: Solver = "fast",
     gradient_scale: GradientScale = "mean",
     fixed_scale: bool = False,
     objective: Objective = "score",
@@ -62,69 +61,42 @@ def feedback(
 
     Args:
         network: images → scores (N, K), in evaluation mode.
-        calls: the network's ReLU calls on these images.
+        calls: the network's activation calls on these images.
         images: normalised as the network was trained; each is optimised for itself.
         targets: class k of each image, int64.
-        watched: calls whose evidence is wanted; those among them that ``layers`` leaves out carry no gates.
-        trace_weight: λ ≥ 0; 0 is local feedback. Vector gates (behind a linear layer) have no rank and no penalty.
+        watched: calls whose evidence is wanted. Those that ``layers`` leaves out carry no gates.
+        trace_norm: the penalty. Gates of a vector (after a linear layer) have no rank and no penalty.
         steps: T ≥ 0 updates, a forward and backward pass each.
         step_size: α > 0, the largest change of a gate per unit of gradient.
-        smoothing: μ > 0, in units of a squared singular value; beside a unit of the gradient, of an all-open gate's.
-        minor: reading of "get rid of the minor constituent of γ"; see ``spectral``.
-        minor_share: share of the energy Σγ² that is minor.
-        rank: how many leading singular values are major, instead of ``minor_share``.
-        solver: ``"svd"`` is the slow reference.
         gradient_scale: unit of the gradient in a layer; ``"none"`` is the printed paper.
         fixed_scale: measure that unit in the first pass only. Then the ascent fades as the objective has less to gain
-            (log probability), and what is left closes the gates that nothing holds open.
+            (log probability), and gates that nothing holds open close.
         objective: what the gates raise in place of S_k.
-        guided_gates: where negative gradients are cut on the way down to the gates too; the printed paper does so only
-            in the last pass. A gate then closes for what its neuron does itself, not for what an inhibited
-            neuron above it does, and the score cannot be driven up by switching inhibition off.
+        guided_gates: where negative gradients are cut on the way down to the gates too. The printed paper cuts them in
+            the last pass only. With it, a gate closes for what its own neuron does, not for what an inhibited neuron
+            above it does; and the score cannot be raised by switching inhibition off.
         layers: which calls carry gates.
         saturation: gradient above an upper clamp (ReLU6).
 
     Raises:
         OptionError: a choice outside its range.
-        ModelError: the network's ReLU calls change between passes.
+        ModelError: the network's activation calls change between passes.
     """
-    check_ascent_options(steps, step_size, trace_weight, gradient_scale, objective)
-    check_spectral_options(smoothing, minor, minor_share, rank, solver)
-
+    check_ascent_options(steps, step_size, gradient_scale, objective)
+    gates = open_gates(calls, select_layers(calls, layers), images)
     units: dict[int, Tensor] = {}
 
-    def penalised(z: Tensor) -> Tensor:
-        """z - αλ g⁻¹z of channels of one size, (N, C, H, W)."""
-        if minor == "project":
-            z = truncate(z, minor_share, rank, solver)
-        all_open = 1 if gradient_scale == "none" else z.shape[-2] * z.shape[-1]  # γ² of such a gate
-        moved = torch.empty_like(z)
-        images_at_once = max(1, GATES_PER_CALL // z[0].numel())
-        for some, out in zip(torch.split(z, images_at_once), torch.split(moved, images_at_once), strict=True):
-            penalty = trace_gradient(
-                some,
-                smoothing=smoothing * all_open,
-                minor="keep" if minor == "project" else minor,
-                minor_share=minor_share,
-                rank=rank,
-                solver=solver,
-            )
-            torch.sub(some, penalty, alpha=step_size * trace_weight * all_open**0.5, out=out)
-        return moved
-
     def step(gates: Mapping[int, Tensor], dS_dz: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+        """z + α ∂ℓ/∂z (Eq. 12) for every layer, before the projection."""
         moved = dict(gates)
-        for group in _of_one_size(gates) if trace_weight else []:
-            channels = [gates[index].shape[1] for index in group]
-            z = torch.cat([gates[index] for index in group], 1) if len(group) > 1 else gates[group[0]]
-            moved |= zip(group, torch.split(penalised(z), channels, 1), strict=True)
+        if trace_norm.weight:
+            moved |= _penalised(calls, gates, trace_norm, step_size, in_units=gradient_scale != "none")
         for index, z in moved.items():
             if index not in units or not fixed_scale:
                 units[index] = layer_unit(dS_dz[index], gradient_scale)
             moved[index] = torch.addcdiv(z, dS_dz[index], units[index], value=step_size)
         return moved
 
-    gates = open_gates(calls, select_layers(calls, layers), images)
     return ascend(
         network,
         images,
@@ -140,24 +112,24 @@ def feedback(
     )
 
 
-def _of_one_size(gates: Mapping[int, Tensor]) -> list[list[int]]:
-    """The calls with channels (H, W), in groups of one size with at most ``GATES_PER_CALL`` gates, or of one call."""
-    groups: list[list[int]] = []
-    last: dict[tuple[int, ...], tuple[list[int], int]] = {}
-    for index, z in gates.items():
-        if z.ndim != 4:
-            continue
-        group, held = last.get(z.shape[2:], ([], GATES_PER_CALL))
-        if held + z.numel() > GATES_PER_CALL:
-            group, held = [], 0
-            groups.append(group)
-        group.append(index)
-        last[z.shape[2:]] = group, held + z.numel()
-    return groups
+def feedback_from_options(
+    network: Network,
+    calls: Sequence[ActivationCall],
+    images: Tensor,
+    targets: Tensor,
+    watched: Sequence[int] = (),
+    *,
+    trace_weight: float = TraceNorm.weight,
+    **options: Any,
+) -> Feedback:
+    """``feedback`` with the trace norm's options among the others, as ``attend`` and the command line name them."""
+    names = ("smoothing", "minor", "minor_share", "rank", "solver")
+    trace_norm = TraceNorm(trace_weight, **{name: options.pop(name) for name in names if name in options})
+    return feedback(network, calls, images, targets, watched, trace_norm=trace_norm, **options)
 
 
 def layer_unit(gradient: Tensor, scale: GradientScale) -> Tensor:
-    """A layer's gradient (N, ...) → its unit (N, 1, ...): the mean or largest magnitude of each image; 1 for 0."""
+    """A layer's gradient (N, ...) → its unit (N, 1, ...): mean or largest magnitude per image, or 1 where that is 0."""
     if scale == "none":
         return gradient.new_ones([1] * gradient.ndim)
     magnitude, axes = gradient.abs(), tuple(range(1, gradient.ndim))
@@ -165,19 +137,56 @@ def layer_unit(gradient: Tensor, scale: GradientScale) -> Tensor:
     return torch.where(unit > 0, unit, torch.ones_like(unit))
 
 
-def check_ascent_options(
-    steps: int, step_size: float, trace_weight: float, gradient_scale: str, objective: str
-) -> None:
+def check_ascent_options(steps: int, step_size: float, gradient_scale: str, objective: str) -> None:
     """Refuses options outside their range, naming the argument."""
     if steps < 0:
         raise OptionError(f"steps is {steps}; 0 or more are needed")
     if not step_size > 0:
         raise OptionError(f"step_size is {step_size}; α must be positive")
-    if not trace_weight >= 0:
-        raise OptionError(f"trace_weight is {trace_weight}; λ must not be negative (0 is local feedback)")
-    if gradient_scale not in get_args(GradientScale):
-        raise OptionError(
-            f"gradient_scale is {gradient_scale!r}; one of {', '.join(get_args(GradientScale))} is needed"
-        )
-    if objective not in get_args(Objective):
-        raise OptionError(f"objective is {objective!r}; one of {', '.join(get_args(Objective))} is needed")
+    check_choice("gradient_scale", gradient_scale, GradientScale)
+    check_choice("objective", objective, Objective)
+
+
+def _penalised(
+    calls: Sequence[ActivationCall],
+    gates: Mapping[int, Tensor],
+    trace_norm: TraceNorm,
+    step_size: float,
+    *,
+    in_units: bool,
+) -> dict[int, Tensor]:
+    """z - αλ g⁻¹z (Eqs. 10, 12) for every call with a grid. Calls of one size are computed together."""
+    maps = {index: calls[index].to_grid(z) for index, z in gates.items() if calls[index].grid is not None}
+    moved: dict[int, Tensor] = {}
+    for group in _of_one_size(maps):
+        channels = [maps[index].shape[1] for index in group]
+        z = torch.cat([maps[index] for index in group], 1) if len(group) > 1 else maps[group[0]]
+        after = _penalised_maps(z, trace_norm, step_size, in_units=in_units)
+        moved |= zip(group, torch.split(after, channels, 1), strict=True)
+    return {index: calls[index].from_grid(z) for index, z in moved.items()}
+
+
+def _penalised_maps(z: Tensor, trace_norm: TraceNorm, step_size: float, *, in_units: bool) -> Tensor:
+    """The same for channels of one size, (N, C, H, W)."""
+    z = trace_norm.truncated(z)
+    all_open = z.shape[-2] * z.shape[-1] if in_units else 1  # γ² of an all-open gate
+    alpha = step_size * trace_norm.weight * all_open**0.5
+    moved = torch.empty_like(z)
+    images_at_once = max(1, GATES_PER_CALL // z[0].numel())
+    for some, out in zip(torch.split(z, images_at_once), torch.split(moved, images_at_once), strict=True):
+        torch.sub(some, trace_norm.gradient(some, all_open), alpha=alpha, out=out)
+    return moved
+
+
+def _of_one_size(maps: Mapping[int, Tensor]) -> list[list[int]]:
+    """The calls in groups of one grid, each with at most ``GATES_PER_CALL`` gates or a single call."""
+    groups: list[list[int]] = []
+    last: dict[tuple[int, ...], tuple[list[int], int]] = {}
+    for index, z in maps.items():
+        group, held = last.get(z.shape[2:], ([], GATES_PER_CALL))
+        if held + z.numel() > GATES_PER_CALL:
+            group, held = [], 0
+            groups.append(group)
+        group.append(index)
+        last[z.shape[2:]] = group, held + z.numel()
+    return groups

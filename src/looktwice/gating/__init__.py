@@ -1,5 +1,7 @@
 """Gates on the activations of a frozen network, call by call, without touching the network."""
 
+from looktwice.gating.activations import ACTIVATIONS as ACTIVATIONS
+from looktwice.gating.activations import Activation as Activation
 from looktwice.gating.activations import Saturation as Saturation
 from looktwice.gating.calls import LAST_STRIDE as LAST_STRIDE
 from looktwice.gating.calls import LEAST_STRIDE as LEAST_STRIDE

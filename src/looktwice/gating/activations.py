@@ -1,6 +1,12 @@
-"""How activations are recognised, and what stands in their place when they are gated."""
+"""The table of activations: how a call of each is recognised, what it computes, and its derivative.
 
-from collections.abc import Callable
+An activation's row is all that a gate needs to know of it: y = a(pre) ⊙ z.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
@@ -11,11 +17,106 @@ Saturation = Literal["exact", "pass"]
 """Gradient above an upper clamp (ReLU6): ``exact`` is 0, as the function has it; ``pass`` lets it through."""
 
 
-class _GatedActivation(torch.autograd.Function):
-    """y = x ⊙ z with x = clamp(pre, 0, cap): ∂S/∂pre = z ⊙ ∂S/∂y where the ReLU is active, ∂S/∂z = x ⊙ ∂S/∂y.
+@dataclass(frozen=True)
+class Activation:
+    """One activation function a.
 
-    ``guided`` cuts negative gradients as well (Springenberg et al. 2014), on the way down only: ∂S/∂z is not cut.
-    ``probe`` changes nothing on the way up; what comes back to it is the positive evidence Σ_c [x ⊙ ∂S/∂y]₊.
+    Attributes:
+        name: what it is called.
+        apply: pre-activation and whether to work in place → x = a(pre).
+        derivative: ∂S/∂x and x → ∂S/∂pre, a new tensor. It needs the output alone, so the input is not kept.
+        passing: ``derivative`` with ``saturation="pass"``.
+    """
+
+    name: str
+    apply: Callable[[Tensor, bool], Tensor]
+    derivative: Callable[[Tensor, Tensor], Tensor]
+    passing: Callable[[Tensor, Tensor], Tensor]
+
+
+def _clamp(cap: float, pre: Tensor, inplace: bool) -> Tensor:
+    return pre.clamp_(0, cap) if inplace else pre.clamp(0, cap)
+
+
+def _relu_derivative(dx: Tensor, x: Tensor) -> Tensor:
+    return cast(Tensor, torch.ops.aten.threshold_backward(dx, x, 0))  # PyTorch's own: one pass over the memory
+
+
+def _clamp_derivative(cap: float, dx: Tensor, x: Tensor) -> Tensor:
+    return cast(Tensor, torch.ops.aten.hardtanh_backward(dx, x, 0, cap))
+
+
+RELU = Activation("relu", F.relu, _relu_derivative, _relu_derivative)
+
+
+@lru_cache(maxsize=64)
+def clamped(name: str, cap: float) -> Activation:
+    """A ReLU with an upper clamp."""
+    return Activation(name, partial(_clamp, cap), partial(_clamp_derivative, cap), _relu_derivative)
+
+
+def _hardtanh(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activation | None:
+    """A clamp to [0, max_val]; ``None`` with another lower end, which is no ReLU."""
+    low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
+    high = args[2] if len(args) > 2 else kwargs.get("max_val", 1.0)
+    return clamped("hardtanh", float(high)) if float(low) == 0 else None
+
+
+@dataclass(frozen=True)
+class ActivationRow:
+    """A row of the table.
+
+    Attributes:
+        functions: every function that calls it: the place of its ``inplace`` argument, or True or False for a function
+            that is always or never in place. Modules such as ``nn.ReLU`` arrive here through the functional form.
+        of_call: a call's arguments → the activation, or ``None`` where this call cannot be gated.
+    """
+
+    functions: Mapping[Callable[..., Any], int | bool]
+    of_call: Callable[[tuple[Any, ...], Mapping[str, Any]], Activation | None]
+
+
+ACTIVATIONS: tuple[ActivationRow, ...] = (
+    ActivationRow(
+        {
+            F.relu: 1,
+            F.relu_: True,
+            torch.relu: False,
+            torch.relu_: True,
+            Tensor.relu: False,
+            Tensor.relu_: True,
+        },
+        lambda *_: RELU,
+    ),
+    ActivationRow({F.relu6: 1}, lambda *_: clamped("relu6", 6.0)),
+    ActivationRow({F.hardtanh: 3, F.hardtanh_: True}, _hardtanh),
+)
+"""Every activation that can carry gates."""
+
+_ROW_OF: Mapping[Callable[..., Any], ActivationRow] = MappingProxyType(
+    {function: row for row in ACTIVATIONS for function in row.functions}
+)
+
+
+def read_call(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Activation, bool] | None:
+    """The activation that a function call is, and whether it is in place; ``None`` if it is none of the table."""
+    row = _ROW_OF.get(func)
+    activation = None if row is None else row.of_call(args, kwargs)
+    if row is None or activation is None:
+        return None
+    where = row.functions[func]
+    if isinstance(where, bool):
+        return activation, where
+    return activation, bool(args[where] if len(args) > where else kwargs.get("inplace", False))
+
+
+class _GatedActivation(torch.autograd.Function):
+    """y = x ⊙ z with x = a(pre): ∂S/∂pre = a′ ⊙ z ⊙ ∂S/∂y and ∂S/∂z = x ⊙ ∂S/∂y.
+
+    ``guided`` also cuts negative gradients on the way down (Springenberg et al. 2014); ∂S/∂z is never cut.
+    ``probe`` changes nothing on the way up. Its gradient is the positive evidence Σ_c [x ⊙ ∂S/∂y]₊.
     """
 
     @staticmethod
@@ -24,19 +125,19 @@ class _GatedActivation(torch.autograd.Function):
         pre: Tensor,
         z: Tensor | None,
         probe: Tensor | None,  # noqa: ARG004 - nothing reads it
-        cap: float | None,
+        activation: Activation,
         guided: bool,
         saturation: Saturation,
         inplace: bool,
     ) -> Tensor:
-        ctx.cap = None if saturation == "pass" else cap
+        ctx.derivative = activation.passing if saturation == "pass" else activation.derivative
         ctx.guided = guided
         if inplace:
             ctx.mark_dirty(pre)
         if z is None:
-            y = x = _clamped(pre, cap, inplace)
+            y = x = activation.apply(pre, inplace)
         else:
-            x = _clamped(pre, cap, False)
+            x = activation.apply(pre, False)
             y = torch.mul(x, z.to(x.dtype), out=pre if inplace else None)
         ctx.save_for_backward(x, z)
         return y
@@ -49,8 +150,7 @@ class _GatedActivation(torch.autograd.Function):
         d_probe = (x * dy).clamp_min_(0).sum(1, keepdim=True) if ctx.needs_input_grad[2] else None
         if not ctx.needs_input_grad[0]:
             return None, dz, d_probe, None, None, None, None
-        aten = torch.ops.aten  # one pass each: PyTorch's own derivatives
-        dx = aten.threshold_backward(dy, x, 0) if ctx.cap is None else aten.hardtanh_backward(dy, x, 0, ctx.cap)
+        dx = ctx.derivative(dy, x)
         if ctx.guided:
             dx.clamp_min_(0)
         if z is not None:
@@ -58,63 +158,14 @@ class _GatedActivation(torch.autograd.Function):
         return dx, dz, d_probe, None, None, None, None
 
 
-def _clamped(pre: Tensor, cap: float | None, inplace: bool) -> Tensor:
-    if cap is None:
-        return F.relu(pre, inplace)
-    return pre.clamp_(0, cap) if inplace else pre.clamp(0, cap)
-
-
 def gated_activation(
     pre: Tensor,
     z: Tensor | None,
     probe: Tensor | None,
-    cap: float | None,
+    activation: Activation,
     guided: bool,
     saturation: Saturation,
     inplace: bool,
 ) -> Tensor:
-    """A ReLU with a gate after it, a probe, or neither."""
-    return cast(Tensor, _GatedActivation.apply(pre, z, probe, cap, guided, saturation, inplace))
-
-
-def _hardtanh_bounds(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float, float]:
-    low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
-    high = args[2] if len(args) > 2 else kwargs.get("max_val", 1.0)
-    return float(low), float(high)
-
-
-# Every way to call a ReLU that a TorchFunctionMode meets: the position of its ``inplace`` flag, or True / False where
-# the name says so. ``nn.ReLU``, ``nn.ReLU6`` and ``nn.Hardtanh`` come here through the functional form.
-_RELU: dict[Callable[..., Any], int | bool] = {
-    F.relu: 1,
-    F.relu_: True,
-    torch.relu: False,
-    torch.relu_: True,
-    Tensor.relu: False,
-    Tensor.relu_: True,
-}
-
-
-_RELU6: dict[Callable[..., Any], int | bool] = {F.relu6: 1}
-
-
-_HARDTANH: dict[Callable[..., Any], int | bool] = {F.hardtanh: 3, F.hardtanh_: True}
-
-
-def read_call(
-    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[float | None, bool] | None:
-    """The upper clamp (None: unbounded) and whether the call is in place; None when this is no ReLU."""
-    for table, clamp in ((_RELU, None), (_RELU6, 6.0), (_HARDTANH, None)):
-        if func not in table:
-            continue
-        cap = clamp
-        if table is _HARDTANH:
-            low, cap = _hardtanh_bounds(args, kwargs)
-            if low != 0:
-                return None
-        where = table[func]
-        if isinstance(where, bool):
-            return cap, where
-        return cap, bool(args[where] if len(args) > where else kwargs.get("inplace", False))
-    return None
+    """An activation with a gate after it, with a probe, with both, or with neither."""
+    return cast(Tensor, _GatedActivation.apply(pre, z, probe, activation, guided, saturation, inplace))

@@ -1,7 +1,7 @@
 """Activation calls: what is known of each, and which of them carry gates."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -15,67 +15,97 @@ Network = Callable[[Tensor], Tensor]
 
 
 Guidance = Literal["none", "below", "all"]
-"""Where negative gradients are cut as well (Springenberg et al. 2014): at no ReLU, at all, or ``below`` the last stage.
+"""Where negative gradients are cut (Springenberg et al. 2014): at no activation, at all, or ``below`` the last stage.
 
-``below`` spares the ReLUs of the last stage (maps at a stride of about 32 pixels, 7×7 at 224×224) and those behind
-linear layers. There the sign of a gradient tells one class from another; cut everywhere, all classes look the same.
+``below`` spares the activations of the last stage (maps at a stride of about 32 pixels, 7×7 at 224×224) and those after
+linear layers. There, the sign of a gradient tells one class from another. Cut there too, all classes look the same.
 """
 
 
 LAST_STRIDE = 24
-"""Least stride of the last stage: half-way from 16 to 32, since maps of odd sides miss the powers of two a little."""
+"""Least stride of the last stage: half-way from 16 to 32, since maps of odd sides miss powers of two by a little."""
 
 
 NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
-"""Every call stays a plain ReLU."""
+"""Every activation stays as it is."""
+
+
+Kind = Literal["channels", "vector", "other"]
+"""How a call's output lies: ``channels`` (C, H, W), a stack of maps of the image; ``vector`` (C,), after a linear
+layer; ``other``: nothing that has a place in the image."""
 
 
 @dataclass(frozen=True)
 class ActivationCall:
-    """One ReLU call of a forward pass.
+    """One activation call of a forward pass. Only this class knows how an output's axes relate to the image.
 
     Attributes:
         index: its place in call order.
         shape: its output's, without the batch.
-        cap: its upper clamp; ``None`` for a plain ReLU.
-        stride: image pixels per pixel of its map, on the shorter side; 0 for a vector.
+        activation: the name of its activation, such as ``relu6``.
+        stride: image pixels per cell of its grid, on the shorter side; 0 without a grid.
         layout: how its output lies in memory; gates that lie alike are multiplied faster.
     """
 
     index: int
     shape: tuple[int, ...]
-    cap: float | None = None
+    activation: str = "relu"
     stride: float = field(default=0.0, compare=False)
     layout: torch.memory_format = field(default=torch.contiguous_format, compare=False)
 
+    @classmethod
+    def of_output(cls, index: int, activation: str, images: Tensor, output: Tensor) -> "ActivationCall":
+        """What an output (N, ...) says of its call, for images (N, C, H, W)."""
+        call = cls(index, tuple(output.shape[1:]), activation, layout=_memory_layout(output))
+        return call if call.grid is None else replace(call, stride=min(images.shape[-2:]) / min(call.grid))
+
     @property
-    def is_map(self) -> bool:
-        """Whether the output is a stack of channels (C, H, W), not a vector behind a linear layer."""
-        return len(self.shape) == 3
+    def kind(self) -> Kind:
+        """How its output lies."""
+        kinds: dict[int, Kind] = {1: "vector", 3: "channels"}
+        return kinds.get(len(self.shape), "other")
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of its maps; ``None`` if it has none."""
+        return (self.shape[1], self.shape[2]) if self.kind == "channels" else None
+
+    def to_grid(self, values: Tensor) -> Tensor:
+        """Values that lie like its output (N, ...) → one map a channel (N, C, rows, columns).
+
+        Raises:
+            ValueError: the call has no grid.
+        """
+        if self.grid is None:
+            raise ValueError(f"call {self.index} has no grid; its output has the shape {self.shape}")
+        return values
+
+    def from_grid(self, maps: Tensor) -> Tensor:
+        """The inverse of ``to_grid``: (N, C, rows, columns) → (N, ...)."""
+        return maps
 
 
 Layers = Sequence[int] | Callable[[ActivationCall], bool] | Literal["fine", "coarse", "coarsest"] | None
 """Which calls: all (``None``), call indices (negative ones count from the end), a predicate, or maps by their stride.
 
 ``"coarsest"``: the maps of the last stage, at a stride of about 32 pixels or more (7×7 at 224×224). ``"coarse"``: about
-16 or more; their neurons stand for parts of objects. ``"fine"``: about 4 or more, all but the stem's. Where no map is
-that coarse, the network's coarsest.
+16 or more; their neurons stand for parts of objects. ``"fine"``: about 4 or more, all but the stem's. If no map is that
+coarse, the network's coarsest maps are taken.
 """
 
 
 LEAST_STRIDE = {"fine": 3, "coarse": 12, "coarsest": LAST_STRIDE}
-"""Half-way to the next finer power of two, as ``LAST_STRIDE``."""
+"""Half-way to the next finer power of two, like ``LAST_STRIDE``."""
 
 
-def stride_of(images: Tensor, pre: Tensor) -> float:
-    """Image pixels per pixel of an activation's map; 0 for a vector."""
-    return min(images.shape[-2:]) / min(pre.shape[-2:]) if pre.ndim == 4 else 0.0
+def _memory_layout(output: Tensor) -> torch.memory_format:
+    across = output.ndim == 4 and not output.is_contiguous() and output.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if across else torch.contiguous_format
 
 
-def memory_layout(pre: Tensor) -> torch.memory_format:
-    """How a tensor lies in memory."""
-    channels_last = pre.ndim == 4 and not pre.is_contiguous() and pre.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if channels_last else torch.contiguous_format
+def is_below_last_stage(call: ActivationCall) -> bool:
+    """Whether the call has maps finer than those of the last stage."""
+    return call.grid is not None and call.stride < LAST_STRIDE
 
 
 def select_layers(calls: Sequence[ActivationCall], layers: Layers) -> list[int]:
@@ -92,16 +122,16 @@ def select_layers(calls: Sequence[ActivationCall], layers: Layers) -> list[int]:
                 f"layers is {layers!r}; 'fine', 'coarse', 'coarsest', call indices, a predicate or None is needed"
             )
         least = min(LEAST_STRIDE[layers], max(call.stride for call in calls))
-        chosen = {call.index for call in calls if call.is_map and call.stride >= least}
+        chosen = {call.index for call in calls if call.grid is not None and call.stride >= least}
     elif callable(layers):
         chosen = {call.index for call in calls if layers(call)}
     else:
         outside = [index for index in layers if not -len(calls) <= index < len(calls)]
         if outside:
             raise OptionError(
-                f"layers: no ReLU call {outside[0]}; this network makes {len(calls)} (0 … {len(calls) - 1})"
+                f"layers: no activation call {outside[0]}; this network makes {len(calls)} (0 … {len(calls) - 1})"
             )
         chosen = {index % len(calls) for index in layers}
     if not chosen:
-        raise OptionError(f"layers: the choice leaves none of the network's {len(calls)} ReLU calls")
+        raise OptionError(f"layers: the choice leaves none of the network's {len(calls)} activation calls")
     return sorted(chosen)

@@ -32,7 +32,7 @@ def _unwrap(model: nn.Module) -> nn.Module:
     """The eager network inside a compiled or data-parallel one: gates need to see its calls."""
     while True:
         if isinstance(model, torch.jit.ScriptModule):
-            raise ModelError("a TorchScript model hides its ReLU calls; pass the eager nn.Module it was made from")
+            raise ModelError("a TorchScript model hides its activations; pass the eager nn.Module it was made from")
         if hasattr(model, "_orig_mod"):
             model = cast(nn.Module, model._orig_mod)
         elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
@@ -90,7 +90,7 @@ def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
         raise ModelError(f"a torch.nn.Module is needed, not {type(model).__name__}; load_model(...).module is one")
     module = _unwrap(model)
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
-        raise ModelError("a TorchScript part hides its ReLU calls; pass the eager nn.Module it was made from")
+        raise ModelError("a TorchScript part hides its activations; pass the eager nn.Module it was made from")
     training = [(part, part.training) for part in module.modules()]
     trained = [weight for weight in module.parameters() if weight.requires_grad]
     buffers = [

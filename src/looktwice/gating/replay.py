@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
-from looktwice.gating.activations import read_call
+from looktwice.gating.activations import Activation, read_call
 
-CallRule = Callable[[int, Tensor, float | None, bool], Tensor]
-"""What a ReLU call returns: its index, its input, its upper clamp and whether it is in place → its output."""
+CallRule = Callable[[int, Tensor, Activation, bool], Tensor]
+"""What an activation call returns: its index, its input, its activation and whether it is in place → its output."""
 
 
 class ActivationMode(TorchFunctionMode):
-    """Hands every ReLU call made inside the ``with`` to a rule and returns its answer."""
+    """Hands every activation call made inside the ``with`` to a rule and returns its answer."""
 
     def __init__(self, rule: CallRule):
         super().__init__()

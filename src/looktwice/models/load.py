@@ -18,8 +18,8 @@ from looktwice.gating.frozen import frozen
 from looktwice.images import Window
 from looktwice.models.catalogue import NetworkPlan, imagenet_classes, plan_network
 from looktwice.models.preprocessing import Preprocessing
-from looktwice.models.user_network import user_code
 from looktwice.models.weights import fit_weights, read_weights
+from looktwice.user_code import user_code
 
 
 @dataclass(frozen=True)

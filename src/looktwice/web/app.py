@@ -128,7 +128,7 @@ class AttendService:
                 "summary": row.summary,
                 "source": row.source,
                 "iterative": row.optimise is not None,
-                "options": row.options,
+                "options": dict(row.options),
             }
             for name, row in METHODS.items()
         ]

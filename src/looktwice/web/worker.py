@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from looktwice.attention.api import attend_frozen
-from looktwice.attention.maps import Attention, FirstPass, first_pass
+from looktwice.attention.api import attend_look
+from looktwice.attention.look import Look, look_at
+from looktwice.attention.maps import Attention
 from looktwice.attention.methods import METHODS, resolve_options
 from looktwice.errors import LooktwiceError, ModelError
 from looktwice.figures.overlay import scaled
-from looktwice.gating.frozen import FrozenNetwork, frozen
 from looktwice.images import Window
 from looktwice.localization.boxes import BoxRule, locate
 from looktwice.web.forms import AttendRequest, Limits, decode
@@ -46,14 +46,14 @@ def look(upload: bytes, wish: AttendRequest, limits: Limits, given_up: threading
     """
     picture = decode(upload, most_pixels=limits.pixels)
     pixels, window = wish.model.prepare(picture)
-    with _until(given_up, wish.model.module), frozen(wish.model.module) as network:
-        options = {method: _options(method, wish) for method in wish.methods}
-        first = first_pass(network, pixels, compare=any(chosen["propagate"] for chosen in options.values()))
-        if not first.scores.isfinite().all():
+    options = {method: _options(method, wish) for method in wish.methods}
+    propagate = any(chosen["propagate"] for chosen in options.values())
+    with _until(given_up, wish.model.module), look_at(wish.model.module, pixels, propagate=propagate) as seen:
+        if not seen.scores.isfinite().all():
             raise ModelError("the network's scores for this picture are not finite; take another network or picture")
-        probabilities = first.scores[0].detach().double().softmax(0).cpu()
+        probabilities = seen.probabilities()[0]
         target = int(probabilities.argmax()) if wish.target is None else wish.target
-        shot = PreparedUpload(network, first, pixels, torch.tensor([target], device=pixels.device), window)
+        shot = PreparedUpload(seen, torch.tensor([target], device=pixels.device), window)
         methods = [_finding_or_error(shot, method, options[method], wish) for method in wish.methods]
 
     def guess(index: int) -> dict[str, Any]:
@@ -89,11 +89,9 @@ def _until(given_up: threading.Event, module: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PreparedUpload:
-    """A picture as the network gets it (1, 3, H, W), the class to look for (1,), the part of the picture it covers."""
+    """The look at a picture, the class to look for (1,), and the part of the picture that the network sees."""
 
-    network: FrozenNetwork
-    first: FirstPass
-    pixels: Tensor
+    seen: Look
     target: Tensor
     window: Window
 
@@ -142,7 +140,7 @@ def _options(method: str, wish: AttendRequest) -> dict[str, Any]:
 
 
 def _attend(shot: PreparedUpload, method: str, options: Mapping[str, Any]) -> Attention:
-    attention = attend_frozen(shot.network, shot.first, shot.pixels, shot.target, method, options)
+    attention = attend_look(shot.seen, shot.target, method, options)
     if not attention.scores.isfinite().all():
         raise ModelError("the score grew beyond all numbers; take fewer steps or a larger λ")
     return attention

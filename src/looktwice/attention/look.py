@@ -1,0 +1,60 @@
+"""One look at a batch of images: a plain forward pass that all methods and classes share."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from looktwice.attention.affinity import Affinity, Features
+from looktwice.gating.calls import ActivationCall
+from looktwice.gating.frozen import FrozenNetwork, check_images, frozen
+from looktwice.gating.passes import activation_calls
+
+
+@dataclass(frozen=True)
+class Look:
+    """A frozen network and a batch of images after a plain forward pass. It is valid inside ``look_at``'s ``with``.
+
+    Attributes:
+        network: images (N, C, H, W) → scores (N, K).
+        images: (N, C, H, W), checked.
+        calls: the network's activation calls on images of this size.
+        scores: the class scores (N, K).
+        affinity: which places of the images look alike to the network; ``None`` if no method needs it.
+    """
+
+    network: FrozenNetwork
+    images: Tensor
+    calls: Sequence[ActivationCall]
+    scores: Tensor
+    affinity: Affinity | None
+
+    def probabilities(self) -> Tensor:
+        """The softmax of the scores in double precision, on the CPU: (N, K) in [0, 1]."""
+        return self.scores.detach().double().softmax(1).cpu()
+
+    def some(self, images: slice | Sequence[int]) -> "Look":
+        """The look at some of the images, by their places in the batch; a place may come twice."""
+        affinity = None if self.affinity is None else self.affinity.of(images)
+        return Look(self.network, self.images[images], self.calls, self.scores[images], affinity)
+
+
+@contextmanager
+def look_at(model: nn.Module, images: Tensor, *, propagate: bool) -> Iterator[Look]:
+    """Freezes the model inside the ``with`` and makes one plain forward pass of the images.
+
+    Args:
+        model: the classifier; it is left as found.
+        images: (N, C, H, W), normalised as the model was trained.
+        propagate: whether a method is going to propagate its map. That needs the images' places compared.
+
+    Raises:
+        InputError: images that cannot be used.
+        ModelError: the network makes no activation call that can be gated.
+    """
+    images = check_images(images)
+    with frozen(model) as network:
+        features = Features()
+        calls, scores = activation_calls(network, images, features.look if propagate else None)
+        yield Look(network, images, calls, scores, features.affinity())
