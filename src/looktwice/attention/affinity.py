@@ -1,9 +1,9 @@
-"""Which places of an image look alike to the network, and an attention map carried over among them.
+"""Which places of an image look alike to the network, and how attention is propagated among them.
 
-A class speaks through its most telling parts; the box is asked for the whole. What belongs to the same thing has much
-the same features there, whether or not they speak for the class (self-correlation, Pan et al. 2021). So every place
-takes the mean of the attention of those that look like it (non-local means, Buades et al. 2005): an average over the
-whole image, where a blur's is over its neighbourhood.
+A class shows in its most telling parts, but a box has to hold the whole object. Parts of one object have similar
+features, whether or not they speak for the class (self-correlation, Pan et al. 2021). So every place takes the mean
+attention of the places that look like it (non-local means, Buades et al. 2005). A blur averages over a neighbourhood;
+this averages over the whole image.
 """
 
 import math
@@ -18,7 +18,7 @@ from looktwice.attention.finishing import unit_maximum
 from looktwice.gating.calls import ActivationCall
 
 GRID_CELLS = 28 * 28
-"""How many places are wanted: at 224×224 a stride of 8, where features know textures and parts, and edges are kept."""
+"""How many places are wanted: a stride of 8 at 224×224. There, features know textures and parts, and edges are kept."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Affinity:
     """How much alike the places of a grid are.
 
     Attributes:
-        weights: (N, P, P), not negative, each row's sum 1: what each place takes of the others.
+        weights: (N, P, P), not negative, each row sums to 1: how much each place takes from each other place.
         grid: (h, w) with P = h · w places, row by row.
     """
 
@@ -34,7 +34,7 @@ class Affinity:
     grid: tuple[int, int]
 
     def of(self, images: slice | Sequence[int]) -> "Affinity":
-        """That of some of the images."""
+        """The affinity of some of the images, by their places in the batch."""
         return Affinity(self.weights[images], self.grid)
 
 
@@ -56,10 +56,10 @@ class Features:
             self._seen.append(call.to_grid(output).clone())
 
     def affinity(self) -> Affinity | None:
-        """Squared cosine similarity of the centred features, where it is positive; ``None`` where no call has a map.
+        """Squared cosine similarity of the centred features where it is positive; ``None`` if no call has a grid.
 
-        Features are centred by their mean over the image: without that all are alike, since activations are not
-        negative. The similarity is the mean over the calls.
+        Features are centred by their mean over the image. Without that all places look alike, because activations are
+        not negative. The similarity is the mean over the calls.
         """
         if self._grid is None:
             return None
@@ -72,23 +72,23 @@ class Features:
                 unit = F.normalize(features - features.mean(2, keepdim=True), dim=1)
                 cosines.baddbmm_(unit.mT, unit)
             weights = cosines.div_(len(self._seen)).clamp_min_(0).square_()
-            weights.diagonal(dim1=1, dim2=2).fill_(1)  # so too where nothing varies
+            weights.diagonal(dim1=1, dim2=2).fill_(1)  # a place without any variation still looks like itself
             return Affinity(weights.div_(weights.sum(2, keepdim=True)), self._grid)
 
 
 def propagate_map(maps: Tensor, alike: Affinity) -> Tensor:
-    """A map's energy, carried over to all that looks like it: the mean of the places that do: (N, H, W) → (N, H, W).
+    """Every place takes the mean of the squared attention of the places that look like it: (N, H, W) → (N, H, W).
 
     Args:
-        maps: not negative. Their energy, the squares, is carried over: weak attention is widespread as it is.
-        alike: of the same images.
+        maps: not negative. They are squared first, because weak attention is widespread anyway.
+        alike: the affinity of the same images.
     """
-    energy = unit_maximum(maps).square()
-    of_places = F.adaptive_avg_pool2d(energy[:, None], alike.grid).flatten(2).mT
+    squared = unit_maximum(maps).square()
+    of_places = F.adaptive_avg_pool2d(squared[:, None], alike.grid).flatten(2).mT
     carried = (alike.weights.to(maps.dtype) @ of_places).view(-1, 1, *alike.grid)
     return F.interpolate(carried, size=maps.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
 def _distance(grid: tuple[int, int]) -> tuple[float, tuple[int, int]]:
-    """From ``GRID_CELLS``; of two as near the coarser is nearer."""
+    """How far a grid is from ``GRID_CELLS`` cells. If two are equally far, the coarser one is nearer."""
     return abs(math.log(math.prod(grid) / GRID_CELLS)), grid

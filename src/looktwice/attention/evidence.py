@@ -17,37 +17,43 @@ Channels = Literal["max", "sum"]
 
 
 Source = Literal["gradient", "evidence"]
-"""What the map shows: the magnitude of the gradient at the image (Fu et al. 2017, Eq. 2), or the class evidence in the
-coarsest layers, x ⊙ ∂S_k/∂y in the open network where it is positive (LayerCAM, Jiang et al. 2021), as far as the gates
-let it through: z ⊙ [x ⊙ ∂S_k/∂y]₊. What the gates were raised for stands for S_k, where that is not the score."""
+"""What the map shows. ``gradient``: the magnitude of the gradient at the image (Fu et al. 2017, Eq. 2). ``evidence``:
+the positive class evidence that the gates let through, z ⊙ [x ⊙ ∂S_k/∂y]₊, where x ⊙ ∂S_k/∂y is taken while all gates
+are open (LayerCAM, Jiang et al. 2021). If the gates raise another objective, it takes the place of S_k."""
 
 
 Scales = Literal["coarsest", "all"]
-"""Whose evidence the map shows: the coarsest layers' (of those with gates), which see the object's telling part and not
-where it ends; or that of all maps at a stride of about 4 pixels or more, as the geometric mean of the resolutions."""
+"""Whose evidence the map shows. ``coarsest``: that of the coarsest layers with gates. They see the object's telling
+part, and not where it ends. ``all``: that of all maps at a stride of about 4 pixels or more, as the geometric mean over
+the resolutions."""
 
 
 def kept_evidence(
     calls: Sequence[ActivationCall], evidence: Mapping[int, Tensor], gates: Mapping[int, Tensor], shown: Layers
 ) -> list[Tensor]:
-    """Of the layers to be shown among those that have any: the positive evidence, as far as gates let it through."""
+    """The positive evidence that gates let through, of the layers to be shown: one (N, C, h, w) a layer.
+
+    Raises:
+        ModelError: the evidence is not finite.
+    """
     layers = select_layers([calls[index] for index in evidence], shown)
     if not all(evidence[index].isfinite().all() for index in layers):
         raise ModelError("the class evidence is not finite; pass the model and the images as float64")
     positive = {index: evidence[index].clamp_min(0) for index in layers}
-    return [gates[index] * brought if index in gates else brought for index, brought in positive.items()]
+    kept = {index: gates[index] * found if index in gates else found for index, found in positive.items()}
+    return [calls[index].to_grid(found) for index, found in kept.items()]
 
 
 def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int]) -> Tensor:
     """Positive class evidence of several layers as one map with maximum 1: (N, C, h, w) each → (N, H, W) in [0, 1].
 
-    Each layer is summed over its channels and scaled to maximum 1; layers of one resolution are averaged, so that a
-    resolution does not count for its number of layers. The map is the geometric mean of the resolutions at the image's
-    size: what is attended to brings evidence at all scales, an edge of another object only at the finest. A resolution
-    without any evidence in an image is left out there.
+    Each layer is summed over its channels and scaled to maximum 1. Layers of one resolution are averaged, so a
+    resolution with many layers counts no more than another. The map is the geometric mean of the resolutions at the
+    image's size: the object has evidence at all scales, an edge of another object only at the finest. A resolution
+    without any evidence in an image is left out for that image.
 
     Args:
-        evidence: one tensor of not negative values a layer.
+        evidence: one tensor a layer, not negative.
         size: (H, W) of the map.
     """
     resolutions: dict[tuple[int, int], list[Tensor]] = {}

@@ -1,4 +1,4 @@
-"""What every map goes through at last: scaled, blurred, and given the meaning of its values."""
+"""The last steps of every map: it is blurred, scaled, and its values get their meaning."""
 
 from typing import Literal
 
@@ -10,24 +10,24 @@ from looktwice.errors import OptionError
 from looktwice.options import check_choice
 
 Values = Literal["maximum", "cumulative"]
-"""What a map's values are shares of: its maximum, or its energy (Σ of squares): then a pixel says how much of it lies
-on the pixels that are attended to no more than it. So a threshold t keeps the pixels that hold 1 - t of the energy,
-fewer on a small object than on a large one, where a share of the maximum depends on a single pixel."""
+"""What a map's values say. ``maximum``: the share of the map's maximum. ``cumulative``: the share of the map's squared
+sum that lies on pixels no brighter than this one. So a threshold t keeps the pixels that hold 1 - t of the squared sum:
+few on a small object, many on a large one. A share of the maximum depends on a single pixel."""
 
 
 def finish_map(maps: Tensor, *, values: Values, blur: float) -> Tensor:
-    """What every method's map goes through at last: (N, H, W), not negative → (N, H, W) in [0, 1], maximum 1.
+    """The last steps of every method's map: (N, H, W), not negative → (N, H, W) in [0, 1], maximum 1.
 
     Args:
-        maps: as they come.
-        values: what the values are shares of.
-        blur: σ of a Gaussian as a share of the shorter side of the map; 0 leaves it as it is.
+        maps: maps in any scale.
+        values: what the values say.
+        blur: σ of a Gaussian, as a share of the map's shorter side; 0 is no blur.
 
     Raises:
         OptionError: unknown ``values``, or ``blur`` outside [0, 0.5].
     """
     check_finish(values, blur)
-    heat = unit_maximum(maps)  # before the blur: a gradient of 1e-30 must not underflow in it
+    heat = unit_maximum(maps)  # before the blur, where a gradient of 1e-30 would underflow
     sigma = blur * min(heat.shape[-2:])
     if sigma > 0:
         with torch.autocast(heat.device.type, enabled=False):
@@ -36,10 +36,9 @@ def finish_map(maps: Tensor, *, values: Values, blur: float) -> Tensor:
 
 
 def cumulative_shares(maps: Tensor) -> Tensor:
-    """Each pixel's value as a share of the map's energy: (N, H, W), not negative → (N, H, W) in [0, 1].
+    """The share of a map's squared sum on pixels no brighter than each: (N, H, W), not negative → (N, H, W) in [0, 1].
 
-    The share is Σ of the squares of all pixels that have no larger value, so equal pixels stay equal, the order stays
-    as it is and the maximum becomes 1; a zero map stays zero.
+    Equal pixels stay equal and the order of the pixels stays. The maximum becomes 1. A zero map stays zero.
     """
     flat = maps.flatten(1)
     ascending = flat.sort(1).values
@@ -71,6 +70,6 @@ def _gaussian_blur(heat: Tensor, sigma: float) -> Tensor:
 
 
 def unit_maximum(maps: Tensor) -> Tensor:
-    """Each of the maps (N, ...) divided by its maximum; a zero map stays zero."""
+    """Divides each of the maps (N, ...) by its maximum; a zero map stays zero."""
     top = maps.amax(tuple(range(1, maps.ndim)), keepdim=True)
     return maps / torch.where(top > 0, top, torch.ones_like(top))

@@ -1,12 +1,11 @@
-"""What others compute, by their own packages: pytorch-grad-cam (Gildenblat et al.) and captum.
+"""Methods of other packages, computed by these packages: pytorch-grad-cam (Gildenblat et al.) and captum.
 
-The extra ``peers`` installs both. Each function takes a frozen network, images (N, C, H, W) and the class of each.
-Class activation maps are of the network's last stack of feature maps, as their authors have it.
+The extra ``peers`` installs both. Each function takes a frozen network, images (N, C, H, W) and the class of each
+image. Class activation maps are made from the network's last feature maps, as their authors do.
 """
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -16,20 +15,17 @@ from torch import Tensor, nn
 from looktwice.errors import MissingExtraError, ModelError
 from looktwice.gating.frozen import FrozenNetwork
 
-Peer = Callable[..., Tensor]
-"""Network, images (N, C, H, W), targets (N,) → a map (N, H, W) in [0, 1], or an attribution (N, C, H, W), signed."""
-
 
 def grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
-    """Feature maps weighted by their mean gradients, the positive part (Selvaraju et al. 2017) → (N, H, W).
+    """The positive part of the feature maps, weighted by their mean gradients (Selvaraju et al. 2017) → (N, H, W).
 
-    In a network that ends in pooling and one linear layer this is the positive part of CAM (Zhou et al. 2016).
+    If a network ends in pooling and one linear layer, this is the positive part of CAM (Zhou et al. 2016).
     """
     return _activation_map("GradCAM", network, images, targets)
 
 
 def grad_cam_plus_plus(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
-    """Grad-CAM with pixels weighted before gradients are averaged (Chattopadhyay et al. 2018) → (N, H, W)."""
+    """Grad-CAM that weights pixels before it averages gradients (Chattopadhyay et al. 2018) → (N, H, W)."""
     return _activation_map("GradCAMPlusPlus", network, images, targets)
 
 
@@ -39,7 +35,7 @@ def layer_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor
 
 
 def integrated_gradients(network: FrozenNetwork, images: Tensor, targets: Tensor, *, steps: int = 20) -> Tensor:
-    """Gradients along the way from the mean colour to the image (Sundararajan et al. 2017) → (N, C, H, W).
+    """Gradients on the straight way from the mean colour to the image (Sundararajan et al. 2017) → (N, C, H, W).
 
     Args:
         network: the classifier.
@@ -55,7 +51,7 @@ def integrated_gradients(network: FrozenNetwork, images: Tensor, targets: Tensor
 def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
     """Guided backpropagation times Grad-CAM (Selvaraju et al. 2017) → (N, C, H, W).
 
-    captum guides ``nn.ReLU`` modules only: where a network calls ``F.relu``, the gradient stays as it is.
+    captum guides ``nn.ReLU`` modules only. If a network calls ``F.relu``, the gradient stays as it is.
     """
     attribution = _package("captum.attr").GuidedGradCam(network, last_feature_maps(network, images))
     image = images.clone().requires_grad_()
@@ -66,7 +62,7 @@ def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> 
 
 
 def last_feature_maps(network: FrozenNetwork, images: Tensor) -> nn.Module:
-    """The module, called once, that returns the last feature maps (N, C, h, w): larger than a pixel, not class scores.
+    """The last module that is called once and returns feature maps (N, C, h, w) of more than one pixel.
 
     Raises:
         ModelError: there is none.
@@ -84,7 +80,7 @@ def last_feature_maps(network: FrozenNetwork, images: Tensor) -> nn.Module:
     finally:
         for handle in handles:
             handle.remove()
-    calls = Counter(part for part, _ in finished)  # a hook could not tell one call of a module from another
+    calls = Counter(part for part, _ in finished)  # a hook cannot tell one call of a module from another
     for part, shape in reversed(finished):
         if calls[part] == 1 and len(shape) == 4 and shape[1] != classes and shape[2] * shape[3] > 1:
             return part

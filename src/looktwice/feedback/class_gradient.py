@@ -37,15 +37,15 @@ def class_gradient(
 ) -> ClassGradient:
     """G_k(z) = ∂S_k/∂I at the gates z (Fu et al. 2017, Eq. 2).
 
-    Without gates and guidance it is the vanilla gradient, guided without gates it is guided backpropagation, guided
-    through feedback's gates it is the attention of FB and GP.
+    Without gates and guidance it is the vanilla gradient. Guided and without gates it is guided backpropagation. Guided
+    and with feedback's gates it is the paper's attention.
 
     Args:
         network: images → scores (N, K), in evaluation mode.
         images: (N, C, H, W), normalised as the network was trained.
         targets: class k of each image, int64 (N,).
-        gates: activation call index → gate (N, ...).
-        guided: where negative gradients are cut as well.
+        gates: call index → gate (N, ...).
+        guided: where negative gradients are cut.
         saturation: gradient above an upper clamp.
         calls: how many activation calls the first pass made; ``None`` leaves it unchecked.
 

@@ -1,4 +1,8 @@
-"""The leading singular pair of many small matrices, and full decompositions."""
+"""The leading singular pair of many small matrices, without a decomposition where that is possible.
+
+Most channels' gates have one singular value far above the others. A few power iterations find it, and cost a fraction
+of a decomposition.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,24 +12,24 @@ from torch import Tensor
 
 
 def _chebyshev_zeros(count: int, below: float) -> tuple[float, ...]:
-    """Of the polynomial that is least on [0, ``below``], among those of its degree that are as large beyond."""
+    """The zeros of a scaled Chebyshev polynomial: no polynomial of its degree is smaller on [0, ``below``]."""
     return tuple(below / 2 * (1 + math.cos(math.pi * (2 * j + 1) / (2 * count))) for j in reversed(range(count)))
 
 
 SHIFTS = _chebyshev_zeros(5, 0.8)
-"""Where the power iteration's polynomial is zero, in units of γ₁²."""
+"""The zeros of the power iteration's polynomial, in units of γ₁²."""
 
 
 CLOSE_SHIFTS = _chebyshev_zeros(7, 0.9)
-"""The same where the second singular value turned out to be close to the first."""
+"""The zeros for matrices whose second singular value is close to the first."""
 
 
 UNSETTLED = 1e-3
-"""‖z zᵀu - γ²u‖ / γ² from which power iteration has not found a singular pair."""
+"""If ‖z zᵀu - γ²u‖ / γ² is larger, power iteration has not found a singular pair."""
 
 
 MIN_ITERATED = 64
-"""From so many matrices of close singular values further iterations are faster than decompositions one by one."""
+"""With at least this many close matrices, more iterations are faster than decompositions one by one."""
 
 
 def svd(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,7 +39,7 @@ def svd(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gram_svd(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same from the eigenvectors of z zᵀ; a γ below √ε of the largest is only good to that."""
+    """As ``svd``, from the eigenvectors of z zᵀ. A γ below √ε times the largest is only precise to that."""
     try:
         _, U = torch.linalg.eigh(z @ z.mT)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # not in the stubs
@@ -48,9 +52,9 @@ def gram_svd(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
     """u (..., H, 1) and γ vᵀ (..., 1, W) of the largest singular value; zeros for a zero matrix.
 
-    A few power iterations settle most matrices; those whose second singular value is close to the first get more, and
-    what is not settled by then is decomposed. Products are sums, which run along memory in gates that lie
-    ``channels_last``.
+    A few power iterations settle most matrices. Matrices whose second singular value is close to the first get more
+    iterations. Those that are still not settled are decomposed. Products are written as sums, which run along memory in
+    gates that lie ``channels_last``.
     """
     across = z.ndim == 4 and z.is_contiguous(memory_format=torch.channels_last)
     batch = _Matrices(z.movedim(1, -1), 1, 2) if across else _Matrices(z, z.ndim - 2, z.ndim - 1)
@@ -66,7 +70,7 @@ def leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _close_pair(z: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of matrices (N, H, W) whose two largest singular values are close."""
+    """As ``leading_pair``, for matrices (N, H, W) whose two largest singular values are close."""
     if len(z) < MIN_ITERATED:
         return _decomposed_pair(z)
     batch = _Matrices(z.permute(1, 2, 0).contiguous(), 0, 1)
@@ -85,19 +89,19 @@ def _decomposed_pair(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Matrices:
-    """Matrices in [0, 1] whose rows and columns lie along two given axes. Vectors keep both."""
+    """Matrices in [0, 1] whose rows and columns lie along two given axes. Vectors keep both axes."""
 
     def __init__(self, entries: Tensor, rows: int, columns: int) -> None:
         self._entries, self._rows, self._columns = entries, rows, columns
         self._tiny = torch.finfo(entries.dtype).tiny
 
     def power_iteration(self, shifts: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """About u and γ vᵀ of the largest singular value.
+        """An estimate of u and γ vᵀ of the largest singular value.
 
-        It starts from the row sums, which are never orthogonal to u since gates are not negative (Perron). Each
+        It starts from the row sums. They are never orthogonal to u, because gates are not negative (Perron). Each
         iteration but the first is shifted by a zero of a Chebyshev polynomial (Saad, *Numerical Methods for Large
-        Eigenvalue Problems*, 2011, ch. 4), so that with ``SHIFTS`` all that has γ² < 0.8 γ₁² falls to a sixtieth in
-        five iterations, where unshifted ones leave up to a third.
+        Eigenvalue Problems*, 2011, ch. 4). With ``SHIFTS``, every part with γ² < 0.8 γ₁² falls to a sixtieth in five
+        iterations. Without shifts, up to a third would be left.
         """
         u = self._entries.sum(self._columns, keepdim=True)
         u = u / u.amax(self._rows, keepdim=True).clamp_min(self._tiny)  # a norm would underflow on tiny gates
@@ -111,7 +115,7 @@ class _Matrices:
         return u, self._transposed_times(u)
 
     def best_in_plane(self, u: Tensor, gamma_v: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the unit vectors in the plane of u and z zᵀu the one with the largest γ (Rayleigh and Ritz)."""
+        """The unit vector in the plane of u and z zᵀu with the largest γ (Rayleigh and Ritz)."""
         energy, residual = self._energy_and_residual(u, gamma_v)
         length = self._dot(residual, residual).sqrt()
         across = residual / length.clamp_min(self._tiny)
@@ -120,7 +124,7 @@ class _Matrices:
         return angle.cos() * u + angle.sin() * across, angle.cos() * gamma_v + angle.sin() * gamma_across
 
     def unsettled(self, u: Tensor, gamma_v: Tensor) -> Tensor:
-        """Which are not yet a singular pair."""
+        """Which matrices have no singular pair yet."""
         energy, residual = self._energy_and_residual(u, gamma_v)
         return self._dot(residual, residual) > (UNSETTLED * energy).square()
 

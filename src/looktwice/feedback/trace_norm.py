@@ -114,7 +114,7 @@ def trace_gradient(
     """
     check_spectral_options(smoothing, minor, minor_share, rank, solver)
     with torch.autocast(z.device.type, enabled=False):
-        if solver == "fast" and _is_constant(z):  # as open gates are before the first step: γ₁ is all there is
+        if solver == "fast" and _is_constant(z):  # like open gates before the first step: γ₁ is the only singular value
             return z * (z.square().sum((-2, -1), keepdim=True) + smoothing).rsqrt()
         if solver == "fast" and rank == 1 and minor != "keep":
             u, gamma_v = leading_pair(z)
@@ -131,7 +131,7 @@ def trace_gradient(
 
 
 def _is_constant(z: Tensor) -> bool:
-    return bool(z.amin() == z.amax())  # aminmax() would copy what lies channels_last
+    return bool(z.amin() == z.amax())  # aminmax() would copy a channels_last tensor
 
 
 def truncate(z: Tensor, minor_share: float = 0.1, rank: int | None = None, solver: Solver = "svd") -> Tensor:
@@ -145,16 +145,16 @@ def truncate(z: Tensor, minor_share: float = 0.1, rank: int | None = None, solve
 
 
 def major_part(gamma: Tensor, minor_share: float, rank: int | None = None) -> Tensor:
-    """Which of the descending singular values (..., R) belong to the major part, as a mask (..., R).
+    """Which of the descending singular values (..., R) are major, as a mask (..., R).
 
-    The ``rank`` leading ones; without a rank the fewest that hold at least 1 - ``minor_share`` of the energy Σγ², all
-    of them for a zero matrix.
+    With a ``rank``, the leading ones. Without, the fewest that hold at least 1 - ``minor_share`` of Σγ²; all of them
+    for a zero matrix.
     """
     if rank is not None:
         return torch.arange(gamma.shape[-1], device=gamma.device).expand_as(gamma) < rank
-    energy = gamma.square()
-    held_before = energy.cumsum(-1) - energy
-    return held_before < (1 - minor_share) * energy.sum(-1, keepdim=True) + torch.finfo(gamma.dtype).tiny
+    squares = gamma.square()
+    held_before = squares.cumsum(-1) - squares
+    return held_before < (1 - minor_share) * squares.sum(-1, keepdim=True) + torch.finfo(gamma.dtype).tiny
 
 
 def check_spectral_options(

@@ -1,4 +1,4 @@
-"""A user's classifier as a frozen function from images to class scores, left as it was found."""
+"""A user's classifier as a frozen function from images to class scores. The classifier is left as it was found."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ Targets = int | Sequence[int] | Tensor | None
 
 
 def _class_scores(output: Any, images: Tensor) -> Tensor:
-    """The (N, K) logits in whatever the network returned: a tensor, ``.logits``, or the first of a tuple or dict."""
+    """The (N, K) scores in what the network returned: a tensor, ``.logits``, or the first entry of a tuple or dict."""
     if hasattr(output, "logits"):
         output = output.logits
     if isinstance(output, dict) and output:
@@ -29,7 +29,7 @@ def _class_scores(output: Any, images: Tensor) -> Tensor:
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
-    """The eager network inside a compiled or data-parallel one: gates need to see its calls."""
+    """The eager network inside a compiled or data-parallel one, because gates need to see its calls."""
     while True:
         if isinstance(model, torch.jit.ScriptModule):
             raise ModelError("a TorchScript model hides its activations; pass the eager nn.Module it was made from")
@@ -42,15 +42,15 @@ def _unwrap(model: nn.Module) -> nn.Module:
 
 
 def _eager() -> AbstractContextManager[object]:
-    """Compiled parts run eagerly inside; where nothing was compiled the compiler is not even loaded (two seconds)."""
+    """Makes compiled parts run eagerly. If nothing is compiled, the compiler is not loaded, which takes two seconds."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 class FrozenNetwork(nn.Module):
     """A network inside ``frozen``: images (N, C, H, W) → scores (N, K). ``module`` is the eager network itself.
 
-    On a CPU, in single precision or less, a pixel's channels lie side by side (``channels_last``): most networks run a
-    tenth to a third faster so. Double precision gains nothing by it.
+    On a CPU, in single precision or less, the images get the memory layout ``channels_last``. Most networks run a tenth
+    to a third faster with it. Double precision does not gain.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -60,13 +60,13 @@ class FrozenNetwork(nn.Module):
         self._channels_last = True
 
     def forward(self, images: Tensor) -> Tensor:
-        """The class scores; the images stay as they are, whatever the network does in place."""
+        """The class scores. The network gets a copy of the images, because it may work in place."""
         faster = self._channels_last and images.device.type == "cpu" and images.dtype != torch.float64
         layout = torch.channels_last if faster else torch.preserve_format
         return _class_scores(self.module(images.clone(memory_format=layout)), images)
 
     def takes_back_layout(self, error: RuntimeError) -> bool:
-        """Whether the network failed for the layout, as ``Tensor.view`` does; it then keeps the images' own."""
+        """Whether the network failed because of the layout, as ``Tensor.view`` does. Then it gets the images' own."""
         failed = self._channels_last and "view size is not compatible" in str(error)
         self._channels_last = self._channels_last and not failed
         return failed
@@ -74,14 +74,13 @@ class FrozenNetwork(nn.Module):
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
-    """The network as images (N, C, H, W) → scores (N, K), frozen inside the ``with`` and as found behind it.
+    """The network as images (N, C, H, W) → scores (N, K), frozen inside the ``with`` and as found after it.
 
-    Inside it is in evaluation mode and its weights take no gradients.
-
-    Training flags, ``requires_grad``, ``.grad`` and buffers are put back, after an exception too. BatchNorm uses its
-    running statistics and Dropout is off inside, whatever mode the model was in: the method explains the trained
-    classifier, and a result must not depend on what else is in the batch. Gradients are enabled inside, also under
-    an outer ``torch.no_grad()`` or ``torch.inference_mode()``.
+    Inside, the network is in evaluation mode and its weights take no gradients. BatchNorm uses its running statistics
+    and Dropout is off, whatever mode the model was in: a method explains the trained classifier, and a result must not
+    depend on the other images of the batch. Gradients are enabled, also under an outer ``torch.no_grad()`` or
+    ``torch.inference_mode()``. Afterwards training flags, ``requires_grad``, ``.grad`` and buffers are put back, after
+    an exception too.
 
     Raises:
         ModelError: not an ``nn.Module``, or a TorchScript model.
@@ -119,7 +118,7 @@ def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
 
 
 def check_images(images: Tensor) -> Tensor:
-    """The images as a batch (N, 3 or so, H, W) ready for gradients; an inference-mode tensor is copied.
+    """The images (N, C, H, W), ready for gradients; an inference-mode tensor is copied.
 
     Raises:
         InputError: not a floating-point (N, C, H, W) tensor, empty, or with values that are not finite.

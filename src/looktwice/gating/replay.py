@@ -1,4 +1,8 @@
-"""Modes that see every activation call, and the cache of what comes before the first gated one."""
+"""Modes that see every activation call, and a cache of what a network computes before its first gated call.
+
+An ascent makes the same pass again and again with other gates. What comes before the first gate does not change. So it
+is recorded once and replayed.
+"""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -18,7 +22,7 @@ CallRule = Callable[[int, Tensor, Activation, bool], Tensor]
 
 
 class ActivationMode(TorchFunctionMode):
-    """Hands every activation call made inside the ``with`` to a rule and returns its answer."""
+    """Gives every activation call inside the ``with`` to a rule, and returns the rule's answer to the network."""
 
     def __init__(self, rule: CallRule):
         super().__init__()
@@ -37,16 +41,16 @@ class ActivationMode(TorchFunctionMode):
 
 
 class PrefixCache:
-    """What a network computes before its first gated call: the same in every step, so done once and played back.
+    """What a network computes before its first gated call. It is the same in every step, so it is computed once.
 
-    The first pass notes every torch function up to that call with what it returned, and keeps a copy of what functions
-    behind it take of that (few maps). Later passes get copies of those, and in place of all else a *meta* tensor of the
-    same shape. So nothing can be computed unnoticed from what is no longer there: an operation that a
-    ``TorchFunctionMode`` does not see would fail on it, and then the pass is made in full.
+    The first pass records every torch function before that call, with what it returned. It keeps copies of the few
+    tensors that later functions take. In a later pass, the same functions return copies of the kept tensors. All other
+    tensors come back as *meta* tensors of the same shape. An operation that no ``TorchFunctionMode`` sees fails on a
+    meta tensor; then the pass is made in full. So nothing is ever computed from data that is not there.
 
     Attributes:
-        first: the first gated call.
-        usable: whether passes can be played back; ``None`` before the first.
+        first: the index of the first gated call.
+        usable: whether passes can be replayed; ``None`` before the first pass.
     """
 
     def __init__(self, first: int) -> None:
@@ -58,14 +62,15 @@ class PrefixCache:
         self._next = 0
 
     def note(self, returned: list[tuple[Callable[..., Any], Any]], kept: list[Tensor], *, apart: bool) -> None:
-        """What the first pass found; ``apart``: none of what is kept shares memory, as copies would not."""
+        """Takes what the first pass found. ``apart``: the kept tensors share no memory, so copies will do."""
         self._returned, self._kept, self.usable = returned, kept, apart
 
     @classmethod
     def joined(cls, parts: Sequence["PrefixCache"]) -> "PrefixCache":
-        """A batch's, from those of its parts; noted anew in the next pass where it does not follow from them.
+        """The cache of a whole batch from the caches of its parts.
 
-        What depends on the batch's size must show in the parts, so these must not all have the same.
+        Where the parts do not tell it, the cache comes back empty, and the next pass records it. The parts must not all
+        have the same size: only then a value that depends on the batch's size shows.
         """
         if len(parts) == 1:
             return parts[0]
@@ -79,18 +84,18 @@ class PrefixCache:
         return whole
 
     def begin(self) -> None:
-        """Another pass: fresh copies, since what follows may write on them."""
+        """Begins another pass. It gets fresh copies, because the network may write on them."""
         self._next = 0
         self._handed_out = {}
 
     def play(self, func: Callable[..., Any]) -> Any:
-        """What the next function returned when it was noted.
+        """What the next function returned when it was recorded.
 
         Raises:
             LookupError: another function was called there.
         """
         expected, value = self._returned[self._next] if self._next < len(self._returned) else (None, None)
-        if expected != func:  # a method of a C type is another object each time, though an equal one
+        if expected != func:  # not "is": a method of a C type is a new, equal object each time
             raise LookupError("the network's functions are not those of the first pass")
         self._next += 1
         return tree_map_only(_TensorRef, self._hand_out, value)
@@ -104,7 +109,7 @@ class PrefixCache:
 
 
 class _TensorRef:
-    """A tensor that was returned, not kept alive; ``number`` is its place among the kept."""
+    """A returned tensor that is not kept alive. ``number`` is its place among the kept copies, if it has one."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = weakref.ref(tensor)
@@ -117,7 +122,7 @@ class _NotJoinableError(Exception):
 
 
 def _joined(values: Sequence[Any]) -> Any:
-    """What a function, or its like on each part of a batch, returns for the whole."""
+    """What a function returns for a whole batch, from what it returned for each part."""
     leaves, structures = zip(*(tree_flatten(value) for value in values), strict=True)
     if any(structure != structures[0] for structure in structures):
         raise _NotJoinableError
@@ -137,7 +142,7 @@ def _joined_leaf(found: Sequence[Any]) -> Any:
 
 
 def _joined_shape(shapes: Sequence[torch.Size]) -> torch.Size:
-    """The sum of the first sizes where the shapes differ in nothing else; the shape itself where they are the same."""
+    """Equal shapes stay. Shapes that differ only in the first size get the sum of the first sizes."""
     if all(shape == shapes[0] for shape in shapes):
         return shapes[0]
     if any(shape[1:] != shapes[0][1:] for shape in shapes):
@@ -154,7 +159,7 @@ def _joined_kept(tensors: Sequence[Tensor]) -> Tensor:
 
 
 class _PrefixCacheMode(ActivationMode):
-    """As ``_ReluMode``, and knows whether the first gated call of a prefix has come."""
+    """An ``ActivationMode`` that knows whether the first gated call has come."""
 
     def __init__(self, rule: CallRule, prefix: PrefixCache):
         super().__init__(rule)
@@ -162,14 +167,14 @@ class _PrefixCacheMode(ActivationMode):
         self.past = False
 
     def reaches(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bool:
-        """Whether ``func``, the next function, is the first gated call or comes behind it."""
+        """Whether ``func``, the next function, is the first gated call or comes after it."""
         at_first = self.calls == self.prefix.first and read_call(func, args, kwargs or {}) is not None
         self.past = self.past or at_first
         return self.past
 
 
 class RecordingMode(_PrefixCacheMode):
-    """Notes what every function before the first gated call returns, and keeps what those behind it take of that."""
+    """Records what every function before the first gated call returns, and keeps what later functions take."""
 
     def __init__(self, rule: CallRule, prefix: PrefixCache):
         super().__init__(rule, prefix)
@@ -196,7 +201,7 @@ class RecordingMode(_PrefixCacheMode):
         return noted
 
     def _keep(self, tensor: Tensor) -> None:
-        """A copy, before the function that takes it for the first time can write on it."""
+        """Copies a tensor before the first function that takes it can write on it."""
         leaves = [leaf for leaf in self._noted.get(id(tensor), []) if leaf.tensor() is tensor]
         if leaves and leaves[0].number is None:
             for leaf in leaves:
@@ -206,7 +211,7 @@ class RecordingMode(_PrefixCacheMode):
 
 
 class ReplayingMode(_PrefixCacheMode):
-    """What comes before the first gated call is played back."""
+    """Replays what comes before the first gated call."""
 
     def __init__(self, rule: CallRule, prefix: PrefixCache):
         super().__init__(rule, prefix)
