@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from evaluations import METHODS, colours, draw, rows_of, run_on, summary_of
 
+from evaluations import METHODS, colours, draw, rows_of, run_on, summary_of
 from looktwice.datasets import Dataset, load_dataset
 from looktwice.errors import MissingExtraError, RunError
 from looktwice.localization import BoxRule

@@ -1,11 +1,10 @@
 """The columns of a run's rows."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
-import hashlib
-import json
-
 
 CURVES = (
     "iou_by_max_largest",
@@ -65,7 +64,6 @@ BASELINES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 """Two that see no picture: a Gaussian in the middle of the map, its σ as a share of the map's sides (at the default
 threshold its box covers half of the map), and one box around the whole image."""
-
 
 
 def options_hash(method: str, options: Mapping[str, Any]) -> str:

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from looktwice.localization.sweep import Floats
-from looktwice.localization.sweep import GRID
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from looktwice.localization.sweep import GRID, Floats
 from looktwice.runs.folder import of_method
 from looktwice.runs.scoring import Scoring
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
-from typing import Any
-import numpy as np
-
 
 
 @dataclass(frozen=True)

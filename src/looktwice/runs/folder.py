@@ -8,31 +8,21 @@ A file appears under its name only when it is complete and on the disk. So whate
 can be made, and any number of processes may work in one folder without a word to each other.
 """
 
-from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
-from contextlib import suppress
-from looktwice.atomic_files import as_json
-from looktwice.atomic_files import claim
-from looktwice.atomic_files import unfinished_path
-from looktwice.atomic_files import unwritable
-from looktwice.atomic_files import write_atomically
-from looktwice.atomic_files import write_synced
-from looktwice.errors import MissingExtraError
-from looktwice.errors import RunError
-from pathlib import Path
-from typing import Any
 import json
 import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
+from looktwice.atomic_files import as_json, claim, unfinished_path, unwritable, write_atomically, write_synced
+from looktwice.errors import MissingExtraError, RunError
 
 COMPARED = "run"
 """The part of a manifest on which rows depend; the rest only tells."""
 
 
 MANIFEST, SUMMARY, PROBLEMS = "manifest.json", "summary.json", "problems.txt"
-
 
 
 def open_run(run: Path, manifest: Mapping[str, Any]) -> None:

@@ -6,38 +6,35 @@ then so is everything that one evaluation of all methods would have written, but
 like any other: ``evaluate`` with the same methods goes on with it.
 """
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from looktwice.atomic_files import remove_unfinished
-from looktwice.atomic_files import write_atomically
-from looktwice.errors import RunError
-from looktwice.runs.columns import COLUMNS, TIMES
-from looktwice.runs.folder import COMPARED
-from looktwice.runs.folder import PROBLEMS
-from looktwice.runs.folder import differences
-from looktwice.runs.folder import is_complete
-from looktwice.runs.folder import of_method
-from looktwice.runs.folder import open_run
-from looktwice.runs.folder import part_count
-from looktwice.runs.folder import read_manifest
-from looktwice.runs.folder import read_rows
-from looktwice.runs.folder import read_summary
-from looktwice.runs.folder import stacked
-from looktwice.runs.folder import write_table
-from looktwice.runs.saved_maps import read_maps
-from looktwice.runs.saved_maps import write_maps
-from looktwice.runs.summary import RunStatus
-from looktwice.runs.summary import write_summary
-from numpy.typing import NDArray
 from pathlib import Path
 from typing import Any
-import numpy as np
-import os
 
+import numpy as np
+from numpy.typing import NDArray
+
+from looktwice.atomic_files import remove_unfinished, write_atomically
+from looktwice.errors import RunError
+from looktwice.runs.columns import COLUMNS, TIMES
+from looktwice.runs.folder import (
+    COMPARED,
+    PROBLEMS,
+    differences,
+    is_complete,
+    of_method,
+    open_run,
+    part_count,
+    read_manifest,
+    read_rows,
+    read_summary,
+    stacked,
+    write_table,
+)
+from looktwice.runs.saved_maps import read_maps, write_maps
+from looktwice.runs.summary import RunStatus, write_summary
 
 Progress = Callable[[int, int], None]
 """Told how many parts are done, and how many there are."""
@@ -53,7 +50,6 @@ COMPARABLE = tuple(name for name in COLUMNS if name not in TIMES)
 
 _WHOSE = ("sample", "target", "rank")
 """What a file of maps holds besides them."""
-
 
 
 def merge(

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
 from looktwice.atomic_files import write_atomically
 from looktwice.errors import RunError
-from numpy.typing import NDArray
-from pathlib import Path
-from typing import Any
-from typing import cast
-from zipfile import BadZipFile
-import numpy as np
-
 
 
 def read_maps(run: Path, index: int) -> dict[str, NDArray[Any]]:

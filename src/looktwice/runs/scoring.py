@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from looktwice.localization.boxes import BoxRule
-from looktwice.metrics.max_box_acc import V1_LEVELS
-from looktwice.metrics.max_box_acc import V2_LEVELS
-from typing import Any
-from typing import Literal
+from typing import Any, Literal
+
 import numpy as np
 
+from looktwice.localization.boxes import BoxRule
+from looktwice.metrics.max_box_acc import V1_LEVELS, V2_LEVELS
 
 Target = Literal["predicted", "true", "top5"]
 """Which classes an image is looked at for: the network's first guess, the labels, the network's first five."""
@@ -36,7 +35,6 @@ READ = (
     *("note", "error", "seconds_method"),
 )
 """The columns a summary reads, besides the curve of the box rule."""
-
 
 
 @dataclass(frozen=True)

@@ -7,47 +7,26 @@ Rows are sorted by image first, so neither the order of the images nor how they 
 number. One draw of resamples serves all methods, hence differences are paired image by image.
 """
 
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import asdict
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
-from looktwice.atomic_files import write_json
-from looktwice.errors import RunError
-from looktwice.localization.sweep import Floats
-from looktwice.localization.sweep import GRID
-from looktwice.localization.sweep import grid_index
-from looktwice.metrics.intervals import bootstrap
-from looktwice.metrics.max_box_acc import best_share
-from looktwice.metrics.max_box_acc import best_thresholds
-from looktwice.metrics.max_box_acc import box_hits
-from looktwice.runs.counted import JudgedMaps
-from looktwice.runs.counted import arrow_compute
-from looktwice.runs.counted import count_images
-from looktwice.runs.counted import maps_by_method
-from looktwice.runs.folder import SUMMARY
-from looktwice.runs.folder import of_method
-from looktwice.runs.folder import part_count
-from looktwice.runs.folder import part_path
-from looktwice.runs.folder import read_manifest
-from looktwice.runs.folder import read_rows
-from looktwice.runs.scoring import CAO_ENERGY
-from looktwice.runs.scoring import HIT_IOU
-from looktwice.runs.scoring import Scoring
-from looktwice.runs.scoring import Thresholds
-from looktwice.runs.scoring import V1_IOUS
-from looktwice.runs.scoring import V2_IOUS
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
 from pathlib import Path
 from typing import Any
-import numpy as np
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from looktwice.atomic_files import write_json
+from looktwice.errors import RunError
+from looktwice.localization.sweep import GRID, Floats, grid_index
+from looktwice.metrics.intervals import bootstrap
+from looktwice.metrics.max_box_acc import best_share, best_thresholds, box_hits
+from looktwice.runs.counted import JudgedMaps, arrow_compute, count_images, maps_by_method
+from looktwice.runs.folder import SUMMARY, of_method, part_count, part_path, read_manifest, read_rows
+from looktwice.runs.scoring import CAO_ENERGY, HIT_IOU, V1_IOUS, V2_IOUS, Scoring, Thresholds
 
 UNPAIRED = ("top1_class_error", "top5_class_error", "seconds_per_image")
 """What has no difference between methods worth an interval: the first two are the network's."""
-
 
 
 @dataclass(frozen=True)
