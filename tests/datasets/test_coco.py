@@ -58,7 +58,7 @@ def test_coco_by_hand(tmp_path):
     assert data.notes == (
         f"{file}: 2 crowd regions ignored",
         f"{file}: 2 images without an object left out",
-        f"{tmp_path}: 1 images left out that show only classes without an index in the classes file",
+        f"{tmp_path}: 1 images left out: the classes file gives their classes no index",
     )
     assert data.class_names == {207: "dog", 340: "24"}
 

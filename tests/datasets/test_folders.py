@@ -24,7 +24,7 @@ def test_folders_by_hand(tmp_path):
         ("b/2.JPG", (1,), ((),)),
     ]
     assert data.class_names == {0: "a", 1: "b"}
-    assert data.notes[0].endswith("1 files ignored whose names do not end like an image's")
+    assert data.notes[0].endswith("1 files ignored: their names do not end like an image's")
     assert load_dataset(tmp_path, "folders", split="val").samples == data.samples
 
 

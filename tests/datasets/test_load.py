@@ -10,11 +10,7 @@ import pytest
 
 import looktwice
 from layouts import TENCH, ilsvrc, voc, write, xml
-from looktwice.datasets import (
-    LAYOUTS,
-    fit_to_image,
-    load_dataset,
-)
+from looktwice.datasets import LAYOUTS, fit_to_image, layouts, load_dataset
 from looktwice.errors import DatasetError, OptionError
 
 
@@ -66,6 +62,14 @@ def test_a_class_left_out_on_purpose_is_no_problem(tmp_path):
 def test_an_empty_folder_names_the_file_it_lacks(tmp_path, layout):
     with pytest.raises(DatasetError, match=r"(txt|json)"):
         load_dataset(tmp_path, layout)
+
+
+def test_a_layout_is_one_file_one_row_and_one_test_file():
+    for name, layout in LAYOUTS.items():
+        assert layout.read.__module__ == f"looktwice.datasets.layouts.{name}"
+        assert (Path(__file__).parent / f"test_{name}.py").is_file()
+    readers = {file.stem for file in Path(layouts.__file__).parent.glob("*.py")} - {"__init__"}
+    assert readers == set(LAYOUTS)
 
 
 def test_unknown_layout_and_missing_root(tmp_path):

@@ -70,7 +70,7 @@ def test_wsol_faults(tmp_path):
     data = load_dataset(tmp_path, "wsol")
     assert [(s.id, s.labels, len(s.boxes[0])) for s in data.samples] == [("v/a.jpg", (7,), 2), ("v/c.jpg", (3,), 0)]
     assert [" ".join(line.split()[:2]) for line in data.problems] == [
-        f"{Path('metadata/class_labels.txt')}: an",  # the label x
+        f"{Path('metadata/class_labels.txt')}: 'v/d.jpg,x'",  # the label x
         f"{Path('metadata/localization.txt')}: v/c.jpg",  # no box, kept
         f"{Path('metadata/class_labels.txt')}: v/d.jpg",  # so no label
         f"{Path('metadata/localization.txt')}: v/a.jpg",  # twice

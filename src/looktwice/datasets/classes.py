@@ -11,14 +11,30 @@ from looktwice.errors import DatasetError
 
 @dataclass(frozen=True)
 class Classes:
-    """Class key → class index, None for a class left out on purpose. With `numeric`, a key may be the index itself."""
+    """The classes that a data set's labels can name.
+
+    Attributes:
+        index: class key (a name, synset or id) → class index in the model; ``None`` for a class left out on purpose.
+        names: class index → name.
+        numeric: whether a key may also be the class index itself, in digits.
+    """
 
     index: Mapping[str, int | None]
     names: Mapping[int, str]
     numeric: bool = False
 
     def find(self, key: str) -> int | None:
-        """Return the class index of `key`; KeyError when the class is unknown."""
+        """The class index that a key means.
+
+        Args:
+            key: a class in the data set's own words.
+
+        Returns:
+            The index, or ``None`` if the class is left out on purpose.
+
+        Raises:
+            KeyError: the class is unknown.
+        """
         if key not in self.index and self.numeric and re.fullmatch("[0-9]{1,9}", key):
             number = int(key)
             if not self.names or number in self.names:
@@ -27,7 +43,18 @@ class Classes:
 
 
 def read_classes(path: Path, *, numeric: bool = False) -> Classes:
-    """Read a classes file in one of the forms that `load_dataset` describes."""
+    """Reads a classes file, in one of the forms that ``load_dataset`` describes.
+
+    Args:
+        path: the file; its ending says which form it has.
+        numeric: whether a label may also be the class index itself.
+
+    Returns:
+        The classes.
+
+    Raises:
+        DatasetError: the file cannot be read, or has another form.
+    """
     try:
         if path.suffix == ".csv":
             rows = [row for _, row in read_csv(path) if row != ["name", "index"]]
@@ -42,20 +69,31 @@ def read_classes(path: Path, *, numeric: bool = False) -> Classes:
         if not classes.index:
             raise ValueError("it names no class")
     except (ValueError, TypeError) as error:
-        forms = '"name,index" a line (.csv), {"name": index} or ["name", ...] (.json), or a class a line (.txt)'
-        raise DatasetError(f"{path} is no classes file ({error}); needed: {forms}") from error
+        forms = '"name,index" in each line (.csv), {"name": index} or ["name", …] (.json), or one class a line (.txt)'
+        raise DatasetError(f"{path} is not a classes file ({error}); needed: {forms}") from error
     return replace(classes, numeric=numeric)
 
 
 def mapped_classes(pairs: Iterable[tuple[str, int | None]]) -> Classes:
-    """Return the classes of (name, index) pairs; several names may share an index, which bears the first's name."""
+    """Classes whose indices are stated.
+
+    Args:
+        pairs: (name, index) of each class; the index is ``None`` for a class left out on purpose. Several names may
+            have the same index: the first one becomes its name.
+
+    Returns:
+        The classes.
+
+    Raises:
+        ValueError: a name comes twice, or an index is not a whole number from 0.
+    """
     index: dict[str, int | None] = {}
     names: dict[int, str] = {}
     for name, number in pairs:
         if number is not None and (type(number) is not int or number < 0):
             raise ValueError(f"{name!r} has the index {number!r}, not a whole number from 0")
         if name in index:
-            raise ValueError(f"{name!r} is named twice")
+            raise ValueError(f"{name!r} is there twice")
         index[name] = number
         if number is not None:
             names.setdefault(number, name)
@@ -63,7 +101,16 @@ def mapped_classes(pairs: Iterable[tuple[str, int | None]]) -> Classes:
 
 
 def ordered_classes(entries: Iterable[str]) -> Classes:
-    """Return classes in order of index, each found by its synset, name or a synonym where that means one class only."""
+    """Classes that are listed in the order of their indices.
+
+    A class is found by its synset, its whole name or one of its synonyms. A word that means several classes finds none.
+
+    Args:
+        entries: "synset name" or "name", for class 0, 1, 2 … A name may be several synonyms with commas between them.
+
+    Returns:
+        The classes.
+    """
     index: dict[str, int | None] = {}
     names: dict[int, str] = {}
     ambiguous: set[str] = set()

@@ -1,6 +1,7 @@
-"""Reading the files of a data set: text, JSON, CSV and VOC-style XML.
+"""Reading the files of a data set: text, JSON, CSV and XML as PASCAL VOC has it.
 
-A file on which every record depends raises DatasetError; one image's annotation raises BadAnnotationError.
+A broken file that every record needs raises ``DatasetError``. A broken annotation of one image raises
+``BadAnnotationError``.
 """
 
 import csv
@@ -17,12 +18,18 @@ from looktwice.errors import DatasetError
 
 
 class BadAnnotationError(Exception):
-    """One image's annotation cannot be used; the text becomes a problem line."""
+    """The annotation of one image cannot be used. The text becomes a line of ``Dataset.problems``."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A VOC-style XML file: (class name, half-open box) of each object, (width, height) where stated."""
+    """The content of one XML file.
+
+    Attributes:
+        objects: (class name, half-open box) of each object.
+        size: (width, height) of the image in pixels, or ``None`` if the file does not state it.
+        difficult: how many objects are marked "difficult".
+    """
 
     objects: tuple[tuple[str, Corners], ...]
     size: tuple[int, int] | None
@@ -30,7 +37,11 @@ class Annotation:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file the whole data set depends on."""
+    """The text of a file that every record needs.
+
+    Raises:
+        DatasetError: the file cannot be read, or is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
@@ -40,12 +51,20 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines that are not blank, stripped."""
+    """The lines of a text file, without spaces at their ends; blank lines are left out.
+
+    Raises:
+        DatasetError: the file cannot be read, or is not UTF-8.
+    """
     return [line for line in map(str.strip, read_text(path).split("\n")) if line]
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
+    """The content of a JSON file.
+
+    Raises:
+        DatasetError: the file cannot be read, or is not JSON.
+    """
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -53,7 +72,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and stripped cells of each row that is not blank."""
+    """The line number and the cells of each row of a CSV file; blank rows are left out.
+
+    Raises:
+        DatasetError: the file cannot be read, or a line is not CSV.
+    """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         for row in reader:
@@ -65,13 +88,24 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_annotation(path: Path, *, first_pixel: int) -> Annotation:
-    """Read one VOC-style XML file whose boxes are inclusive and whose corner pixel is called `first_pixel`."""
+    """Reads one XML file, written as PASCAL VOC's. Its boxes are inclusive.
+
+    Args:
+        path: the file.
+        first_pixel: the number that the file gives to the first pixel of a row, 0 or 1.
+
+    Returns:
+        Its objects and the size of the image.
+
+    Raises:
+        BadAnnotationError: the file cannot be read, is not XML, or an object has no name or no box.
+    """
     try:
         content = path.read_bytes()
-        # Only a DOCTYPE can define entities, and those can expand to gigabytes before a handler can stop the parser.
-        # UTF-16 puts zero bytes between the letters; every other encoding the parser knows spells them as ASCII does.
+        # Entities can expand to gigabytes before a handler can stop the parser. Only a DOCTYPE can define them.
+        # UTF-16 puts zero bytes between the letters. All other encodings that the parser knows spell them as ASCII.
         if b"<!DOCTYPE" in content.replace(b"\0", b""):
-            raise ValueError("a DOCTYPE, which no annotation needs, is refused")
+            raise ValueError("it has a DOCTYPE, which no annotation needs and which can be harmful")
         root = ElementTree.fromstring(content)
         nodes = root.findall("object")
         objects = tuple((_child(node, "name"), _bounding_box(node, first_pixel)) for node in nodes)
@@ -85,7 +119,21 @@ def read_annotation(path: Path, *, first_pixel: int) -> Annotation:
 
 
 def half_open(numbers: Sequence[str], *, first_pixel: int) -> Corners:
-    """Turn inclusive (x1, y1, x2, y2), the corner pixel called `first_pixel`, into a half-open box counted from 0."""
+    """An inclusive box → a half-open box counted from 0.
+
+    Args:
+        numbers: x1, y1, x2, y2 as text.
+        first_pixel: the number of the first pixel of a row, 0 or 1.
+
+    Returns:
+        (x1, y1, x2, y2).
+
+    Raises:
+        ValueError: these are not four numbers.
+
+    >>> half_open(["1", "1", "100", "80"], first_pixel=1)
+    (0.0, 0.0, 100.0, 80.0)
+    """
     x1, y1, x2, y2 = (float(number) - first_pixel for number in numbers)
     return x1, y1, x2 + 1, y2 + 1
 

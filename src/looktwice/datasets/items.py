@@ -1,4 +1,4 @@
-"""From a layout's own words to samples: class names to indices, boxes checked, everything wrong on record."""
+"""Items, which a layout finds, → samples: class names become indices, boxes are checked, problems are written down."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +10,20 @@ from looktwice.datasets.files import BadAnnotationError, read_annotation
 from looktwice.datasets.records import Corners, Sample, clip
 from looktwice.errors import DatasetError
 
-Object = tuple[str, Corners | None]  # class key in the layout's words, half-open box not yet checked
+Object = tuple[str, Corners | None]
+"""The class of an object in the data set's own words, and its half-open box, not yet checked, or ``None``."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `load_dataset` was asked for."""
+    """What the caller of ``load_dataset`` asks for.
+
+    Attributes:
+        root: an existing folder or file.
+        split: the part of the data set; ``None`` for the layout's default.
+        classes: the classes file, if there is one.
+        metadata: the folder with wsolevaluation's metadata, if one is given.
+    """
 
     root: Path
     split: str | None
@@ -25,7 +33,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Item:
-    """One image in the words of its layout; `source` is the file its problems are found in."""
+    """One image with its annotation, in the data set's own words.
+
+    Attributes:
+        id: the image's name in the data set.
+        image: the image file.
+        source: the file that problems of this image are reported for.
+        objects: the objects in the image.
+        size: (width, height) in pixels, or ``None`` if the annotation does not state it.
+        slack: how far, in pixels, a box may reach out of the image before it is a problem.
+    """
 
     id: str
     image: Path
@@ -36,7 +53,12 @@ class Item:
 
 
 class Log:
-    """Problems and notes in order; under `strict` the first problem raises."""
+    """Collects problems and notes, in their order.
+
+    Args:
+        root: the folder that file names in the lines start from.
+        strict: whether the first problem raises ``DatasetError``.
+    """
 
     def __init__(self, root: Path, strict: bool) -> None:
         self.root, self.strict = root, strict
@@ -44,23 +66,37 @@ class Log:
         self.notes: list[str] = []
 
     def problem(self, file: Path, what: str) -> None:
-        """Record what is wrong in `file`."""
+        """Adds what is wrong in a file.
+
+        Raises:
+            DatasetError: the log is strict.
+        """
         line = self._line(file, what)
         if self.strict:
-            raise DatasetError(f"{line} (strict: mend it, or load without strict to go on)")
+            raise DatasetError(f"{line} (strict: repair it, or load without strict to go on)")
         self.problems.append(line)
 
     def note(self, file: Path, what: str) -> None:
-        """Record what the layout's rules leave out of `file`, or keep."""
+        """Adds what the layout leaves out of a file, or keeps, by its own rules."""
         self.notes.append(self._line(file, what))
 
     def _line(self, file: Path, what: str) -> str:
         name = file.relative_to(self.root) if file != self.root and file.is_relative_to(self.root) else file
-        return " ".join(f"{name}: {what}".split())  # names come from files and may hold line breaks
+        return " ".join(f"{name}: {what}".split())  # names come from files and can have line breaks
 
 
 def xml_items(paths: Iterable[tuple[str, Path]], folder: Path, first_pixel: int, log: Log) -> Iterator[Item]:
-    """An item for each image with a VOC-style XML file."""
+    """An item for each image that has an XML file, as PASCAL VOC writes it.
+
+    Args:
+        paths: (id, image file) of each image.
+        folder: the folder with the XML files, ID.xml.
+        first_pixel: the number that the files give to the first pixel of a row, 0 or 1.
+        log: takes an XML file that cannot be used as a problem, and counts difficult objects in a note.
+
+    Yields:
+        The items, in the order of ``paths``.
+    """
     difficult = 0
     for name, image in paths:
         file = folder / f"{name}.xml"
@@ -76,17 +112,33 @@ def xml_items(paths: Iterable[tuple[str, Path]], folder: Path, first_pixel: int,
 
 
 def numeric_classes(request: Request) -> Classes:
-    """Return the classes of a layout whose labels are class indices unless a classes file says otherwise."""
+    """The classes of a layout whose labels are class indices, or keys of a classes file if one is given.
+
+    Raises:
+        DatasetError: the classes file cannot be used.
+    """
     return read_classes(request.classes, numeric=True) if request.classes else Classes({}, {}, numeric=True)
 
 
 def to_samples(items: Iterable[Item], classes: Classes, log: Log) -> Iterator[Sample]:
-    """Yield a sample for each item that is fit to be one; say in `log` what is wrong with the others."""
+    """A sample for each item that can be used.
+
+    Args:
+        items: what the layout found.
+        classes: which class index each label means.
+        log: takes what is wrong with the other items.
+
+    Yields:
+        The samples, in the order of the items.
+
+    Raises:
+        DatasetError: the log is strict and an item has a problem.
+    """
     seen: set[str] = set()
     folders: dict[Path, frozenset[str]] = {}
     unmapped = 0
     for item in items:
-        # One listing of a folder tells of all its images; 50,000 calls of stat on a network disk take minutes.
+        # List each folder once: 50,000 calls of stat on a network disk take minutes.
         folder = item.image.parent
         if folder not in folders:
             folders[folder] = file_names(folder)
@@ -94,7 +146,7 @@ def to_samples(items: Iterable[Item], classes: Classes, log: Log) -> Iterator[Sa
         if item.id in seen:
             log.problem(item.source, f"{item.id} is listed twice; the first is kept")
         elif name.is_absolute() or ".." in name.parts:
-            log.problem(item.source, f"{item.id} leads out of the image folder, which it must not; left out")
+            log.problem(item.source, f"{item.id} leads out of the image folder, which is not allowed; left out")
         elif item.image.name not in folders[folder]:
             log.problem(item.image, "the image is missing; left out")
         elif not item.objects:
@@ -105,13 +157,13 @@ def to_samples(items: Iterable[Item], classes: Classes, log: Log) -> Iterator[Sa
             yield sample
         seen.add(item.id)
     if unmapped:
-        log.note(log.root, f"{unmapped} images left out that show only classes without an index in the classes file")
+        log.note(log.root, f"{unmapped} images left out: the classes file gives their classes no index")
 
 
 def file_names(folder: Path) -> frozenset[str]:
-    """Return the names in `folder`, none when it cannot be read."""
+    """The names of the files in a folder; empty if the folder cannot be read."""
     try:
-        return frozenset(os.listdir(folder))  # noqa: PTH208 - names are enough; a Path for each is not
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - a name is faster than a Path
     except OSError:
         return frozenset()
 

@@ -1,16 +1,9 @@
-"""A data set's folder and layout → its samples."""
+"""Reading a data set: a folder and the name of its layout → its samples."""
 
-from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from looktwice.datasets.classes import Classes
-from looktwice.datasets.items import Item, Log, Request, to_samples
-from looktwice.datasets.layouts.coco import read_coco
-from looktwice.datasets.layouts.csv import read_csv_layout
-from looktwice.datasets.layouts.folders import read_folders
-from looktwice.datasets.layouts.ilsvrc import read_ilsvrc
-from looktwice.datasets.layouts.voc import read_voc
-from looktwice.datasets.layouts.wsol import read_wsol
+from looktwice.datasets.items import Log, Request, to_samples
+from looktwice.datasets.layouts import LAYOUTS
 from looktwice.datasets.records import Dataset
 from looktwice.errors import DatasetError, OptionError
 
@@ -24,39 +17,43 @@ def load_dataset(
     metadata: str | Path | None = None,
     strict: bool = False,
 ) -> Dataset:
-    """Read the data set under `root`, laid out as one of `LAYOUTS` (each reader's docstring says where it looks).
+    """Reads the data set in a folder.
 
-    `split` names the part (for `ilsvrc` and `voc` "val", for `coco` "val2017" unless given). `classes` is a file that
-    says which class index of the model a class of the data set is: `.json` with {"name or id": index} or
-    ["name of index 0", ...]; `.csv` with "name,index" a line; with any other ending a class a line in order of index,
-    behind its synset or not ("n01440764 tench, Tinca tinca"). The index null (JSON) or nothing (CSV) leaves a class out
-    on purpose. `metadata` is wsolevaluation's metadata folder.
+    Args:
+        root: the folder; for ``csv`` it may be the file itself.
+        layout: a name of ``LAYOUTS``. The docstring of the layout's ``read`` says which files it needs.
+        split: the part of the data set. The default is "val" for ``ilsvrc`` and ``voc``, and "val2017" for ``coco``.
+        classes: a file that gives each class of the data set its class index in the model:
 
-    Raises DatasetError without a usable data set, and with `strict` at the first problem; OptionError for an unknown
-    layout.
+            - ``.json``: {"name or id": index}, or ["name of index 0", …];
+            - ``.csv``: "name,index" in each line;
+            - any other ending: one class a line, in the order of the indices. The synset may stand before the name:
+              "n01440764 tench, Tinca tinca".
+
+            To leave a class out on purpose, give it the index null (JSON) or no index (CSV).
+        metadata: wsolevaluation's metadata folder; only for ``wsol``.
+        strict: raise an error at the first problem.
+
+    Returns:
+        The samples, and what was wrong with the images that could not be used.
+
+    Raises:
+        DatasetError: there is no usable data set, or ``strict`` and there is a problem.
+        OptionError: the layout is unknown, or it takes no metadata folder.
     """
     if layout not in LAYOUTS:
         raise OptionError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
-    if metadata is not None and layout != "wsol":
-        raise OptionError(f"a metadata folder belongs to layout 'wsol', not to {layout!r}; leave it out")
+    if metadata is not None and not LAYOUTS[layout].takes_metadata:
+        takers = " or ".join(repr(name) for name, other in LAYOUTS.items() if other.takes_metadata)
+        raise OptionError(f"a metadata folder belongs to layout {takers}, not to {layout!r}; leave it out")
     classes_file, metadata_folder = (None if path is None else Path(path) for path in (classes, metadata))
     request = Request(Path(root), split, classes_file, metadata_folder)
     if not request.root.exists():
         raise DatasetError(f"{root} does not exist; give the folder that holds the data set")
     log = Log(request.root if request.root.is_dir() else request.root.parent, strict)
-    items, table = LAYOUTS[layout](request, log)
+    items, table = LAYOUTS[layout].read(request, log)
     samples = tuple(to_samples(items, table, log))
     if not samples:
         why = f"; the first of {len(log.problems)} problems: {log.problems[0]}" if log.problems else ""
         raise DatasetError(f"{root} holds no usable image in layout {layout!r}{why}; check folder, split and layout")
     return Dataset(samples, tuple(log.problems), tuple(log.notes), table.names)
-
-
-LAYOUTS: Mapping[str, Callable[[Request, Log], tuple[Iterable[Item], Classes]]] = {
-    "ilsvrc": read_ilsvrc,
-    "wsol": read_wsol,
-    "voc": read_voc,
-    "coco": read_coco,
-    "folders": read_folders,
-    "csv": read_csv_layout,
-}

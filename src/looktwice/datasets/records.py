@@ -1,4 +1,4 @@
-"""The record every layout is read into, and what can be done with records alone: check, split, shuffle."""
+"""Samples and data sets, and what needs nothing more than them: check boxes, split, shuffle."""
 
 import hashlib
 import json
@@ -10,16 +10,21 @@ from pathlib import Path
 from looktwice.errors import OptionError
 
 Corners = tuple[float, float, float, float]
+"""A box (x1, y1, x2, y2) in half-open pixels of the original image."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """One annotated image.
 
-    `id` is unique in its data set and a relative path without "..", so it can name an output file. `labels` are class
-    indices, distinct, in order of appearance, at least one. `boxes[i]` are the boxes (x1, y1, x2, y2) of `labels[i]`,
-    possibly none: half-open pixels of the original image. `width` and `height` are those the annotation states, in
-    pixels, or None.
+    Attributes:
+        id: its name, unique in the data set. It is a relative path without "..", so it can name an output file.
+        image: the image file.
+        labels: its classes as class indices, at least one, each once, in the order of their first object.
+        boxes: ``boxes[i]`` are the boxes of class ``labels[i]``, as (x1, y1, x2, y2) in half-open pixels of the
+            original image; empty if the class has no box.
+        width: of the image in pixels, as the annotation states it, or ``None``.
+        height: the same way.
     """
 
     id: str
@@ -30,17 +35,26 @@ class Sample:
     height: int | None = None
 
     def boxes_of(self, label: int) -> tuple[Corners, ...]:
-        """Return the boxes of class index `label`; none when the image is not labelled with it."""
+        """The boxes of one class.
+
+        Args:
+            label: its class index.
+
+        Returns:
+            The boxes; empty if the image does not have this label.
+        """
         return self.boxes[self.labels.index(label)] if label in self.labels else ()
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The samples of one split in a fixed order, and what was wrong with the others.
+    """The samples of one split in a fixed order, and what was wrong with the other images.
 
-    `problems` are one-line strings, each naming the file. `notes` count what a layout leaves out or keeps by its own
-    rules (crowd regions, difficult objects). `class_names` maps class index to name, as far as the layout or the
-    classes file names them.
+    Attributes:
+        samples: the usable images.
+        problems: one line for each problem; it names the file.
+        notes: what the layout leaves out or keeps by its own rules, such as crowd regions and difficult objects.
+        class_names: class index → name, if the layout or the classes file names the class.
     """
 
     samples: tuple[Sample, ...]
@@ -49,7 +63,10 @@ class Dataset:
     class_names: Mapping[int, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 (hex) of ids, labels and boxes in order, the same wherever the images lie."""
+        """The SHA-256, in hex digits, of all ids, labels and boxes in their order.
+
+        It does not depend on the folder that the images lie in.
+        """
         digest = hashlib.sha256()
         for sample in self.samples:
             digest.update(json.dumps([sample.id, sample.labels, sample.boxes]).encode() + b"\n")
@@ -57,13 +74,19 @@ class Dataset:
 
 
 def clip(box: Corners, size: tuple[int, int] | None, slack: float) -> tuple[Corners | None, str | None]:
-    """Return `box` clipped to an image of `size` (width, height), or None when nothing is left, and its fault, or None.
+    """Clips a box to its image.
 
-    Reaching out of the image by at most `slack` pixels is no fault. Without a size only x < 0 and y < 0 are outside.
+    Args:
+        box: (x1, y1, x2, y2), half-open.
+        size: (width, height) of the image in pixels. Without it, only x < 0 and y < 0 are outside.
+        slack: the box may reach out of the image by this many pixels without a fault.
+
+    Returns:
+        The clipped box, or ``None`` if nothing is left of it; and what was wrong with it, or ``None``.
     """
     shown = "({:g}, {:g}, {:g}, {:g})".format(*box)
     if not all(map(math.isfinite, box)):
-        return None, f"box {shown} is not made of finite numbers; dropped"
+        return None, f"box {shown} has a number that is not finite; dropped"
     width, height = size or (math.inf, math.inf)
     image = f"the {width}×{height} image" if size else "the image"
     x1, y1, x2, y2 = box
@@ -75,10 +98,16 @@ def clip(box: Corners, size: tuple[int, int] | None, slack: float) -> tuple[Corn
 
 
 def fit_to_image(sample: Sample, width: int, height: int) -> tuple[Sample, tuple[str, ...]]:
-    """Check `sample` against the size its image turned out to have, for layouts that state none (or a wrong one).
+    """Checks a sample against the real size of its image. The annotation may state no size, or a wrong one.
 
-    Returns the sample with that size, its boxes clipped to it, and one line for each thing that was wrong. An overhang
-    of at most one pixel is no fault, as in the layouts.
+    Args:
+        sample: the sample.
+        width: of the decoded image, in pixels.
+        height: of the decoded image, in pixels.
+
+    Returns:
+        The sample with this size and with its boxes clipped to it; and one line for each thing that was wrong. As in
+        the layouts, a box may reach out of the image by one pixel without a fault.
     """
     faults = []
     if sample.width is not None and (sample.width, sample.height) != (width, height):
@@ -95,24 +124,43 @@ def fit_to_image(sample: Sample, width: int, height: int) -> tuple[Sample, tuple
 def split_by_hash(
     samples: Iterable[Sample], share: float, salt: str = ""
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Part the samples in two, the first part about `share` (0 to 1) of the whole; the order is kept.
+    """Splits samples in two parts; each part keeps the order.
 
-    The SHA-256 of the image's file name decides, so an image falls on the same side in every layout, subset and
-    process, and images of one name are never parted. Another `salt` draws another split.
+    The SHA-256 of the image's file name decides. So an image is in the same part in every layout, subset and process,
+    and images with the same name are in the same part.
+
+    Args:
+        samples: the samples.
+        share: about how much of all samples the first part gets, from 0 to 1.
+        salt: another text gives another split.
+
+    Returns:
+        The first part and the second part.
+
+    Raises:
+        OptionError: the share is not from 0 to 1.
     """
     if not 0 <= share <= 1:
         raise OptionError(f"share is {share}; a number from 0 to 1 is needed")
     first: list[Sample] = []
     second: list[Sample] = []
     for sample in samples:
-        # Whole numbers below 2**64: a share of 0 or 1 is exact, and no rounding has a say.
+        # Comparing whole numbers below 2**64 is exact: a share of 0 gives no sample and a share of 1 gives all.
         side = first if _hash(salt, sample.image.name) < int(share * 2**64) else second
         side.append(sample)
     return tuple(first), tuple(second)
 
 
 def shuffled(samples: Iterable[Sample], seed: int) -> tuple[Sample, ...]:
-    """Return the samples in the one order that belongs to `seed`; more samples never change the order of the others."""
+    """Samples in a random order that depends only on the seed and the ids.
+
+    Args:
+        samples: the samples, in any order.
+        seed: another number gives another order.
+
+    Returns:
+        The samples in this order. If more samples are added, the others keep their order among themselves.
+    """
     return tuple(sorted(samples, key=lambda sample: (_hash(str(seed), sample.id), sample.id)))
 
 

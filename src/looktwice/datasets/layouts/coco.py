@@ -1,4 +1,4 @@
-"""The layout of COCO's instances."""
+"""The layout ``coco``: COCO's instances (Lin et al. 2014)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,15 +10,27 @@ from looktwice.datasets.items import Item, Log, Object, Request
 from looktwice.errors import DatasetError
 
 
-def read_coco(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
-    """Read COCO: annotations/instances_SPLIT.json, images in SPLIT. A classes file by category name or id is needed.
+def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
+    """Reads annotations/instances_SPLIT.json; the images lie in the folder SPLIT.
 
-    Crowd regions are no single objects and are ignored; notes count them and the images without an object.
+    A crowd region is not a single object, so it is ignored. The notes count crowd regions and images without an object.
+
+    Args:
+        request: SPLIT is "val2017" by default. A classes file by category name or category id is needed.
+        log: takes problems and notes.
+
+    Returns:
+        One item for each image with an object, and the classes.
+
+    Raises:
+        DatasetError: there is no classes file, or the JSON file is missing or not COCO's.
     """
     split = request.split or "val2017"
     file = request.root / "annotations" / f"instances_{split}.json"
     if request.classes is None:
-        raise DatasetError(f'{file}: which class index is a category? give a classes file, such as {{"zebra": 340}}')
+        raise DatasetError(
+            f'{file} does not say which class index a category is; give a classes file, e.g. {{"zebra": 340}}'
+        )
     classes = read_classes(request.classes)
     content = read_json(file)
     try:
@@ -27,7 +39,7 @@ def read_coco(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     except (KeyError, TypeError) as error:
         needed = "lists of images, annotations and categories are needed"
         raise DatasetError(f"{file} is no COCO instances file; {needed}") from error
-    # A category goes by its id where the classes file lists that, else by its name.
+    # A category's key is its id if the classes file lists the id, else its name.
     keys = {number: str(number) if str(number) in classes.index else name for number, name in names.items()}
     objects = _coco_objects(file, annotations, keys, log)
     return _coco_items(request.root / split, file, images, objects, log), classes

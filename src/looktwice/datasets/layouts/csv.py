@@ -1,4 +1,4 @@
-"""One CSV file, a row a box."""
+"""The layout ``csv``: one CSV file with a row for each box."""
 
 from collections.abc import Iterable
 
@@ -10,17 +10,28 @@ from looktwice.errors import DatasetError
 _CSV_HEADERS = (["image", "label"], ["image", "label", "x1", "y1", "x2", "y2"])
 
 
-def read_csv_layout(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
-    """Read a CSV file with the header image,label[,x1,y1,x2,y2]: `root`, or in it SPLIT.csv or the only CSV file.
+def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
+    """Reads a CSV file with the header image,label[,x1,y1,x2,y2].
 
-    A row a box, several rows an image; images are named from the file's folder, boxes are half-open, their cells empty
-    for a label without box. A label is a class index, or a name in the classes file.
+    A row is one box; an image may have several rows. Images are paths from the folder of the CSV file. Boxes are
+    half-open pixels. If the four cells of the box are empty, the row is a label without a box. A label is a class
+    index, or a name in the classes file.
+
+    Args:
+        request: its root is the file, or a folder with SPLIT.csv or with exactly one CSV file.
+        log: takes problems.
+
+    Returns:
+        One item for each image, and the classes.
+
+    Raises:
+        DatasetError: the folder does not hold one CSV file, or the header is another.
     """
     file = request.root / f"{request.split}.csv" if request.split else request.root
     if file.is_dir():
         found = sorted(file.glob("*.csv"))
         if len(found) != 1:
-            raise DatasetError(f"{file} holds {len(found)} CSV files, and one is needed; give the file, or a split")
+            raise DatasetError(f"{file} holds {len(found)} CSV files, but one is needed; give the file or a split")
         file = found[0]
     rows = read_csv(file)
     _, header = next(rows, (0, []))

@@ -1,4 +1,4 @@
-"""A folder of class folders."""
+"""The layout ``folders``: a folder with one folder for each class."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,15 +11,25 @@ from looktwice.errors import DatasetError
 _IMAGE_ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
-def read_folders(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
-    """Read a folder of class folders (in SPLIT where one is given) with images; no boxes.
+def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
+    """Reads the images in the class folders; there are no boxes.
 
-    A class folder is called by its synset or name in the classes file; without one, its index is its place in the
-    sorted names.
+    With a classes file, the name of a class folder is a synset or a name of that file. Without one, the class index is
+    the folder's place in the sorted names, from 0.
+
+    Args:
+        request: with SPLIT, the class folders lie in root/SPLIT, else in the root.
+        log: takes problems and notes.
+
+    Returns:
+        One item for each image, and the classes.
+
+    Raises:
+        DatasetError: the root is not a folder.
     """
     root = request.root / request.split if request.split else request.root
     if not root.is_dir():
-        raise DatasetError(f"{root} is no folder, and one of class folders is needed; check root and split")
+        raise DatasetError(f"{root} is no folder, but a folder with class folders is needed; check root and split")
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     own = mapped_classes((name, number) for number, name in enumerate(names))
     classes = own if request.classes is None else read_classes(request.classes)
@@ -40,4 +50,4 @@ def _folder_items(root: Path, names: Iterable[str], classes: Classes, log: Log) 
         else:
             yield from (Item(f"{name}/{file}", folder / file, folder, [(name, None)]) for file in images)
     if others:
-        log.note(root, f"{others} files ignored whose names do not end like an image's")
+        log.note(root, f"{others} files ignored: their names do not end like an image's")

@@ -1,4 +1,4 @@
-"""The layout of ILSVRC CLS-LOC, as released."""
+"""The layout ``ilsvrc``: ILSVRC CLS-LOC, as released."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,11 +9,22 @@ from looktwice.datasets.items import Item, Log, Request, xml_items
 from looktwice.errors import DatasetError
 
 
-def read_ilsvrc(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
-    """Read ILSVRC CLS-LOC as released: Data, Annotations and ImageSets, in `root` or in its folder ILSVRC.
+def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
+    """Reads Data, Annotations and ImageSets, in the root or in its folder ILSVRC.
 
-    Class indices are from LOC_synset_mapping.txt (line n is index n - 1) unless classes are given. Without a folder of
-    XML annotations, LOC_SPLIT_solution.csv gives the boxes; it states no image sizes.
+    The boxes come from the folder of XML annotations. If it is missing, they come from LOC_SPLIT_solution.csv, which
+    does not state the sizes of the images.
+
+    Args:
+        request: SPLIT is "val" by default. Without a classes file, LOC_synset_mapping.txt gives the class indices: its
+            line n is class n - 1.
+        log: takes problems and notes.
+
+    Returns:
+        One item for each image, and the classes.
+
+    Raises:
+        DatasetError: the list of images, the classes or the boxes are missing.
     """
     split = request.split or "val"
     base = request.root / "ILSVRC" if (request.root / "ILSVRC").is_dir() else request.root
@@ -26,7 +37,7 @@ def read_ilsvrc(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
         return xml_items(paths, annotations, 0, log), classes
     if solution.exists():
         return _solution_items(paths, solution, log), classes
-    raise DatasetError(f"boxes are needed, in {annotations} (XML) or in {solution}; check folder and split")
+    raise DatasetError(f"no boxes found: {annotations} (XML) or {solution} is needed; check folder and split")
 
 
 def _solution_items(paths: Iterable[tuple[str, Path]], file: Path, log: Log) -> Iterator[Item]:

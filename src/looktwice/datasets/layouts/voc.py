@@ -1,4 +1,4 @@
-"""The layout of PASCAL VOC."""
+"""The layout ``voc``: PASCAL VOC (Everingham et al. 2010)."""
 
 from collections.abc import Iterable
 
@@ -10,13 +10,23 @@ VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
+"""The 20 classes in alphabetical order."""
 
 
-def read_voc(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
-    """Read PASCAL VOC, one year's folder: Annotations, JPEGImages, ImageSets/Main/SPLIT.txt.
+def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
+    """Reads the folder of one year: Annotations, JPEGImages, ImageSets/Main/SPLIT.txt.
 
-    Class indices are those of the 20 VOC names in alphabetical order unless classes are given. Objects marked difficult
-    are labels and boxes like any other, because a map that finds one is right; a note counts them.
+    Objects marked "difficult" are kept like any other, because a map that finds one is right. A note counts them.
+
+    Args:
+        request: SPLIT is "val" by default. Without a classes file, a class index is the place in ``VOC_CLASSES``.
+        log: takes problems and notes.
+
+    Returns:
+        One item for each image, and the classes.
+
+    Raises:
+        DatasetError: the list of images is missing.
     """
     root = request.root
     ids = [line.split()[0] for line in read_lines(root / "ImageSets" / "Main" / f"{request.split or 'val'}.txt")]

@@ -1,4 +1,4 @@
-"""The layout of wsolevaluation's metadata folders (Choe et al. 2020)."""
+"""The layout ``wsol``: wsolevaluation's metadata folders (Choe et al. 2020)."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,25 @@ from looktwice.datasets.items import Item, Log, Request, numeric_classes
 from looktwice.datasets.records import Corners
 
 
-def read_wsol(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
-    """Read wsolevaluation's metadata (Choe et al. 2020) for ILSVRC, CUB or ImageNetV2; images are named from `root`.
+def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
+    """Reads the metadata of ILSVRC, CUB or ImageNetV2. An image's id is its path from the root.
 
-    The folder `metadata` (`root`/metadata unless given), or its folder SPLIT, holds image_ids.txt, class_labels.txt
-    ("id,label"), localization.txt ("id,x0,y0,x1,y1", a line a box) and, where known, image_sizes.txt
-    ("id,width,height").
+    The metadata folder, or its folder SPLIT, holds these files:
+
+    - image_ids.txt: an id in each line;
+    - class_labels.txt: "id,label";
+    - localization.txt: "id,x0,y0,x1,y1", one line for each box;
+    - image_sizes.txt: "id,width,height"; it may be missing.
+
+    Args:
+        request: the metadata folder is root/metadata by default.
+        log: takes problems.
+
+    Returns:
+        One item for each image, and the classes.
+
+    Raises:
+        DatasetError: one of the first three files is missing.
     """
     folder = request.metadata or request.root / "metadata"
     folder = folder / request.split if request.split else folder
@@ -37,16 +50,16 @@ def _wsol_items(root: Path, folder: Path, log: Log) -> Iterator[Item]:
             log.problem(labels_file, f"{name} has no label; left out")
             continue
         if name not in boxes:
-            log.problem(boxes_file, f"{name} has no box; kept without")
+            log.problem(boxes_file, f"{name} has no box; kept without a box")
         objects = [(labels[name], box) for box in boxes.get(name, [None])]
         yield Item(name, root / name, boxes_file, objects, sizes.get(name))
 
 
 def _numbers(file: Path, count: int, log: Log) -> Iterator[tuple[str, list[str]]]:
-    """Yield the lines "id,number,..." with `count` whole numbers."""
+    """The id and the numbers of each line "id,number,…" that has ``count`` whole numbers."""
     for line in read_lines(file):
         name, *values = line.rsplit(",", count)
         if len(values) == count and all(re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value) for value in values):
             yield name, [value.strip() for value in values]
         else:
-            log.problem(file, f"an id and {count} whole numbers are needed, not {line!r}; left out")
+            log.problem(file, f"{line!r} is not an id and {count} whole numbers; left out")
