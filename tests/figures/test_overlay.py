@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from looktwice.figures.overlay import FOUND, TRUTH, caption, draw_boxes, heat_alone, overlay, scaled
+from looktwice.figures.overlay import FOUND, caption, draw_boxes, heat_alone, overlay, scaled
 from looktwice.figures.sheet import Cell, Row, Sheet, arrange, sheet_picture
 from looktwice.images import Window
 
 GREY = (100, 100, 100)
+MAGENTA = (255, 64, 255)
 HOTTEST = tuple(int(v) for v in cv2.applyColorMap(np.array([[255]], np.uint8), cv2.COLORMAP_TURBO)[0, 0, ::-1])
 
 
@@ -104,8 +105,8 @@ def test_a_box_covers_its_half_open_pixels_with_a_dark_edge_outside():
 
 
 def test_boxes_scale_with_the_picture_and_take_other_colours():
-    drawn = pixels(draw_boxes(plain(100, 60), [(10, 5, 20, 15)], Window.whole(50, 30), colour=TRUTH))
-    rows, columns = np.nonzero((drawn == TRUTH).all(axis=2))
+    drawn = pixels(draw_boxes(plain(100, 60), [(10, 5, 20, 15)], Window.whole(50, 30), colour=MAGENTA))
+    rows, columns = np.nonzero((drawn == MAGENTA).all(axis=2))
     assert (columns.min(), rows.min(), columns.max(), rows.max()) == (20, 10, 39, 29)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of one size, one after the other, as an animated GIF or an MP4 video."""
+"""Animations: pictures of one size as an animated GIF or an MP4 video."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -12,23 +12,30 @@ from PIL import Image
 from looktwice.errors import MissingExtraError
 
 SECONDS = 0.8
-"""How long each frame stands,"""
+"""How long each frame but the last is shown."""
 
 
 LAST_SECONDS = 2.4
-"""and the last, which is the result."""
+"""How long the last frame, the result, is shown."""
 
 
 _WHITE = 255
-"""Place of white, the paper of a sheet, in the palette of a GIF."""
+"""Index of white, the background of a sheet, in the palette of a GIF."""
 
 
 _RATE = 10
-"""Frames of a video a second; a picture that stands longer is repeated, since players expect an even rate."""
+"""Frames in each second of a video. Players expect an even rate, so a picture is repeated until its time is over."""
 
 
 def animated_gif(frames: Sequence[Image.Image]) -> bytes:
-    """Frames → a GIF that goes on for ever."""
+    """Frames → an animated GIF that starts again after the last frame.
+
+    Args:
+        frames: RGB pictures of one size, at least one.
+
+    Returns:
+        The file's bytes.
+    """
     palette = _shared_palette(frames)
     first, *others = [_indexed(frame, palette) for frame in frames]
     data = BytesIO()
@@ -38,7 +45,7 @@ def animated_gif(frames: Sequence[Image.Image]) -> bytes:
 
 
 def _shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
-    """256 colours for all frames alike: with a palette each, what does not change would flicker."""
+    """One palette of 256 colours for all frames. With a palette for each, parts that do not change would flicker."""
     samples = [frame.resize((max(1, frame.width // 3), max(1, frame.height // 3))) for frame in frames]
     together = Image.fromarray(np.concatenate([np.asarray(sample) for sample in samples]))
     palette = together.quantize(255, method=Image.Quantize.MEDIANCUT, kmeans=1)
@@ -48,7 +55,7 @@ def _shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
 
 
 def _indexed(frame: Image.Image, palette: Image.Image) -> Image.Image:
-    """A frame in the colours of a palette, dithered; but what is white stays white, which Pillow's search may miss."""
+    """A frame in the colours of a palette, dithered. White stays white: Pillow's search for a colour can miss it."""
     indexed = frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     white = (np.asarray(frame) == 255).all(axis=2)
     indexed.paste(_WHITE, mask=Image.fromarray(white))
@@ -56,7 +63,7 @@ def _indexed(frame: Image.Image, palette: Image.Image) -> Image.Image:
 
 
 def require_ffmpeg() -> Any:
-    """The package that brings ffmpeg, which is loaded here and not before.
+    """Loads the package that brings ffmpeg, imageio-ffmpeg.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -65,19 +72,25 @@ def require_ffmpeg() -> Any:
         import imageio_ffmpeg  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError(
-            "MP4 is written by imageio-ffmpeg, which is missing: pip install 'looktwice[figures]', or take GIF"
+            "MP4 files need imageio-ffmpeg, which is not installed: pip install 'looktwice[figures]', or take GIF"
         ) from error
     return imageio_ffmpeg
 
 
 def video(frames: Sequence[Image.Image]) -> bytes:
-    """Frames → an MP4 (H.264, 4:2:0) that browsers and slides play.
+    """Frames → an MP4 video (H.264, 4:2:0) that browsers and presentation programs can play.
+
+    Args:
+        frames: RGB pictures of one size, at least one. An odd width or height gets one more line of white pixels.
+
+    Returns:
+        The file's bytes.
 
     Raises:
         MissingExtraError: imageio-ffmpeg is not installed.
     """
     ffmpeg = require_ffmpeg()
-    width, height = (length + length % 2 for length in frames[0].size)  # 4:2:0 takes even sizes only
+    width, height = (length + length % 2 for length in frames[0].size)  # 4:2:0 needs even sizes
     with TemporaryDirectory(prefix="looktwice-") as folder:
         file = Path(folder) / "video.mp4"
         writer = ffmpeg.write_frames(

@@ -1,4 +1,4 @@
-"""Sheets: pictures in rows and columns with titles."""
+"""Sheets: pictures in rows and columns, with titles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,13 @@ from looktwice.images import Window
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture on a sheet, boxes (x1, y1, x2, y2) in half-open pixels of that picture, and a line of text below."""
+    """One picture of a sheet.
+
+    Attributes:
+        picture: RGB, in the size that it is shown in.
+        boxes: (x1, y1, x2, y2) in half-open pixels of this picture.
+        note: a line of text below it.
+    """
 
     picture: Image.Image
     boxes: tuple[tuple[float, float, float, float], ...] = ()
@@ -21,7 +27,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells side by side and the title beside them, its lines split by newlines."""
+    """One row of a sheet.
+
+    Attributes:
+        cells: from left to right.
+        title: stands at the left side and reads upwards; newlines part its lines.
+    """
 
     cells: Sequence[Cell]
     title: str
@@ -29,7 +40,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Rows under column titles, lines split by newlines, and a heading over it all."""
+    """Pictures in rows and columns.
+
+    Attributes:
+        columns: a title for each column; newlines part its lines.
+        rows: from top to bottom.
+        heading: one line above everything.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Row]
@@ -38,7 +55,15 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Label:
-    """A line of text centred on (x, y) that has ``room`` in its direction; ``upright`` reads from bottom to top."""
+    """One line of text on a sheet.
+
+    Attributes:
+        text: the line.
+        x: of its centre, in pixels.
+        y: of its centre, in pixels.
+        room: how long the line may be, in pixels.
+        upright: whether it reads from bottom to top.
+    """
 
     text: str
     x: float
@@ -49,7 +74,15 @@ class Label:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything on a sheet lies, in pixels: cells by the left and top of their pictures."""
+    """Where everything on a sheet lies. All numbers are pixels.
+
+    Attributes:
+        width: of the sheet.
+        height: of the sheet.
+        text_size: of the letters.
+        cells: each cell with the left and the top of its picture.
+        labels: every line of text.
+    """
 
     width: int
     height: int
@@ -59,7 +92,15 @@ class Layout:
 
 
 def arrange(sheet: Sheet, *, text_size: int = 16) -> Layout:
-    """A place for every picture, in its own size, and every line of text of a sheet."""
+    """Finds a place for every picture and every line of text. Pictures keep their size.
+
+    Args:
+        sheet: what to arrange.
+        text_size: height of the letters in pixels.
+
+    Returns:
+        The places.
+    """
     line = round(text_size * 1.5)
     widths = [max(c.picture.width for c in column if c) for column in zip_longest(*(row.cells for row in sheet.rows))]
     side = line * max(len(row.title.split("\n")) for row in sheet.rows)
@@ -76,7 +117,7 @@ def arrange(sheet: Sheet, *, text_size: int = 16) -> Layout:
     top += line * max(len(title.split("\n")) for title in sheet.columns) + MARGIN
     cells = []
     for row in sheet.rows:
-        height = max(6 * text_size, *(cell.picture.height for cell in row.cells))  # room for a strip's title
+        height = max(6 * text_size, *(cell.picture.height for cell in row.cells))  # the row's title needs room
         below = line if any(cell.note for cell in row.cells) else 0
         for cell, left, room in zip(row.cells, lefts, widths, strict=False):
             picture = cell.picture
@@ -89,7 +130,15 @@ def arrange(sheet: Sheet, *, text_size: int = 16) -> Layout:
 
 
 def sheet_picture(sheet: Sheet, *, text_size: int = 16) -> Image.Image:
-    """A sheet as pixels."""
+    """Draws a sheet as one picture.
+
+    Args:
+        sheet: what to draw.
+        text_size: height of the letters in pixels.
+
+    Returns:
+        An RGB picture.
+    """
     layout = arrange(sheet, text_size=text_size)
     font = text_font(text_size)
     drawn = Image.new("RGB", (layout.width, layout.height), BACKGROUND)
@@ -102,7 +151,7 @@ def sheet_picture(sheet: Sheet, *, text_size: int = 16) -> Image.Image:
 
 
 def _line(label: Label, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """A label's text, as it reads, on a strip of the room it has."""
+    """A label's text on a strip of its own, turned if the label is upright."""
     strip = Image.new("RGB", (round(label.room), round(font.size * 1.4)), BACKGROUND)
     text = fit_text(label.text, font, label.room)
     ImageDraw.Draw(strip).text((strip.width / 2, strip.height / 2), text, font=font, fill=INK, anchor="mm")

@@ -1,4 +1,4 @@
-"""Sheets as SVG or PDF for a paper: pictures embedded as they are, text and boxes as text and lines."""
+"""Sheets as SVG or PDF for a paper. Pictures keep their pixels, text stays text, and boxes are lines."""
 
 import warnings
 from io import BytesIO
@@ -19,31 +19,31 @@ Form = Literal["svg", "pdf"]
 
 
 CELL = 540
-"""Longer side, in pixels, of a picture on such a sheet: 300 to the inch."""
+"""Longer side, in pixels, of a picture on such a sheet. 300 pixels are one inch."""
 
 
 _POINTS_A_PIXEL = 72 / 300
 
 
 _TEXT = 32
-"""In pixels, so 7.7 points."""
+"""Height of the letters in pixels: 7.7 points."""
 
 
 _LINE, _EDGE = 1.0, 0.4
-"""Widths, in points, of a box's line and of the dark edge on both sides of it."""
+"""Width, in points, of a box's line and of the dark edge on each of its sides."""
 
 
 _STYLE = {
-    "svg.fonttype": "none",  # letters stay letters, to be searched and edited
+    "svg.fonttype": "none",  # letters stay letters: readers can search and edit them
     "pdf.fonttype": 42,
     "svg.hashsalt": "looktwice",  # the same sheet gives the same file
-    "image.composite_image": False,  # every picture for itself, in its own resolution
+    "image.composite_image": False,  # each picture stays apart and keeps its resolution
     "font.family": "DejaVu Sans",
 }
 
 
 def require_matplotlib() -> Any:
-    """The package, which is loaded here and not before.
+    """Loads matplotlib.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -54,13 +54,20 @@ def require_matplotlib() -> Any:
         import matplotlib.style
     except ImportError as error:
         raise MissingExtraError(
-            "SVG and PDF are drawn by matplotlib, which is missing: pip install 'looktwice[figures]'"
+            "SVG and PDF files need matplotlib, which is not installed: pip install 'looktwice[figures]'"
         ) from error
     return matplotlib
 
 
 def vector_sheet(sheet: Sheet, form: Form) -> bytes:
-    """A sheet as an SVG or PDF file.
+    """Draws a sheet as an SVG or PDF file. The same sheet gives the same bytes.
+
+    Args:
+        sheet: what to draw.
+        form: "svg" or "pdf".
+
+    Returns:
+        The file's bytes.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -68,7 +75,7 @@ def vector_sheet(sheet: Sheet, form: Form) -> bytes:
     matplotlib = require_matplotlib()
     metadata = {"Date": None} if form == "svg" else {"CreationDate": None}
     data = BytesIO()
-    # Whatever the user's own matplotlibrc says; a letter that the font lacks is no news for them.
+    # The user's own matplotlibrc must change nothing. Warnings about letters that the font lacks are of no use to them.
     with matplotlib.style.context(["default", _STYLE], after_reset=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _figure(matplotlib, sheet).savefig(data, format=form, metadata=metadata)
@@ -96,14 +103,14 @@ def _figure(matplotlib: Any, sheet: Sheet) -> "Figure":
             ha="center",
             va="center",
             rotation=90 if label.upright else 0,
-            parse_math=False,  # a dollar in a file name is a dollar
+            parse_math=False,  # a dollar sign in a file name starts no formula
         )
         _shorten(text, label.room * _POINTS_A_PIXEL, upright=label.upright)
     return figure
 
 
 def _box(matplotlib: Any, x1: float, y1: float, x2: float, y2: float) -> list[Any]:
-    """A light line within half-open pixels, on a dark one that is seen on both sides of it."""
+    """A light line inside half-open pixels, on a wider dark line that is its edge."""
     inset = min(_LINE / 2 / _POINTS_A_PIXEL, (x2 - x1) / 2, (y2 - y1) / 2)
     corner, size = (x1 + inset, y1 + inset), (x2 - x1 - 2 * inset, y2 - y1 - 2 * inset)
     return [
@@ -113,7 +120,7 @@ def _box(matplotlib: Any, x1: float, y1: float, x2: float, y2: float) -> list[An
 
 
 def _shorten(text: "Text", room: float, *, upright: bool) -> None:
-    """Cuts a line that has not the room, in points (which are the figure's dots)."""
+    """Cuts a line of text that is longer than its room, in points. One dot of the figure is one point."""
     whole = text.get_text()
     for length in range(len(whole) - 1, -1, -1):
         extent = text.get_window_extent()
