@@ -150,7 +150,7 @@ def test_missing_folder_and_empty_files_are_named(tmp_path):
 def test_text_is_no_image(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_text("no picture at all, but long enough to have a header")
-    assert "is no image" in refusal(path)
+    assert "is not an image" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tif", "bmp", "ppm"])
@@ -205,7 +205,7 @@ def test_pixels_without_a_defined_white_are_refused(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert "no regular file" in refusal(tmp_path / "pipe")
+    assert "not a regular file" in refusal(tmp_path / "pipe")
 
 
 def test_no_permission_is_said(tmp_path, monkeypatch):

@@ -1,34 +1,34 @@
-"""What can go wrong for a user. Every message says what was seen, what is needed, and the remedy."""
+"""The errors that users see. Each message says what was found, what is needed, and what to do."""
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text in one line; its kind where it has none."""
+    """An error's text in one line, or the name of its class if it has no text."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 class LooktwiceError(Exception):
-    """Base of every error this library raises on purpose; the command line prints it as one line."""
+    """The base of every error that this library raises on purpose. The command line prints it in one line."""
 
 
 class ModelError(LooktwiceError):
-    """A network that cannot be loaded, or on which the method is not defined (no activation calls, TorchScript)."""
+    """A network cannot be loaded, or a method cannot work on it (no activation calls, TorchScript)."""
 
 
 class InputError(LooktwiceError, ValueError):
-    """An image, tensor or target that cannot be used."""
+    """An image, a tensor or a target class cannot be used."""
 
 
 class OptionError(LooktwiceError, ValueError):
-    """An unknown name or a value outside its range among a call's choices."""
+    """An option has an unknown name, or a value outside its range."""
 
 
 class DatasetError(LooktwiceError):
-    """A data set whose layout, annotations or images are not as they must be."""
+    """The files of a data set are missing, or are not as its layout needs them."""
 
 
 class RunError(LooktwiceError):
-    """An evaluation run on disk that cannot be written, resumed or read."""
+    """An evaluation run on disk cannot be written, resumed or read."""
 
 
 class MissingExtraError(LooktwiceError, ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed. The message names the extra that installs it."""

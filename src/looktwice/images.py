@@ -1,6 +1,6 @@
-"""Image files → RGB pictures, and where in its image a network's input (and so its map) lies.
+"""Image files → RGB pictures, and which part of an image the network's input and its map cover.
 
-A file is checked before it is decoded, so that one broken picture costs one line and not the run.
+A file is checked before it is decoded. So a broken picture costs one line on the screen, and not the run.
 """
 
 import glob
@@ -17,18 +17,27 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from looktwice.errors import InputError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-"""Files that a folder contributes, by the suffix in lower case; a file named singly may have any."""
+"""The files of a folder that are taken as images: their suffix in lower case. A file that is named may have any."""
 
 
 MAX_PIXELS = 100_000_000
-"""Above this a file is refused unread: a few kilobytes can claim gigabytes of pixels."""
+"""An image with more pixels is refused before it is decoded: a file of a few kilobytes can hold gigabytes of pixels."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The rectangle of an image that a map covers, as half-open pixels (left, top, right, bottom) of that image.
+    """The rectangle of an image that a map covers.
 
-    ``width`` and ``height`` are the image's own. A crop wider than the image, which padding fills, reaches beyond it.
+    (left, top, right, bottom) are half-open pixels of the image. If the crop is larger than the image, padding fills
+    it, and the rectangle reaches out of the image.
+
+    Attributes:
+        left: first column.
+        top: first row.
+        right: one after the last column.
+        bottom: one after the last row.
+        width: of the whole image, in pixels.
+        height: of the whole image, in pixels.
     """
 
     left: float
@@ -40,47 +49,81 @@ class Window:
 
     @classmethod
     def whole(cls, width: int, height: int) -> "Window":
-        """All of an image: it was squashed to the network's input, not cropped."""
+        """The window of an image that was squashed to the network's input: all of it.
+
+        Args:
+            width: of the image, in pixels.
+            height: of the image, in pixels.
+        """
         return cls(0.0, 0.0, float(width), float(height), width, height)
 
     @classmethod
     def cropped(cls, width: int, height: int, *, resized: tuple[int, int], crop: Sequence[int]) -> "Window":
-        """An image resized to ``resized`` (width, height), of which ``crop`` (left, top, right, bottom) was cut out."""
+        """The window of an image that was resized and then cropped.
+
+        Args:
+            width: of the image, in pixels.
+            height: of the image, in pixels.
+            resized: (width, height) after resizing.
+            crop: (left, top, right, bottom) in half-open pixels of the resized image.
+        """
         across, down = width / resized[0], height / resized[1]
         left, top, right, bottom = crop
         return cls(left * across, top * down, right * across, bottom * down, width, height)
 
     def to_image(self, boxes: ArrayLike, map_width: int, map_height: int) -> NDArray[np.float64]:
-        """Boxes (…, 4), half-open pixels of a map of that size → half-open pixels of the image, clipped to it.
+        """Boxes in pixels of a map → in pixels of the image.
 
-        A box that lies in the padding altogether comes back empty (x2 = x1 or y2 = y1).
+        Args:
+            boxes: (…, 4), half-open pixels of the map.
+            map_width: of the map, in pixels.
+            map_height: of the map, in pixels.
+
+        Returns:
+            (…, 4), half-open pixels of the image, clipped to it. A box that lies wholly in the padding becomes empty:
+            x2 = x1 or y2 = y1.
         """
         corner, span, size = self._measures(map_width, map_height)
         limits = np.array([self.width, self.height, self.width, self.height], dtype=np.float64)
         return np.clip(np.asarray(boxes, dtype=np.float64) * span / size + corner, 0.0, limits)
 
     def to_map(self, boxes: ArrayLike, map_width: int, map_height: int) -> NDArray[np.float64]:
-        """Boxes (…, 4) in pixels of the image → pixels of a map; not clipped, so what a crop cut off still counts."""
+        """Boxes in pixels of the image → in pixels of a map.
+
+        Args:
+            boxes: (…, 4), half-open pixels of the image.
+            map_width: of the map, in pixels.
+            map_height: of the map, in pixels.
+
+        Returns:
+            (…, 4), half-open pixels of the map. Boxes are not clipped, so a part that the crop cut off still counts.
+        """
         corner, span, size = self._measures(map_width, map_height)
         return (np.asarray(boxes, dtype=np.float64) - corner) * size / span
 
     def _measures(self, map_width: int, map_height: int) -> tuple[NDArray[np.float64], ...]:
-        """The window's corner and extent in the image, and the map's size, each as (x, y, x, y)."""
+        """The window's corner and size in the image, and the size of the map, each as (x, y, x, y)."""
         corner = np.array([self.left, self.top] * 2)
         span = np.array([self.right - self.left, self.bottom - self.top] * 2)
         return corner, span, np.array([map_width, map_height] * 2, dtype=np.float64)
 
 
 def read_image(path: str | PathLike[str], *, upright: bool = True, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """One image file as 8-bit RGB: alpha lies on white, 16-bit gray is scaled, of an animation the first frame.
+    """Reads one image file as 8-bit RGB.
+
+    Transparent parts become white, 16-bit gray is scaled to 8 bits, and an animation gives its first frame.
 
     Args:
-        path: the file; its content says what it is, not its suffix.
-        upright: turn it as its EXIF orientation says. Annotations count pixels as stored, so evaluation passes False.
-        max_pixels: refuse larger images; read from the header, before any pixel is decoded.
+        path: the file. Its content says which kind of image it is; its suffix does not matter.
+        upright: turn the image as its EXIF orientation says. Annotations count pixels as they are stored, so the
+            evaluation passes False.
+        max_pixels: refuse an image with more pixels. Its size is read before any pixel is decoded.
+
+    Returns:
+        The picture.
 
     Raises:
-        InputError: missing, no file, empty, no image, cut short, too large, or of a kind without a defined range.
+        InputError: the file is missing, empty, damaged, not an image or too large, or its pixels have no defined white.
     """
     file = _check_file(Path(path))
     try:
@@ -89,19 +132,23 @@ def read_image(path: str | PathLike[str], *, upright: bool = True, max_pixels: i
             return to_rgb(ImageOps.exif_transpose(image) if upright else image, file)
     except InputError:
         raise
-    except Exception as error:  # on broken bytes Pillow's decoders raise nearly anything: OSError, SyntaxError, zlib …
+    except Exception as error:  # broken bytes make Pillow raise nearly anything: OSError, SyntaxError …
         reason = " ".join(str(error).split())
         raise InputError(f"{file}: damaged or cut short ({reason}); fetch the file again or leave it out") from error
 
 
 def find_images(paths: Iterable[str | PathLike[str]]) -> list[Path]:
-    """Files, folders (searched recursively, by ``SUFFIXES``) and globs → image files; each once, in the given order.
+    """Files, folders and globs → image files.
 
-    What a folder or glob stands for is sorted. A missing file is kept: ``read_image`` reports it in its turn, so that
-    it does not cost the others.
+    Args:
+        paths: a folder is searched with all its folders, for files with one of the ``SUFFIXES``.
+
+    Returns:
+        Each file once, in the given order. The files of a folder or glob are sorted. A missing file stays in the list:
+        ``read_image`` reports it later, so that the other files are still read.
 
     Raises:
-        InputError: a folder or glob without any image, or no path at all.
+        InputError: a folder or glob has no image, or there is no path at all.
     """
     found = [file for path in paths for file in _expand(fspath(path))]
     if not found:
@@ -114,7 +161,7 @@ def _expand(path: str) -> list[Path]:
     if file.is_dir():
         found = sorted(entry for entry in file.rglob("*") if _looks_like_image(entry))
     elif not file.exists() and glob.has_magic(path):
-        # As a shell would have put it: each match a file, or a folder to search.
+        # As in a shell, each match is a file, or a folder to search.
         matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         found = [entry for match in matches for entry in _expand(match)]
     else:
@@ -125,7 +172,7 @@ def _expand(path: str) -> list[Path]:
 
 
 def _looks_like_image(file: Path) -> bool:
-    # Hidden files are left out: macOS writes a "._name.jpg" without a picture beside each "name.jpg".
+    # Hidden files are left out: beside each "name.jpg", macOS writes a "._name.jpg" that holds no picture.
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
@@ -135,7 +182,7 @@ def _check_file(file: Path) -> Path:
     if not file.exists():
         raise InputError(f"{file}: no such file; check the path")
     if not file.is_file():
-        raise InputError(f"{file}: is no regular file; copy the image to one")
+        raise InputError(f"{file}: is not a regular file; copy the image to one")
     try:
         empty = file.stat().st_size == 0
         file.open("rb").close()
@@ -147,7 +194,7 @@ def _check_file(file: Path) -> Path:
 
 
 def _open(file: Path, max_pixels: int) -> Image.Image:
-    """The image's header. Pillow keeps a limit of its own, which warns below ours and raises above it."""
+    """Reads the image's header. Pillow has a limit of its own, which can warn below ours and raises above it."""
     too_large = f"pixels are more than the {max_pixels:,} allowed; scale the image down first"
     try:
         with warnings.catch_warnings():
@@ -156,7 +203,7 @@ def _open(file: Path, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise InputError(f"{file}: its {too_large}") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{file}: is no image that Pillow knows; convert it to JPEG or PNG") from error
+        raise InputError(f"{file}: is not an image that Pillow knows; convert it to JPEG or PNG") from error
     if image.width * image.height > max_pixels:
         image.close()
         raise InputError(f"{file}: {image.width:,} × {image.height:,} {too_large}")
@@ -164,7 +211,18 @@ def _open(file: Path, max_pixels: int) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, file: Path) -> Image.Image:
-    """A picture of any mode as 8-bit RGB; transparent parts become white."""
+    """Converts a picture of any mode to 8-bit RGB. Transparent parts become white.
+
+    Args:
+        image: the picture.
+        file: its name in error messages.
+
+    Returns:
+        The RGB picture.
+
+    Raises:
+        InputError: its pixels have no defined white.
+    """
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_16_bit(image, file)
     if image.mode == "F":
@@ -177,9 +235,9 @@ def to_rgb(image: Image.Image, file: Path) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image, file: Path) -> Image.Image:
-    """0 … 65535 → 0 … 255; Pillow's own conversion clips everything above 255 to white."""
+    """Scales 0 … 65535 to 0 … 255. Pillow's own conversion would turn everything above 255 into white."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise InputError(f"{file}: 32-bit pixels have no defined white; save it with 8 or 16 bits a channel")
-    # 65535 = 255 · 257, so this rounds to nearest and keeps both ends.
+    # 65535 = 255 · 257: this rounds to the nearest value and keeps both ends.
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")

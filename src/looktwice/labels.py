@@ -1,6 +1,6 @@
-"""What methods and baselines are called, and in which colour they are drawn: the same on every page and in every table.
+"""The names and colours of methods and baselines, the same on every page and in every table.
 
-No torch here: a report shows methods, and must not need a network.
+Nothing here needs torch: a report shows methods, but it must not need a network.
 """
 
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Label:
-    """How people see a method.
+    """How a method is shown to people.
 
     Attributes:
-        title: its name in full, for headings and legends.
-        short_name: its name where room is short, a few words at most.
-        colour: ``#rrggbb``, at least as dark as text on white must be (WCAG 2, a contrast of 4.5).
-        abbreviation: what Fu et al. (2017) call it; only their tables use it.
+        title: its full name, for headings and legends.
+        short_name: its name in a few words, where there is little room.
+        colour: ``#rrggbb``, dark enough for text on white (a contrast of 4.5 or more, WCAG 2).
+        abbreviation: its name in Fu et al. (2017). Only the paper's tables use it.
     """
 
     title: str
@@ -26,11 +26,11 @@ class Label:
 
     @property
     def in_the_paper(self) -> str:
-        """The title with the paper's abbreviation, where it has one: "Gradient (GT)"."""
+        """The title and the paper's abbreviation, if there is one: "Gradient (GT)"."""
         return f"{self.title} ({self.abbreviation})" if self.abbreviation else self.title
 
 
-# After Okabe and Ito (2008), so that colour-blind readers tell them apart.
+# The colours follow Okabe and Ito (2008): colour-blind readers can tell them apart.
 LABELS: Mapping[str, Label] = MappingProxyType(
     {
         "gradient": Label("Gradient", "Gradient", "#92680a", "GT"),
@@ -48,13 +48,19 @@ LABELS: Mapping[str, Label] = MappingProxyType(
         "full_image": Label("Whole image", "Whole image", "#6b7280"),
     }
 )
-"""By the name that the command line and a run's files use."""
+"""Every label, by the name that the command line and the files of a run use."""
 
 _OTHER_COLOUR = "#2f5d62"
 
 
 def label_of(name: str) -> Label:
-    """A method's label; one that is not in the table gets its own name as title.
+    """The label of a method. A method that is not in the table gets a title made of its name.
+
+    Args:
+        name: as the command line and the files of a run have it.
+
+    Returns:
+        The label.
 
     >>> label_of("grad_cam").title
     'Grad-CAM'

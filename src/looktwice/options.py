@@ -1,4 +1,4 @@
-"""Names and values that a user writes, checked against what there is."""
+"""Checks of names and values that a user writes."""
 
 import math
 from collections.abc import Iterable
@@ -9,16 +9,30 @@ from looktwice.errors import OptionError
 
 
 def check_choice(name: str, value: str, known: Any) -> None:
-    """Refuses a value that is not among the literals of a type."""
+    """Checks that a value is one of a type's literals.
+
+    Args:
+        name: of the argument, for the error.
+        value: what the caller gave.
+        known: a ``Literal`` of strings.
+
+    Raises:
+        OptionError: the value is another.
+    """
     if value not in get_args(known):
         raise OptionError(f"{name} is {value!r}; one of {', '.join(get_args(known))} is needed")
 
 
 def check_known(kind: str, name: str, known: Iterable[str]) -> None:
-    """Refuses a name that is not known, with the nearest ones.
+    """Checks that a name is known.
+
+    Args:
+        kind: what the name stands for, such as "method", for the error.
+        name: what the user wrote.
+        known: all names there are.
 
     Raises:
-        OptionError: it is not among ``known``.
+        OptionError: the name is not known. The message tells the most similar names, or all names.
     """
     names = list(known)
     if name not in names:
@@ -28,15 +42,20 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
 
 
 def option_value(name: str, text: str, default: object) -> object:
-    """A method's option as text → as a value: ``layers`` and ``rank`` by their own rules, others as their default is.
+    """An option of a method as the user wrote it → its value.
+
+    ``layers`` and ``rank`` have their own rules. Every other option takes a value of its default's type.
 
     Args:
-        name: the option's name, with anything before a dot.
+        name: "OPTION" or "METHOD.OPTION".
         text: what the user wrote.
-        default: the value it has otherwise.
+        default: the option's default value.
+
+    Returns:
+        The value.
 
     Raises:
-        OptionError: the text says no such value.
+        OptionError: the text is no value of this option.
     """
     key = name.rpartition(".")[2]
     try:
