@@ -71,10 +71,10 @@ def overlay(picture: Image.Image, heat: NDArray[np.floating], window: Window, *,
     Returns:
         A picture of the same size.
     """
-    spread, seen = _spread(heat, picture.size, window)
+    placed, seen = _placed(heat, picture.size, window)
     pixels = np.asarray(picture, dtype=np.float32)
-    opacity = alpha * spread[..., None] ** 0.75  # the exponent makes low values visible: maps are peaked
-    mixed = pixels * (1 - opacity) + _colours(spread) * opacity
+    opacity = alpha * placed[..., None] ** 0.75  # the exponent makes low values visible: maps are peaked
+    mixed = pixels * (1 - opacity) + _colours(placed) * opacity
     return Image.fromarray(np.where(seen[..., None], mixed, 0.55 * pixels).round().astype(np.uint8))
 
 
@@ -89,8 +89,8 @@ def heat_alone(heat: NDArray[np.floating], size: tuple[int, int], window: Window
     Returns:
         A picture of this size. It is black where the map covers nothing.
     """
-    spread, seen = _spread(heat, size, window)
-    return Image.fromarray(np.where(seen[..., None], _colours(spread), 0).astype(np.uint8))
+    placed, seen = _placed(heat, size, window)
+    return Image.fromarray(np.where(seen[..., None], _colours(placed), 0).astype(np.uint8))
 
 
 def draw_boxes(
@@ -146,7 +146,7 @@ def caption(picture: Image.Image, lines: Sequence[str], *, least_width: int = 42
     return sheet
 
 
-def _spread(
+def _placed(
     heat: NDArray[np.floating], size: tuple[int, int], window: Window
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Scales a map (H, W) to a picture of ``size`` (width, height), and says which of its pixels the map covers."""
@@ -159,10 +159,10 @@ def _spread(
         [[step_x, 0, step_x / 2 + window.left * across - 0.5], [0, step_y, step_y / 2 + window.top * down - 0.5]]
     )
     clipped = np.clip(heat, 0, 1).astype(np.float32)
-    spread = cv2.warpAffine(clipped, place, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    placed = cv2.warpAffine(clipped, place, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     x, y = (np.arange(width) + 0.5) / across, (np.arange(height) + 0.5) / down
     seen = ((y >= window.top) & (y < window.bottom))[:, None] & ((x >= window.left) & (x < window.right))[None]
-    return np.asarray(spread), seen
+    return np.asarray(placed), seen
 
 
 def _colours(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
