@@ -1,4 +1,4 @@
-"""What the site makes of the pages: the commands' own help, and links that hold without the repository around them."""
+"""Changes that the site makes to the pages: it adds the help of the commands, and mends links to files outside."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
     here = (docs / page.file.src_uri).parent
 
     def link(found: re.Match[str]) -> str:
-        """To the reference page of a module; of other files outside the site only the text stays."""
+        """A link to a module's source leads to its reference page. Of links to other files, only the text stays."""
         if (here / found[0].rpartition("](")[2][:-1].partition("#")[0]).resolve().is_relative_to(docs):
             return found[0]
         module = MODULE.fullmatch(found[2])

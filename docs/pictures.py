@@ -1,4 +1,4 @@
-"""The pictures of README and docs, of the sample pictures by the embedded network.
+"""Draws the pictures of README and docs: the sample pictures, with maps of the embedded network.
 
 python docs/pictures.py    writes docs/images
 """
@@ -60,13 +60,13 @@ def main() -> None:
 
 
 def look(model: Model, image: Image.Image, method: str, target: str | None, **options: int) -> Attention:
-    """The map of a class by its name, or of the prediction."""
+    """The map of a class, given by its name, or of the prediction."""
     wanted = None if target is None else next(k for k, name in enumerate(model.classes) if name.split(",")[0] == target)
     return attend(model.module, model.prepare(image)[0], wanted, method=method, **options)
 
 
 def cell(model: Model, image: Image.Image, found: Attention, rule: BoxRule | None) -> Cell:
-    """The map over the image, with its boxes where a rule is given, and the class."""
+    """The map over the image, its boxes if there is a rule, and the class."""
     picture, (_, window) = scaled(image, WIDTH, smallest=WIDTH), model.prepare(image)
     heat = found.maps[0].numpy()
     drawn = () if rule is None else locate(heat, window, rule)
@@ -83,7 +83,7 @@ def row(model: Model, image: Image.Image, title: str, looks: Sequence[tuple[str,
 
 
 def boxes(model: Model, image: Image.Image, title: str) -> Row:
-    """Fig. 3 of the paper: input, map, the energy's box, the contours' boxes."""
+    """Fig. 3 of the paper: input, map, energy box, contour boxes."""
     found = look(model, image, GP, None)
     rules = (None, BoxRule("energy", 0.95), BoxRule())
     return Row(
@@ -92,17 +92,17 @@ def boxes(model: Model, image: Image.Image, title: str) -> Row:
 
 
 def paired(rows: Sequence[Row]) -> list[Row]:
-    """Two rows in one."""
+    """Joins each two rows into one."""
     return [Row([*a.cells, *b.cells], "") for a, b in zip(rows[::2], rows[1::2], strict=True)]
 
 
 def save(name: str, sheet: Sheet) -> None:
-    """As a JPEG of moderate size."""
+    """Writes a sheet as a JPEG file of moderate size."""
     sheet_picture(sheet).convert("RGB").save(IMAGES / f"{name}.jpg", quality=82, optimize=True)
 
 
 def gates(model: Model, image: Image.Image, target: str) -> plt.Figure:
-    """The gates of one channel after each step, by FB and GP, and the singular values of its layer's channels."""
+    """The gates of one channel after each step of local and global feedback, and its layer's singular values."""
     figure, axes = plt.subplots(2, len(STEPS) + 1, figsize=(10, 4.2), width_ratios=[*[1] * len(STEPS), 1.8])
     found = {
         name: [look(model, image, method, target, steps=steps) for steps in STEPS]

@@ -1,6 +1,6 @@
-"""Pictures of one's own with boxes drawn by hand: how well do two methods find the objects?
+"""How well do two methods find the objects in your own pictures, with boxes drawn by hand?
 
-Writes the annotation, evaluates both methods and prints every measure. Needs the extra ``evaluate``.
+This script writes the annotation, evaluates both methods and prints every measure. It needs the extra ``evaluate``.
 """
 
 # ruff: noqa: T201 - a script prints
@@ -37,7 +37,7 @@ tripod,872
 
 
 def main(folder: Path) -> None:
-    """Lays the data set out in ``folder`` and writes the run beside it; a second call only prints."""
+    """Writes the data set and the run to ``folder``. A second call only prints."""
     data = folder / "pictures"
     data.mkdir(parents=True, exist_ok=True)
     for line in ANNOTATION.splitlines()[1:]:
@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
         folder / "run",
         methods={"gradient": {}, "global_feedback": {"trace_weight": 0.5}},
         target="true",
-        workers=0,  # four pictures are not worth further processes
+        workers=0,  # for four pictures, further processes do not pay
     )
     print(measures(read_summary(outcome.run)))
     # --8<-- [end:evaluate]

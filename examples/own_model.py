@@ -1,7 +1,7 @@
-"""A classifier of one's own: what it attends to for two of its four classes, in one picture.
+"""Your own classifier: what it attends to in one picture, for two of its four classes.
 
-The network here knows cats, cups, rockets and tripods. Its features are EfficientNet-Lite0's and come with looktwice,
-so that the example needs no training and no download; yours is any trained ``nn.Module`` with ReLUs.
+The network here knows cats, cups, rockets and tripods. Its features are those of EfficientNet-Lite0, which comes with
+looktwice, so the example needs no training and no download. Yours is any trained ``nn.Module`` with ReLUs.
 """
 
 # ruff: noqa: T201 - a script prints
@@ -18,11 +18,11 @@ PICTURE = Path(__file__).parent / "images" / "cat-and-coffee.jpg"
 
 # --8<-- [start:factory]
 MEMBERS = {"cat": [281, 282, 283, 284, 285], "cup": [504, 967, 968], "rocket": [657, 744, 812], "tripod": [872]}
-"""My classes, and ImageNet's that belong to each."""
+"""My classes, and the classes of ImageNet that belong to each."""
 
 
 class Kinds(nn.Module):
-    """Scores of my classes, (N, 4), for pictures (N, 3, H, W) normalised with ImageNet's mean and deviation."""
+    """Pictures (N, 3, H, W), normalised with ImageNet's mean and standard deviation → scores of my classes (N, 4)."""
 
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
@@ -31,14 +31,14 @@ class Kinds(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """These features were trained on (RGB - 127) / 128, so that is what they get."""
+        """The features were trained on (RGB - 127) / 128, so they get this."""
         pixels = pictures * self.std + self.mean
         scores = self.features((255 * pixels - 127) / 128)
         return torch.stack([scores[:, members].logsumexp(1) for members in MEMBERS.values()], dim=1)
 
 
 def build() -> nn.Module:
-    """The network with its weights; ``--model examples/own_model.py:build`` calls this."""
+    """The network with its weights. ``--model examples/own_model.py:build`` calls this function."""
     return Kinds(looktwice.load_model().module)
 
 
@@ -46,14 +46,14 @@ def build() -> nn.Module:
 
 
 def main() -> None:
-    """Prints the probability of each class that is there, and the box around what speaks for it."""
+    """Prints the probability of each class in the picture, and the box around the evidence for it."""
     # --8<-- [start:use]
     model = looktwice.load_model(f"{__file__}:build", classes=list(MEMBERS))
     images, window = model.prepare(looktwice.read_image(PICTURE))
     with torch.no_grad():
         probabilities = model.module(images).softmax(1)[0]
 
-    # The two touch: boxes at a fifth of the maximum, the default, would reach into each other.
+    # Cat and cup touch: at the default threshold, a fifth of the maximum, their boxes would overlap.
     half = BoxRule(threshold=0.5)
     for index in torch.nonzero(probabilities > 0.1).flatten().tolist():
         attention = looktwice.attend(model.module, images, index)

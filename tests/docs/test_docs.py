@@ -126,6 +126,12 @@ def test_links_lead_to_files(page: Path):
             assert (page.parent / unquote(parts.path)).exists(), f"{page_id(page)} links to {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_files_of_the_repository_that_a_page_names_exist(page: Path):
+    named = re.findall(r"(?<![\w/.-])(?:benchmarks|docs|examples|src|tests)/[\w./-]+\.\w+", page.read_text())
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
 def test_included_parts_of_the_examples_exist():
     included = [(page, name) for page in PAGES for name in re.findall(r'--8<-- "([^"]+)"', page.read_text())]
     assert {name.partition(":")[0] for _, name in included} == {"examples/own_model.py", "examples/own_data.py"}
