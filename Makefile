@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv first where there is none.
+# On a fresh machine, use `make demo` and `make test`. Both make .venv first if it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,16 +15,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate]" --group test --group lint
 	touch $@
 
-demo: $(VENV)/.installed  ## the main job on the sample pictures with the embedded model: overlays and JSON in out/
+demo: $(VENV)/.installed  ## maps and boxes for the sample pictures, with the embedded network: pictures and JSON in out/
 	$(BIN)/looktwice attend examples/images --output out
 
 test: $(VENV)/.installed-dev  ## the default tests
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
-test-slow: $(VENV)/.installed-dev  ## the longer ones
+test-slow: $(VENV)/.installed-dev  ## the longer tests
 	$(BIN)/python -m pytest -m "slow and not browser"
 
-test-browser: $(VENV)/.installed-dev  ## page and report in a real browser; installs Debian's Chromium where it is missing
+test-browser: $(VENV)/.installed-dev  ## page and report in a real browser; installs Debian's Chromium if it is missing
 	command -v chromedriver >/dev/null || { apt-get update && apt-get install -y chromium chromium-driver; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group browser
 	$(BIN)/python -m pytest -m browser tests/browser
@@ -43,7 +43,7 @@ types: $(VENV)/.installed-dev
 contract: $(VENV)/.installed-dev  ## imports go down only
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev  ## what feedback costs, as ratios, and what the evaluation's frame costs
+bench: $(VENV)/.installed-dev  ## what feedback costs, as ratios, and what the evaluation's overhead is
 	$(BIN)/python benchmarks/speed.py --output out/speed.json
 	$(BIN)/python benchmarks/overhead.py
 
@@ -51,7 +51,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
 	touch $@
 
-docs: $(VENV)/.installed-docs  ## the site, in site/; a warning is an error
+docs: $(VENV)/.installed-docs  ## the site, in site/; a warning counts as an error
 	$(BIN)/mkdocs build --strict
 
 check: lint types contract test
