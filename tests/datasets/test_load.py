@@ -101,11 +101,13 @@ def test_annotations_are_not_kept_in_memory(tmp_path):
     filler = "<source>" + "x" * 20_000 + "</source>"
     root = ilsvrc(tmp_path, {f"I{n:03d}": xml(TENCH).replace("<folder>", filler + "<folder>") for n in range(300)})
     load_dataset(root, "ilsvrc")
-    tracemalloc.start()
-    load_dataset(root, "ilsvrc")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2_000_000  # all files together hold 6 MB
+    peaks = []
+    for _ in range(2):  # a table of the interpreter's own may grow by megabytes in one run, but not in both
+        tracemalloc.start()
+        load_dataset(root, "ilsvrc")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert min(peaks) < 2_000_000  # all files together hold 6 MB
 
 
 def test_no_torch_is_loaded():
