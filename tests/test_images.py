@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from looktwice.errors import InputError
-from looktwice.images import MAX_PIXELS, Window, find_images, read_image
+from looktwice.images import MAX_PIXELS, Window, data_uri, find_images, read_image
 
 
 def save(path: Path, pixels: Image.Image, **options) -> Path:
@@ -279,6 +279,19 @@ def test_a_crop_by_hand():
     window = Window.cropped(400, 200, resized=(200, 100), crop=(50, 0, 150, 100))
     assert (window.left, window.top, window.right, window.bottom) == (100, 0, 300, 200)
     np.testing.assert_array_equal(window.to_image([5, 5, 6, 6], 10, 10), [200, 100, 220, 120])
+
+
+def test_the_central_crop_by_hand():
+    # 500 × 375 becomes 341 × 256; of that, columns 58 … 281 (58.5 is rounded to even) and rows 16 … 239 are kept.
+    window = Window.of_crop(500, 375, resize=256, crop=224)
+    across, down = 500 / 341, 375 / 256
+    assert (window.left, window.right) == pytest.approx((58 * across, 282 * across))
+    assert (window.top, window.bottom) == pytest.approx((16 * down, 240 * down))
+    assert Window.of_crop(500, 375, resize=256, crop=224, squash=True) == Window.whole(500, 375)
+
+
+def test_a_picture_as_text_for_a_page():
+    assert data_uri("png", b"\x89PNG") == "data:image/png;base64,iVBORw=="
 
 
 def test_a_crop_of_an_image_whose_axes_scaled_apart():

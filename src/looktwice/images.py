@@ -3,6 +3,7 @@
 A file is checked before it is decoded. So a broken picture costs one line on the screen, and not the run.
 """
 
+import base64
 import glob
 import warnings
 from collections.abc import Iterable, Sequence
@@ -70,6 +71,24 @@ class Window:
         across, down = width / resized[0], height / resized[1]
         left, top, right, bottom = crop
         return cls(left * across, top * down, right * across, bottom * down, width, height)
+
+    @classmethod
+    def of_crop(cls, width: int, height: int, *, resize: int, crop: int, squash: bool = False) -> "Window":
+        """The part of an image (``width`` × ``height``) that is left after the usual preprocessing.
+
+        The shorter side becomes ``resize`` pixels, then the central ``crop`` × ``crop`` pixels are kept. With
+        ``squash`` the whole image becomes ``crop`` × ``crop``, so all of it is left.
+
+        >>> Window.of_crop(500, 400, resize=200, crop=200)
+        Window(left=50.0, top=0.0, right=450.0, bottom=400.0, width=500, height=400)
+        """
+        if squash:
+            return cls.whole(width, height)
+        # Both roundings are torchvision's (resize and center_crop), so that published accuracies hold.
+        short = min(width, height)
+        resized = (resize * width // short, resize * height // short)
+        left, top = (round((side - crop) / 2) for side in resized)
+        return cls.cropped(width, height, resized=resized, crop=(left, top, left + crop, top + crop))
 
     def to_image(self, boxes: ArrayLike, map_width: int, map_height: int) -> NDArray[np.float64]:
         """Boxes in pixels of a map → in pixels of the image.
@@ -154,6 +173,15 @@ def find_images(paths: Iterable[str | PathLike[str]]) -> list[Path]:
     if not found:
         raise InputError("no image was named; give at least one file, folder or glob")
     return list(dict.fromkeys(found))
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """An encoded picture as text that a page can hold; ``kind`` is "png", "jpeg" …
+
+    >>> data_uri("png", b"pixels")
+    'data:image/png;base64,cGl4ZWxz'
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _expand(path: str) -> list[Path]:

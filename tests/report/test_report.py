@@ -23,7 +23,7 @@ from looktwice.images import Window
 from looktwice.metrics import iou
 from looktwice.models import Preprocessing
 from looktwice.report.finished_run import read_run
-from looktwice.report.gallery import make_gallery, map_picture, select, window_of
+from looktwice.report.gallery import make_gallery, map_picture, select
 from looktwice.report.names import MEASURES, colours, signed
 from looktwice.report.page import render, write_report
 from looktwice.report.plots import Axis, Bar, Point, bar_plot, cost_plot
@@ -282,7 +282,7 @@ def test_pictures_are_small(run):
 def test_the_window_is_the_models(size, squash):
     choices = {"resize": 256, "crop": 224, "squash": squash}
     model = Preprocessing(**choices, mean=(0.0,) * 3, std=(1.0,) * 3)
-    assert window_of(choices, *size) == model.window(*size)
+    assert Window.of_crop(*size, **choices) == model.window(*size)
 
 
 def test_a_map_lies_where_the_network_looked():

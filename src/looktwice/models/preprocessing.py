@@ -35,13 +35,7 @@ class Preprocessing:
 
     def window(self, width: int, height: int) -> Window:
         """The part of an image of that size that the network sees, in pixels of the image."""
-        if self.squash:
-            return Window.whole(width, height)
-        # Both roundings are torchvision's (resize and center_crop), so that published accuracies hold.
-        short = min(width, height)
-        resized = (self.resize * width // short, self.resize * height // short)
-        left, top = (round((side - self.crop) / 2) for side in resized)
-        return Window.cropped(width, height, resized=resized, crop=(left, top, left + self.crop, top + self.crop))
+        return Window.of_crop(width, height, resize=self.resize, crop=self.crop, squash=self.squash)
 
     def prepare(self, image: Image.Image) -> tuple[Tensor, Window]:
         """An RGB image → float32 (1, 3, crop, crop) on the CPU, and the part of the image that it covers.

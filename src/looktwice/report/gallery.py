@@ -4,7 +4,6 @@ Pictures and annotated boxes come from the data set, when it is still where the 
 from the run. Whatever is gone is left out, and the gallery says so.
 """
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from PIL import Image
 from looktwice.datasets.load import load_dataset
 from looktwice.datasets.records import Dataset, Sample, fit_to_image
 from looktwice.errors import InputError, LooktwiceError
-from looktwice.images import Window, read_image
+from looktwice.images import Window, data_uri, read_image
 from looktwice.localization.boxes import locate
 from looktwice.report.finished_run import Corners, FinishedRun, Seen
 from looktwice.runs.folder import COMPARED
@@ -208,10 +207,11 @@ def _view(run: FinishedRun, index: int, method: str, heats: Mapping[str, NDArray
     elsewhere = not _drawn_as_judged(run, method)
     drawing = None
     if heat is not None:
-        window = window_of(run.manifest[COMPARED]["preprocessing"], seen.width, seen.height)
+        choices = {name: run.manifest[COMPARED]["preprocessing"][name] for name in ("resize", "crop", "squash")}
+        window = Window.of_crop(seen.width, seen.height, **choices)
         if elsewhere:
             boxes = tuple(box.corners for box in locate(heat, window, run.rule_of(method)))
-        drawing = _data_uri("png", map_picture(heat, window))
+        drawing = data_uri("png", map_picture(heat, window))
     if run.manifest[COMPARED]["box"]["boxes"] == "largest":
         boxes = boxes[:1]
     return View(
@@ -221,16 +221,6 @@ def _view(run: FinishedRun, index: int, method: str, heats: Mapping[str, NDArray
 
 def _drawn_as_judged(run: FinishedRun, method: str) -> bool:
     return run.drawn_at[method] == run.rule_of(method).threshold
-
-
-def window_of(preprocessing: Mapping[str, Any], width: int, height: int) -> Window:
-    """The part of an image that the network saw, as ``models.Preprocessing.window`` has it, without its torch."""
-    if preprocessing["squash"]:
-        return Window.whole(width, height)
-    resize, crop, short = preprocessing["resize"], preprocessing["crop"], min(width, height)
-    resized = (resize * width // short, resize * height // short)
-    left, top = (round((side - crop) / 2) for side in resized)
-    return Window.cropped(width, height, resized=resized, crop=(left, top, left + crop, top + crop))
 
 
 def map_picture(heat: NDArray[np.floating], window: Window) -> bytes:
@@ -261,11 +251,7 @@ def _picture(path: Path) -> str | None:
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     content = BytesIO()
     image.save(content, "JPEG", quality=72, optimize=True)
-    return _data_uri("jpeg", content.getvalue())
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return data_uri("jpeg", content.getvalue())
 
 
 def _dataset(manifest: Mapping[str, Any], elsewhere: Path | None) -> tuple[Dataset | None, str | None]:
