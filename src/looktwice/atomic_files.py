@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all, whatever stops the program.
+
+A file is first written under another name in its folder, then renamed. No reader ever sees half of it.
+"""
 
 import errno
 import json
@@ -13,49 +16,64 @@ from typing import Any
 from looktwice.errors import LooktwiceError, RunError
 
 
-def write_whole(path: Path, data: bytes) -> Path:
-    """Puts a file in its place complete or not at all.
+def write_whole(path: Path, content: bytes) -> Path:
+    """Writes a file into an existing folder, complete or not at all, and returns its path.
+
+    The file may still be lost in a power cut, because nobody waits for the disk. Results of single images are quickly
+    made again.
 
     Raises:
-        LooktwiceError: it cannot be written.
+        LooktwiceError: the file cannot be written.
     """
+    # A short name: the names of results may already be as long as the file system allows.
     part = path.with_name(f".looktwice-{os.getpid()}.part")
     try:
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        _write_and_rename(path, content, part, synced=False)
     except OSError as error:
         raise LooktwiceError(f"{path}: cannot be written ({error.strerror}); name another folder") from error
     return path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """The file, complete and synced to the disk, or no file; in a folder made where it is missing.
+    """Writes a file, complete or not at all. When this returns, the file is on the disk. A missing folder is made.
 
     Raises:
-        RunError: it cannot be written, for want of space for instance.
+        RunError: the file cannot be written, for example because the disk is full.
     """
-    part = unfinished_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_synced(part, content)
-        part.replace(path)
-        _sync_folder(path.parent)
+        _write_and_rename(path, content, unfinished_path(path), synced=True)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise unwritable(path, error) from error
 
 
+def _write_and_rename(path: Path, content: bytes, part: Path, *, synced: bool) -> None:
+    """Writes the content as ``part``, then gives it the name ``path``; ``part`` is gone in the end."""
+    try:
+        if synced:
+            write_synced(part, content)
+        else:
+            part.write_bytes(content)
+        part.replace(path)
+        if synced:
+            _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """As ``write_atomically``; the same content gives the same bytes."""
+    """Writes JSON as ``write_atomically`` does; the same content gives the same bytes."""
     write_atomically(path, as_json(content))
 
 
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """A JSON text with an indent of 2 and a line break at its end, in UTF-8."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def remove_unfinished(folder: Path) -> None:
-    """Removes what processes of this machine left unfinished when they died; other machines' files are theirs."""
+    """Removes the unfinished files of dead processes of this machine; other machines may still be writing theirs."""
     for file in folder.rglob(".*.tmp"):
         *_, host, process, _ = file.name.rsplit(".", 3)
         if host == _host() and not _alive(int(process)):
@@ -64,7 +82,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def unfinished_path(path: Path) -> Path:
-    """Where a file lies until it is complete; the name says whose it is."""
+    """Where a file lies until it is complete: ``.NAME.HOST.PROCESS.tmp`` in the same folder."""
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
 
 
@@ -75,25 +93,24 @@ def _host() -> str:
 
 def _alive(process: int) -> bool:
     if os.name == "nt":
-        return True  # there, signal 0 is not a question
+        return True  # signal 0 asks nothing there: it is Ctrl-C
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # another user's
+        return True  # another user's process
     return True
 
 
 def claim(path: Path, part: Path) -> None:
-    """Gives a complete file its name unless another process was first."""
-    """Gives a complete file its name unless another process was first."""
+    """Gives a complete file its name, unless another process was first."""
     try:
-        path.hardlink_to(part)  # unlike a rename, a link never replaces
+        path.hardlink_to(part)  # a link never replaces a file, a rename does
     except FileExistsError:
         return
     except OSError:
-        part.replace(path)  # a file system without links
+        part.replace(path)  # this file system has no links
     _sync_folder(path.parent)
 
 
@@ -106,7 +123,7 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Puts a rename on the disk; where folders cannot be opened (Windows) the system sees to it."""
+    """Puts a rename on the disk. Windows cannot open folders; there the system does it itself."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -116,15 +133,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> RunError:
-    """What to tell a user whose file cannot be written."""
+    """The error for a user whose file cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "free some space" if full else "check the folder's permissions"
     return RunError(
         f"{path}: cannot be written ({error.strerror}); all that was written before stays: {remedy}, "
         "then run the same command again to go on"
     )
-
-
-def as_json(content: Mapping[str, Any]) -> bytes:
-    """JSON as it is written everywhere."""
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
