@@ -11,60 +11,19 @@ from hypothesis.extra import numpy as nst
 from looktwice.errors import InputError, OptionError
 from looktwice.images import Window
 from looktwice.localization import Box, BoxRule, check_map, contour_boxes, energy_box, find_boxes, locate
+from slow_boxes import slow_contour_regions, slow_foreground
 
 
 def corners(boxes):
     return [box.corners for box in boxes]
 
 
-# ---- slow re-implementation ----------------------------------------------------------------------------------------
-
-EIGHT = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
-FOUR = [(-1, 0), (1, 0), (0, -1), (0, 1)]
-
-
-def flood(start, allowed, steps):
-    seen, stack = {start}, [start]
-    while stack:
-        y, x = stack.pop()
-        for dy, dx in steps:
-            step = (y + dy, x + dx)
-            if step in allowed and step not in seen:
-                seen.add(step)
-                stack.append(step)
-    return seen
-
-
-def slow_foreground(heat, threshold, by):
-    height, width = heat.shape
-    values = {(y, x): max(float(heat[y, x]), 0.0) for y in range(height) for x in range(width)}
-    top = max(values.values())
-    if by == "max":
-        return {pixel for pixel, value in values.items() if value > threshold * top}, values
-    total, chosen, held = sum(values.values()), set(), 0.0
-    for value in sorted(set(values.values()), reverse=True):
-        if value == 0 or (chosen and held >= threshold * total * (1 - 1e-12)):
-            break
-        level = {pixel for pixel in values if values[pixel] == value}
-        chosen |= level
-        held += value * len(level)
-    return chosen, values
-
-
 def slow_contour_boxes(heat, threshold, by, smallest):
-    height, width = heat.shape
-    foreground, values = slow_foreground(heat, threshold, by)
-    # What the background reaches from outside, around the map, is outside; all else is inside some external contour.
-    around = {(y, x) for y in range(-1, height + 1) for x in range(-1, width + 1)}
-    left = set(values) - flood((-1, -1), around - foreground, FOUR)
-    total, found = sum(values.values()), []
-    while left:
-        region = flood(min(left), left, EIGHT)
-        left -= region
+    """Area, corners and score of each box."""
+    found = []
+    for region, score in slow_contour_regions(heat, threshold, by, smallest):
         ys, xs = [y for y, _ in region], [x for _, x in region]
-        score = sum(values[pixel] for pixel in region) / total
-        if len(region) / (height * width) >= smallest:
-            found.append((len(region), (min(xs), min(ys), max(xs) + 1, max(ys) + 1), score))
+        found.append((len(region), (min(xs), min(ys), max(xs) + 1, max(ys) + 1), score))
     return found
 
 
@@ -249,8 +208,8 @@ def test_rules_lead_to_their_boxes():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"rule": "circle"}, "choose from contour, energy"),
-        ({"by": "mean"}, "choose from max, energy"),
+        ({"rule": "circle"}, "one of contour, energy is needed"),
+        ({"by": "mean"}, "one of max, energy is needed"),
         ({"threshold": 1.0}, "threshold is 1.0"),
         ({"threshold": -0.1}, "threshold is -0.1"),
         ({"threshold": 1.1, "by": "energy"}, "threshold is 1.1"),
@@ -265,7 +224,7 @@ def test_unknown_names_and_shares_outside_their_range(options, said):
 
 
 def test_the_functions_check_their_options_too():
-    with pytest.raises(OptionError, match="by 'mean'"):
+    with pytest.raises(OptionError, match="by is 'mean'"):
         contour_boxes([[1.0]], threshold=0.5, by="mean")
     with pytest.raises(OptionError, match="energy is 95"):
         energy_box([[1.0]], energy=95)

@@ -136,7 +136,7 @@ class _Map:
 def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
     heat = seen.heat
     boxes = to_image(seen.boxes, window, width=heat.shape[1], height=heat.shape[0])
-    found: dict[str, Any] = {"threshold": seen.rule.threshold, "boxes": [_as_struct(box) for box in boxes]}
+    found: dict[str, Any] = {"threshold": seen.rule.threshold, "boxes": [box.as_dict() for box in boxes]}
     if not len(truths):
         return found
     traces = seen.traces
@@ -158,7 +158,7 @@ def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
 def _measure_full_image(truths: Floats, window: Window) -> dict[str, Any]:
     """The box is known, so no threshold moves it; it points nowhere, and its energy is even all over the image."""
     whole = (0.0, 0.0, float(window.width), float(window.height))
-    found: dict[str, Any] = {"boxes": [_as_struct(Box(*whole, 1.0))]}
+    found: dict[str, Any] = {"boxes": [Box(*whole, 1.0).as_dict()]}
     if not len(truths):
         return found
     overlaps = _overlaps([whole], truths)
@@ -190,10 +190,6 @@ def _as_columns(
     return {
         name: None if curve is None else curve.astype(np.float32) for name, curve in zip(CURVES, curves, strict=True)
     }
-
-
-def _as_struct(box: Box) -> dict[str, float]:
-    return {"x1": box.x1, "y1": box.y1, "x2": box.x2, "y2": box.y2, "score": box.score}
 
 
 @lru_cache(maxsize=4)

@@ -58,7 +58,7 @@ def attend_images(
         boxes = locate(finding.checked_heat(), finding.shot.window, rule)
         record = _record(model, finding)
         record |= {"options": {**METHODS[method].options, **asked}, "box_rule": asdict(rule)}
-        record |= {"boxes": [asdict(box) for box in boxes]}
+        record |= {"boxes": [box.as_dict() for box in boxes]}
         return [
             write_whole(folder / f"{stem}.png", _png(_drawing(model, finding, boxes))),
             write_whole(folder / f"{stem}.json", json.dumps(record, indent=2).encode() + b"\n"),

@@ -1,4 +1,8 @@
-"""From a map to boxes."""
+"""From a map to boxes, and to the region that each box was drawn around.
+
+A map is cut at a threshold; each piece that is left has a contour and a box. ``boxes`` has the rules, ``regions`` the
+pixels of a box, and ``sweep`` all boxes of a map at every threshold, for evaluation.
+"""
 
 from looktwice.localization.boxes import Box as Box
 from looktwice.localization.boxes import BoxKind as BoxKind
@@ -10,3 +14,6 @@ from looktwice.localization.boxes import energy_box as energy_box
 from looktwice.localization.boxes import find_boxes as find_boxes
 from looktwice.localization.boxes import locate as locate
 from looktwice.localization.boxes import to_image as to_image
+from looktwice.localization.regions import Region as Region
+from looktwice.localization.regions import RunLengths as RunLengths
+from looktwice.localization.regions import run_lengths as run_lengths

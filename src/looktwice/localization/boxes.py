@@ -5,8 +5,8 @@ its values. Boxes are half-open: pixel (x, y) is the box (x, y, x + 1, y + 1).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from looktwice.errors import InputError, OptionError
 from looktwice.images import Window
 from looktwice.localization.contours import pixels_within, trace_cuts
+from looktwice.localization.regions import Region
+from looktwice.options import check_choice
 
 Foreground = Literal["max", "energy"]
 """What a threshold is a share of: the map's maximum, or its energy."""
@@ -29,18 +31,37 @@ _ONE_CUT = np.zeros(1, dtype=np.uint8)
 
 @dataclass(frozen=True)
 class Box:
-    """A half-open rectangle and the share of the map's energy in what it was drawn around (0 … 1)."""
+    """A half-open rectangle in pixels, and what it was drawn around.
+
+    Attributes:
+        x1: the left edge.
+        y1: the upper edge.
+        x2: the right edge; the last column inside is the one before it.
+        y2: the lower edge.
+        score: the share of the map's energy (0 … 1) in what the box was drawn around.
+        region: the pixels that the box was drawn around; None for a box that no map has. Two boxes with the same five
+            numbers are equal, whatever their regions.
+    """
 
     x1: float
     y1: float
     x2: float
     y2: float
     score: float
+    region: Region | None = field(default=None, compare=False, repr=False)
 
     @property
     def corners(self) -> tuple[float, float, float, float]:
         """(x1, y1, x2, y2)."""
         return self.x1, self.y1, self.x2, self.y2
+
+    def as_dict(self) -> dict[str, float]:
+        """The five numbers by name, as files and answers have them; without the region.
+
+        >>> Box(0.0, 0.0, 2.0, 1.0, 0.5).as_dict()
+        {'x1': 0.0, 'y1': 0.0, 'x2': 2.0, 'y2': 1.0, 'score': 0.5}
+        """
+        return {"x1": self.x1, "y1": self.y1, "x2": self.x2, "y2": self.y2, "score": self.score}
 
 
 def _check_share(name: str, share: float, *, one_allowed: bool) -> None:
@@ -62,10 +83,8 @@ class BoxRule:
     smallest: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.rule not in get_args(BoxKind):
-            raise OptionError(f"rule {self.rule!r} is unknown; choose from {', '.join(get_args(BoxKind))}")
-        if self.by not in get_args(Foreground):
-            raise OptionError(f"by {self.by!r} is unknown; choose from {', '.join(get_args(Foreground))}")
+        check_choice("rule", self.rule, BoxKind)
+        check_choice("by", self.by, Foreground)
         # Nothing lies strictly above the whole maximum, while the whole energy lies in all of the map.
         _check_share("threshold", self.threshold, one_allowed=self.rule == "energy" or self.by == "energy")
         _check_share("smallest", self.smallest, one_allowed=True)
@@ -89,7 +108,7 @@ def to_image(boxes: Iterable[Box], window: Window, *, width: int, height: int) -
     for box in boxes:
         x1, y1, x2, y2 = window.to_image(box.corners, width, height).tolist()
         if x1 < x2 and y1 < y2:
-            found.append(Box(x1, y1, x2, y2, box.score))
+            found.append(Box(x1, y1, x2, y2, box.score, box.region and box.region.to_image(window)))
     return tuple(found)
 
 
@@ -134,10 +153,11 @@ def contour_boxes(
     for label, index in enumerate(large, start=1):
         cv2.drawContours(labels, outlines.contours, index, label, cv2.FILLED)
     energy = np.bincount(labels.ravel(), weights=shares.ravel(), minlength=len(large) + 1)[1:] / (shares.sum() or 1.0)
-    found = [
-        (areas[index], Box(float(x), float(y), float(x + w), float(y + h), min(float(score), 1.0)))
-        for index, (x, y, w, h), score in zip(large, outlines.rectangles[large], energy, strict=True)
-    ]
+    found = []
+    for label, (index, score) in enumerate(zip(large, energy.tolist(), strict=True), start=1):
+        x1, y1, x2, y2 = ends = _ends(outlines.rectangles[index])
+        box = Box(float(x1), float(y1), float(x2), float(y2), min(score, 1.0), _region(labels, label, ends))
+        found.append((areas[index], box))
     # Of equal areas the hotter one, then the upper left one: the order must not hang on how OpenCV labels regions.
     found.sort(key=lambda entry: (-entry[0], -entry[1].score, entry[1].y1, entry[1].x1))
     return tuple(box for _, box in found)
@@ -161,7 +181,18 @@ def energy_box(heat: ArrayLike, *, energy: float = 0.95) -> Box | None:
     columns, rows = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
     x1, x2, y1, y2 = int(columns[0]), int(columns[-1]) + 1, int(rows[0]), int(rows[-1]) + 1
     score = min(float(shares[y1:y2, x1:x2].sum() / shares.sum()), 1.0)
-    return Box(float(x1), float(y1), float(x2), float(y2), score)
+    return Box(float(x1), float(y1), float(x2), float(y2), score, _region(inside.view(np.uint8), 1, (x1, y1, x2, y2)))
+
+
+def _ends(rectangle: NDArray[np.int64]) -> tuple[int, int, int, int]:
+    x, y, width, height = rectangle.tolist()
+    return x, y, x + width, y + height
+
+
+def _region(labels: NDArray[np.integer], label: int, ends: tuple[int, int, int, int]) -> Region:
+    """The region with this label, which lies between these half-open ends."""
+    x1, y1, x2, y2 = ends
+    return Region(labels[y1:y2, x1:x2], label, x1, y1, (labels.shape[1], labels.shape[0]))
 
 
 def check_map(heat: ArrayLike) -> NDArray[np.floating]:

@@ -149,7 +149,7 @@ def _attend(shot: PreparedUpload, method: str, options: Mapping[str, Any]) -> At
 def _drawn(attention: Attention, window: Window, rule: BoxRule) -> dict[str, Any]:
     heat = attention.maps[0].float().cpu().numpy()
     gray = Image.fromarray((heat * 255).round().astype(np.uint8))
-    return {"map": _data_uri(gray, "PNG"), "boxes": [asdict(box) for box in locate(heat, window, rule)]}
+    return {"map": _data_uri(gray, "PNG"), "boxes": [box.as_dict() for box in locate(heat, window, rule)]}
 
 
 def _preview(picture: Image.Image) -> str:
