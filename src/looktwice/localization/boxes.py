@@ -1,7 +1,7 @@
-"""Map → boxes: one box an external contour (the paper), or the one box that holds the energy (Cao et al. 2015).
+"""Map → boxes: a box for each external contour (Fu et al. 2017), or one box around the energy (Cao et al. 2015).
 
-A map (H, W) counts as it is: negative values as 0, nothing is shifted to a minimum of 0. Its *energy* is the sum of
-its values. Boxes are half-open: pixel (x, y) is the box (x, y, x + 1, y + 1).
+Negative values of a map (H, W) count as 0; the map is not shifted or scaled in any other way. The *energy* of a map is
+the sum of its values. Boxes are half-open: pixel (x, y) is the box (x, y, x + 1, y + 1).
 """
 
 from collections.abc import Iterable
@@ -19,11 +19,16 @@ from looktwice.localization.regions import Region
 from looktwice.options import check_choice
 
 Foreground = Literal["max", "energy"]
-"""What a threshold is a share of: the map's maximum, or its energy."""
+"""A threshold is a share of the map's maximum, or a share of its energy."""
 
 
 BoxKind = Literal["contour", "energy"]
-"""One box an external contour, or one box around the pixels that hold the energy."""
+"""A box for each external contour, or one box around the pixels that hold the energy."""
+
+
+ROUNDING_SLACK = 1 - 1e-12
+"""A share of the energy is reached at this part of it. Sums round: without the slack, 0.7 of the energy of ten equal
+pixels could take eight of them."""
 
 
 _ONE_CUT = np.zeros(1, dtype=np.uint8)
@@ -71,7 +76,13 @@ def _check_share(name: str, share: float, *, one_allowed: bool) -> None:
 
 @dataclass(frozen=True)
 class BoxRule:
-    """How boxes are drawn. ``by`` and ``smallest`` belong to ``contour``; ``energy`` reads ``threshold`` as its share.
+    """How boxes are drawn.
+
+    Attributes:
+        rule: ``"contour"``: a box for each external contour. ``"energy"``: one box around the energy.
+        threshold: as ``contour_boxes`` has it. For ``"energy"``: the share of the energy that the box holds.
+        by: the threshold is a share of the map's maximum, or of its energy. It matters for contours only.
+        smallest: contours with a smaller share of the map's area are left out.
 
     Raises:
         OptionError: an unknown name, or a share outside its range.
@@ -85,15 +96,21 @@ class BoxRule:
     def __post_init__(self) -> None:
         check_choice("rule", self.rule, BoxKind)
         check_choice("by", self.by, Foreground)
-        # Nothing lies strictly above the whole maximum, while the whole energy lies in all of the map.
+        # No pixel is above the whole maximum, so 1 makes no sense there. The whole energy is held by all pixels.
         _check_share("threshold", self.threshold, one_allowed=self.rule == "energy" or self.by == "energy")
         _check_share("smallest", self.smallest, one_allowed=True)
 
 
 def locate(heat: ArrayLike, window: Window, rule: BoxRule = BoxRule()) -> tuple[Box, ...]:
-    """The boxes of a map (H, W) in pixels of the image whose ``window`` it covers, clipped to that image.
+    """The boxes of a map (H, W) in pixels of the image, clipped to the image.
 
-    A box that lies in padding beyond the image altogether is left out.
+    Args:
+        heat: the map.
+        window: the part of the image that the map covers.
+        rule: how boxes are drawn.
+
+    A box that lies entirely in a crop's padding, outside the image, is left out. The region of each box is in pixels of
+    the image too.
 
     Raises:
         InputError: as ``check_map``.
@@ -103,7 +120,7 @@ def locate(heat: ArrayLike, window: Window, rule: BoxRule = BoxRule()) -> tuple[
 
 
 def to_image(boxes: Iterable[Box], window: Window, *, width: int, height: int) -> tuple[Box, ...]:
-    """Boxes in pixels of a map of that size → in pixels of the image whose ``window`` it covers, as ``locate`` does."""
+    """Boxes in pixels of a map (``width`` × ``height``) → boxes in pixels of the image, as ``locate`` gives them."""
     found = []
     for box in boxes:
         x1, y1, x2, y2 = window.to_image(box.corners, width, height).tolist()
@@ -113,7 +130,7 @@ def to_image(boxes: Iterable[Box], window: Window, *, width: int, height: int) -
 
 
 def find_boxes(heat: ArrayLike, rule: BoxRule = BoxRule()) -> tuple[Box, ...]:
-    """The boxes of a map (H, W), in its own pixels; none where nothing in it is positive.
+    """The boxes of a map (H, W) in pixels of the map; none if no value is positive.
 
     Raises:
         InputError: as ``check_map``.
@@ -129,14 +146,15 @@ def contour_boxes(
 ) -> tuple[Box, ...]:
     """A map (H, W) → one box for each external contour of its foreground, the largest area first.
 
-    A contour is the outer border of an 8-connected region, whatever holes or further regions it encloses; its area and
-    its score (share of the map's energy) count all pixels inside it, the border and the holes too.
+    A contour is the outer border of an 8-connected region. Its area and its score (share of the map's energy) count all
+    pixels inside: the border, and also holes and whatever lies in them.
 
     Args:
         heat: the map; a map without a positive value has no boxes.
-        threshold: ``by="max"``: pixels strictly above this share (0 ≤ t < 1) of the maximum. ``by="energy"``: the
-            fewest highest pixels that hold this share (0 ≤ t ≤ 1) of the energy; equal pixels enter together.
-        by: what the threshold is a share of.
+        threshold: which pixels are foreground. ``by="max"``: those strictly above this share (0 ≤ t < 1) of the
+            maximum. ``by="energy"``: the fewest highest pixels that hold this share (0 ≤ t ≤ 1) of the energy; pixels
+            of equal value enter together.
+        by: the threshold is a share of the maximum, or of the energy.
         smallest: contours with a smaller share of the map's area are left out.
 
     Raises:
@@ -158,16 +176,16 @@ def contour_boxes(
         x1, y1, x2, y2 = ends = _ends(outlines.rectangles[index])
         box = Box(float(x1), float(y1), float(x2), float(y2), min(score, 1.0), _region(labels, label, ends))
         found.append((areas[index], box))
-    # Of equal areas the hotter one, then the upper left one: the order must not hang on how OpenCV labels regions.
+    # Equal areas: more energy first, then upper left first. So the order does not depend on OpenCV's own.
     found.sort(key=lambda entry: (-entry[0], -entry[1].score, entry[1].y1, entry[1].x1))
     return tuple(box for _, box in found)
 
 
 def energy_box(heat: ArrayLike, *, energy: float = 0.95) -> Box | None:
-    """A map (H, W) → the tightest box around the fewest highest pixels that hold the share ``energy`` (0 … 1) of it.
+    """A map (H, W) → the tightest box around the fewest highest pixels that hold a share ``energy`` (0 … 1) of it.
 
-    Cao et al., *Look and Think Twice* (ICCV 2015). Equal pixels enter together. The score is the share of the energy
-    in the box. None where no value is positive.
+    Cao et al., *Look and Think Twice* (ICCV 2015). Pixels of equal value enter together. The score is the share of the
+    energy in the box; the region is the pixels that hold the energy. None if no value is positive.
 
     Raises:
         InputError: as ``check_map``.
@@ -196,7 +214,7 @@ def _region(labels: NDArray[np.integer], label: int, ends: tuple[int, int, int, 
 
 
 def check_map(heat: ArrayLike) -> NDArray[np.floating]:
-    """A map (H, W) as floating-point numbers, half precision as single; other precisions are kept.
+    """A map (H, W) as floating-point numbers. Half precision becomes single, other precisions stay.
 
     Raises:
         InputError: not two-dimensional, empty, or with values that are not finite.
@@ -217,16 +235,15 @@ def check_map(heat: ArrayLike) -> NDArray[np.floating]:
 
 
 def _shares_of_maximum(heat: ArrayLike) -> NDArray[np.float64]:
-    """The map's positive part as shares of its maximum, 0 … 1; so no finite map overflows when it is summed."""
+    """The positive values as shares of the maximum, 0 … 1, so that the sum of a finite map cannot overflow."""
     positive = np.clip(check_map(heat).astype(np.float64), 0.0, None)
     peak = positive.max()
     return positive / peak if peak > 0 else positive
 
 
 def _holding(shares: NDArray[np.float64], energy: float) -> NDArray[np.bool_]:
-    """The pixels down to the value at which the highest ones first hold that share of the energy; never a zero."""
+    """The fewest highest pixels that hold this share of the energy; pixels that are 0 never belong to them."""
     descending = np.sort(shares, axis=None)[::-1]
     held = np.cumsum(descending)
-    # Sums round: without the slack, 0.7 of ten equal pixels could come out as eight.
-    needed = energy * held[-1] * (1 - 1e-12)
+    needed = energy * held[-1] * ROUNDING_SLACK
     return np.asarray((shares >= descending[np.searchsorted(held, needed)]) & (shares > 0))

@@ -1,8 +1,8 @@
-"""A picture cut at many levels → the contours of every cut, traced in a few calls instead of one for each.
+"""The contours of a picture at many levels, traced in a few calls instead of one call for each level.
 
-Tracing a map at a hundred thresholds is most of what measuring it takes. Cuts are traced several at once, below each
-other in one tall picture with a black line between them, and nothing is looked at beyond the rows and columns that the
-lowest cut of it reaches.
+Tracing a map at a hundred thresholds is most of the work of measuring it. So several cuts are put below each other in
+one tall picture, with a black line between them, and traced together. Rows and columns that even the lowest of these
+cuts does not reach are left out.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 PIXELS_AT_ONCE = 2**20
-"""Of a tall picture, at most: what fits a processor's cache, and what the C library's allocator keeps, is traced
-fastest."""
+"""Largest number of pixels in a tall picture. One that fits the processor's cache is traced fastest, and the C library
+keeps its memory for the next one."""
 
 
 @dataclass(frozen=True)
-class Outlines:
-    """The contours of all cuts: those of one cut in OpenCV's order, those of the first cut first.
+class CutContours:
+    """The N contours of all cuts, cut after cut; within a cut they are in OpenCV's order.
 
     Attributes:
-        contours: each with coordinates (x, y + its ``below``).
-        below: how many rows lower than in the picture each is given (N,).
-        cut: which cut each is of (N,).
-        rectangles: the x, y, width and height of each, in the picture (N, 4).
+        contours: the points of each contour, (x, y + ``below``) with the ``below`` of that contour.
+        below: by how many rows the points of each contour lie too low (N,).
+        cut: the index of the cut that each contour belongs to (N,).
+        rectangles: x, y, width and height of each contour, in the picture (N, 4).
     """
 
     contours: list[cv2.typing.MatLike]
@@ -33,10 +33,10 @@ class Outlines:
     rectangles: NDArray[np.int64]
 
 
-def trace_cuts(picture: NDArray[np.uint8], levels: NDArray[np.uint8], mode: int, approximation: int) -> Outlines:
-    """The contours of what is strictly above each level (C,) in a picture (H, W).
+def trace_cuts(picture: NDArray[np.uint8], levels: NDArray[np.uint8], mode: int, approximation: int) -> CutContours:
+    """The contours of the pixels strictly above each level (C,) of a picture (H, W).
 
-    ``mode`` and ``approximation`` are those of OpenCV's ``findContours``.
+    ``mode`` and ``approximation`` are passed to OpenCV's ``findContours``.
     """
     reach = picture.max(axis=1), picture.max(axis=0)
     step = max(1, PIXELS_AT_ONCE // picture.size)
@@ -45,7 +45,7 @@ def trace_cuts(picture: NDArray[np.uint8], levels: NDArray[np.uint8], mode: int,
     for start in range(0, len(levels), step):
         some = levels[start : start + step]
         (top, bottom), (left, right) = (_reached(values, int(some.min())) for values in reach)
-        inside = np.zeros((bottom - top + 1, right - left), dtype=np.uint8)  # its last line stays black
+        inside = np.zeros((bottom - top + 1, right - left), dtype=np.uint8)  # the last line stays black
         inside[:-1] = picture[top:bottom, left:right]
         tall = np.greater(inside.ravel(), some[:, None]).view(np.uint8).reshape(-1, right - left)
         found, _ = cv2.findContours(tall, mode, approximation, offset=(left, top))
@@ -56,20 +56,21 @@ def trace_cuts(picture: NDArray[np.uint8], levels: NDArray[np.uint8], mode: int,
         below.append(number[order] * len(inside))
         cut.append(number[order] + start)
         rectangles.append(boxes[order] - below[-1][:, None] * [0, 1, 0, 0])
-    return Outlines(contours, np.concatenate(below), np.concatenate(cut), np.concatenate(rectangles))
+    return CutContours(contours, np.concatenate(below), np.concatenate(cut), np.concatenate(rectangles))
 
 
 def pixels_within(contour: cv2.typing.MatLike) -> float:
-    """How many pixels lie on or inside an external contour, traced with ``CHAIN_APPROX_NONE``.
+    """How many pixels lie on or inside an external contour that was traced with ``CHAIN_APPROX_NONE``.
 
-    Pick's theorem on the polygon through its pixels' centres, whose every step goes to a neighbouring pixel: area plus
-    half the steps plus one. It holds for one that runs back on itself too, where a region is one pixel thin.
+    By Pick's theorem: the contour is a polygon through pixel centres, and each of its steps goes to a neighbouring
+    pixel. So the number of pixels is its area plus half its steps plus one. This also holds where a region is one pixel
+    thin and the polygon runs back on itself.
     """
     steps = len(contour) if len(contour) > 1 else 0
     return cv2.contourArea(contour) + steps / 2 + 1
 
 
 def _reached(values: NDArray[np.uint8], level: int) -> tuple[int, int]:
-    """From the first to behind the last of the values (V,) above a level; one pixel where none is."""
+    """The half-open range of places that covers all values (V,) above a level; (0, 1) if none is above it."""
     above = np.flatnonzero(values > level)
     return (int(above[0]), int(above[-1]) + 1) if len(above) else (0, 1)

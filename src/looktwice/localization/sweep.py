@@ -1,9 +1,10 @@
-"""The boxes of a map at every threshold of a grid, and their IoU with the ground truth.
+"""The boxes of a map at every threshold of a grid.
 
-A threshold is chosen on some images and judged on others, and neither may cost a second pass of the network. So each
-map leaves its IoU at all thresholds, for the rules of ``localization``: ``find_boxes`` at a threshold of the grid and
-these curves agree to the last bit. Between two thresholds a map's foreground only shrinks, hence one comparison of all
-pixels with the whole grid (``outlines``), and pixels are counted from a contour's polygon instead of by filling it.
+A threshold is chosen on some images and judged on others, and neither may need a second pass of the network. So each
+map leaves its boxes at all thresholds. They are those of ``find_boxes`` at each threshold, to the last bit.
+
+Two things make this fast. When a threshold rises, the foreground only shrinks: so one comparison of all pixels with the
+whole grid is enough (``contours``). And pixels are counted from the polygon of a contour instead of by filling it.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from looktwice.errors import OptionError
-from looktwice.localization.boxes import BoxRule, check_map
-from looktwice.localization.contours import Outlines, pixels_within, trace_cuts
+from looktwice.localization.boxes import ROUNDING_SLACK, BoxRule, check_map
+from looktwice.localization.contours import CutContours, pixels_within, trace_cuts
 
 Floats = NDArray[np.float64]
 
@@ -24,18 +25,18 @@ GRID: Floats = np.arange(100) / 100
 
 
 _BINS = 4096
-"""Into so many a map's values are parted to find the few that matter."""
-
-
-_SLACK = 1 - 1e-12
-"""``localization``'s, so that rounding falls the same way."""
+"""Bins of a histogram of the map's values; it finds the few values that must be sorted."""
 
 
 @dataclass(frozen=True)
 class TracedBoxes:
-    """A map's boxes at every threshold of ``GRID``, in pixels of the map.
+    """The boxes of a map at every threshold of ``GRID``, in pixels of the map.
 
-    ``boxes`` (B, 4) holds threshold after threshold, each with its largest contour first; ``counts`` (T,) how many.
+    Attributes:
+        boxes: threshold after threshold, the largest contour of each first (B, 4).
+        counts: how many boxes each threshold has (T,).
+        height: of the map.
+        width: of the map.
     """
 
     boxes: Floats
@@ -45,10 +46,13 @@ class TracedBoxes:
 
 
 def grid_index(threshold: float) -> int:
-    """The place of a threshold in ``GRID``.
+    """The index of a threshold in ``GRID``.
 
     Raises:
-        OptionError: it is not one of the grid's.
+        OptionError: the threshold is not in the grid.
+
+    >>> grid_index(0.2)
+    20
     """
     index = round(threshold * len(GRID))
     if not 0 <= index < len(GRID) or float(GRID[index]) != threshold:
@@ -58,7 +62,13 @@ def grid_index(threshold: float) -> int:
 
 @dataclass(frozen=True)
 class Traces:
-    """A map's boxes by each rule: ``contour_boxes`` by maximum and, where asked for, by energy, and ``energy_box``."""
+    """The boxes of a map by each rule.
+
+    Attributes:
+        by_max: contours, with thresholds that are shares of the maximum.
+        by_energy: contours, with thresholds that are shares of the energy; None if they were not asked for.
+        energy_box: the energy box, with thresholds that are the share of the energy in it.
+    """
 
     by_max: TracedBoxes
     by_energy: TracedBoxes | None
@@ -66,7 +76,12 @@ class Traces:
 
 
 def trace(heat: ArrayLike, *, by_energy: bool = False, smallest: float = BoxRule.smallest) -> Traces:
-    """A map (H, W) → its boxes by every rule at every threshold; ``smallest`` belongs to contours.
+    """A map (H, W) → its boxes by every rule, at every threshold of ``GRID``.
+
+    Args:
+        heat: the map.
+        by_energy: also trace contours with thresholds that are shares of the energy.
+        smallest: contours with a smaller share of the map's area are left out.
 
     Raises:
         InputError: as ``check_map``.
@@ -76,41 +91,43 @@ def trace(heat: ArrayLike, *, by_energy: bool = False, smallest: float = BoxRule
     levels = _energy_levels(shares)
     if levels is None:
         levels = _energy_levels_by_sorting(values)
-    # How many thresholds lie strictly below a pixel's share of the maximum: it is foreground at the first so many.
+    # A pixel is foreground at the first ``passed`` thresholds: those strictly below its share of the maximum.
     passed = _thresholds_below(shares)
     contours = _trace_contours(passed, np.arange(len(GRID), dtype=np.uint8), shares, smallest)
     further = None
     if by_energy:
-        # At how many it is among the pixels that hold the energy: the last so many, as a larger share takes in more.
+        # A pixel is foreground at the last ``passed`` thresholds: a larger share of the energy takes in more pixels.
         passed = np.where(shares > 0, np.searchsorted(levels[::-1], shares, "right"), 0).astype(np.uint8)
         further = _trace_contours(passed, np.arange(len(GRID), dtype=np.uint8)[::-1], shares, smallest)
     return Traces(contours, further, _trace_energy_box(levels, shares))
 
 
 def _shares(values: NDArray[np.floating], peak: np.floating) -> Floats:
-    """Positive parts as shares of the maximum, computed as ``localization`` does."""
+    """Positive values as shares of the maximum ``peak``, computed as ``boxes`` computes them."""
     positive = np.clip(values.astype(np.float64), 0.0, None)
     return positive / float(peak) if peak > 0 else positive
 
 
 def _thresholds_below(shares: Floats) -> NDArray[np.uint8]:
-    """How many thresholds of ``GRID`` lie strictly below each share: ``searchsorted``, in a third of its time."""
+    """How many thresholds of ``GRID`` lie strictly below each share. NumPy's ``searchsorted`` takes three times as long."""
     lower = (shares * len(GRID)).astype(np.uint8)
-    # Where a product was rounded up to a whole number, its threshold is not below.
+    # The threshold at this index is below the share, unless the product was rounded up to a whole number.
     return lower + (np.append(GRID, 1.0).take(lower) < shares)
 
 
 def _energy_levels(shares: Floats) -> Floats | None:
-    """The share of the maximum (T,) down to which the highest pixels first hold each share of the energy.
+    """For each share of the energy in ``GRID`` the level (T,) down to which the highest pixels first hold it.
 
-    Only the pixels near the levels are sorted. None where a sum comes so near to what is needed that its rounding, and
-    so the order of summing, decides: where equal pixels come together to just that share, for instance.
+    Levels are shares of the maximum. Only pixels near the levels are sorted. The result is None if rounding would
+    decide: a sum then depends on the order of summing, for example where equal pixels hold exactly the needed share.
     """
     bins = (shares.ravel() * (_BINS - 1)).astype(np.uint16)
-    held = np.cumsum(np.bincount(bins, weights=shares.ravel(), minlength=_BINS)[::-1])  # down to each bin
+    held = np.cumsum(
+        np.bincount(bins, weights=shares.ravel(), minlength=_BINS)[::-1]
+    )  # by the pixels from the brightest bin down to each bin
     if not held[-1]:
         return None
-    needed = GRID * held[-1] * _SLACK
+    needed = GRID * held[-1] * ROUNDING_SLACK
     reached = np.zeros(_BINS, dtype=np.bool_)
     reached[np.searchsorted(held, needed)] = True
     near = np.sort(shares.ravel()[reached[::-1].take(bins)])[::-1]
@@ -124,17 +141,17 @@ def _energy_levels(shares: Floats) -> Floats | None:
 
 
 def _energy_levels_by_sorting(values: NDArray[np.floating]) -> Floats:
-    """The same of any map (H, W), summed as ``localization`` does."""
-    ascending = np.sort(values, axis=None)  # before they become doubles: faster, and in the same order
+    """As ``_energy_levels``, for any map (H, W), summed in the order in which ``boxes`` sums."""
+    ascending = np.sort(values, axis=None)  # single precision sorts faster, and into the same order
     descending = _shares(ascending, ascending[-1])[::-1]
     held = np.cumsum(descending)
-    needed = GRID * held[-1] * _SLACK
+    needed = GRID * held[-1] * ROUNDING_SLACK
     return np.asarray(descending[np.searchsorted(held, needed)])
 
 
 def _trace_energy_box(levels: Floats, shares: Floats) -> TracedBoxes:
-    """The tightest box around the pixels down to each level; none on a map without energy."""
-    lowest = np.maximum(levels, np.nextafter(0, 1))[:, None]  # a zero never belongs to them
+    """The tightest box around the pixels down to each level; none if the map has no energy."""
+    lowest = np.maximum(levels, np.nextafter(0, 1))[:, None]  # pixels that are 0 never belong to them
     columns, rows = shares.max(axis=0) >= lowest, shares.max(axis=1) >= lowest
     height, width = shares.shape
     ends = (columns.argmax(1), rows.argmax(1), width - columns[:, ::-1].argmax(1), height - rows[:, ::-1].argmax(1))
@@ -145,20 +162,23 @@ def _trace_energy_box(levels: Floats, shares: Floats) -> TracedBoxes:
 def _trace_contours(
     passed: NDArray[np.uint8], needed: NDArray[np.uint8], shares: Floats, smallest: float
 ) -> TracedBoxes:
-    """The external contours' boxes of what passed more thresholds than needed, for each number needed (T,)."""
+    """For each number in ``needed`` (T,) the boxes of the pixels that passed more thresholds than that number."""
     height, width = passed.shape
     found = trace_cuts(passed, needed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     areas = np.array([pixels_within(contour) for contour in found.contours])
     large = np.flatnonzero(areas >= smallest * passed.size)
     areas, which, (x, y, w, h) = areas[large], found.cut[large], found.rectangles[large].T
     energy = _energies_of_equals(found, large, areas, shares)
-    order = np.lexsort((x, y, -energy, -areas, which))  # as ``contour_boxes`` has them
+    order = np.lexsort((x, y, -energy, -areas, which))  # the order of ``contour_boxes``
     boxes = np.stack([x, y, x + w, y + h], axis=1)[order].astype(np.float64)
     return TracedBoxes(boxes, np.bincount(which, minlength=len(needed)), height, width)
 
 
-def _energies_of_equals(found: Outlines, large: NDArray[np.int64], areas: Floats, shares: Floats) -> Floats:
-    """Each large contour's share of the energy, but only in foregrounds where two are equal in area; else 0."""
+def _energies_of_equals(found: CutContours, large: NDArray[np.int64], areas: Floats, shares: Floats) -> Floats:
+    """The energy that orders contours of equal area: each large contour's share of it, 0 where no area is equal.
+
+    Shares are summed only in foregrounds that have two contours of equal area; elsewhere they decide nothing.
+    """
     energy = np.zeros(len(large))
     which = found.cut[large]
     order = np.lexsort((areas, which))
@@ -169,7 +189,7 @@ def _energies_of_equals(found: Outlines, large: NDArray[np.int64], areas: Floats
         for number, member in enumerate(large[members].tolist(), start=1):
             above = (0, -int(found.below[member]))
             cv2.drawContours(labels, found.contours, member, number, cv2.FILLED, offset=above)
-        # Summed in reading order, as ``contour_boxes`` does, so that equal energies come out equal here too.
+        # Summed in reading order, as ``contour_boxes`` does, so that equal energies are equal here too.
         sums = np.bincount(labels.ravel(), weights=shares.ravel(), minlength=len(members) + 1)
         energy[members] = np.minimum(sums[1:] / shares.sum(), 1.0)
     return energy
