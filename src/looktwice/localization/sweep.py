@@ -109,7 +109,7 @@ def _shares(values: NDArray[np.floating], peak: np.floating) -> Floats:
 
 
 def _thresholds_below(shares: Floats) -> NDArray[np.uint8]:
-    """How many thresholds of ``GRID`` lie strictly below each share. NumPy's ``searchsorted`` takes three times as long."""
+    """How many thresholds of ``GRID`` lie strictly below each share; three times as fast as ``searchsorted``."""
     lower = (shares * len(GRID)).astype(np.uint8)
     # The threshold at this index is below the share, unless the product was rounded up to a whole number.
     return lower + (np.append(GRID, 1.0).take(lower) < shares)
@@ -122,9 +122,8 @@ def _energy_levels(shares: Floats) -> Floats | None:
     decide: a sum then depends on the order of summing, for example where equal pixels hold exactly the needed share.
     """
     bins = (shares.ravel() * (_BINS - 1)).astype(np.uint16)
-    held = np.cumsum(
-        np.bincount(bins, weights=shares.ravel(), minlength=_BINS)[::-1]
-    )  # by the pixels from the brightest bin down to each bin
+    # The energy of the pixels from the brightest bin down to each bin.
+    held = np.cumsum(np.bincount(bins, weights=shares.ravel(), minlength=_BINS)[::-1])
     if not held[-1]:
         return None
     needed = GRID * held[-1] * ROUNDING_SLACK
