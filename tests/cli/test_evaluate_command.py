@@ -190,8 +190,8 @@ def test_merge(data, tmp_path):
     assert shlex.split(about["command"])[0] == "looktwice"
     assert [each["run"] for each in about["merged"]] == [str(run) for run in runs]
     table = program("table", tmp_path / "both").stdout
-    assert "GT (gradient)" in table
-    assert "FB (local feedback)" in table
+    assert "Gradient (GT)" in table
+    assert "Local feedback (FB)" in table
     evaluate(data, tmp_path / "more", "--methods", "guided_backprop", "--limit", 3)
     with pytest.raises(RunError, match=r"images\.limit was 2, is 3"):
         program("merge", runs[0], tmp_path / "more", "--output", tmp_path / "other")

@@ -19,6 +19,7 @@ from looktwice.errors import RunError
 from looktwice.evaluation.processes import Shard, default_device
 from looktwice.models import load_model
 from looktwice.runs import folder as runs
+from looktwice.runs.manifest import Manifest
 
 
 def test_shares_come_from_the_environment():
@@ -186,10 +187,11 @@ def test_memory_stays_flat_over_thousands_of_images(folder, tmp_path):
 
 def test_the_folder_may_be_begun_by_several_at_once(tmp_path):
     """Whoever comes second finds the first one's manifest, and agrees or is refused."""
-    one = {"about": {"command": "first"}, "run": {"seed": 0}}
-    runs.open_run(tmp_path / "run", one)
-    runs.open_run(tmp_path / "run", one | {"about": {"command": "second"}})
-    assert runs.read_manifest(tmp_path / "run")["about"] == {"command": "first"}
+    facts = {"model": {"name": "net"}, "preprocessing": {"resize": 8, "crop": 8}, "images": {"seed": 0}}
+    one = {"about": {"command": "first"}, "run": facts}
+    runs.open_run(tmp_path / "run", Manifest.from_json(one))
+    runs.open_run(tmp_path / "run", Manifest.from_json(one | {"about": {"command": "second"}}))
+    assert runs.read_manifest(tmp_path / "run").about.told == {"command": "first"}
     with pytest.raises(RunError, match=r"seed was 0, is 1; name another --output, or repeat .* first"):
-        runs.open_run(tmp_path / "run", one | {"run": {"seed": 1}})
+        runs.open_run(tmp_path / "run", Manifest.from_json(one | {"run": facts | {"images": {"seed": 1}}}))
     assert not list((tmp_path / "run").glob(".*"))

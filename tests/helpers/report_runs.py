@@ -13,8 +13,9 @@ from looktwice.images import Window
 from looktwice.localization import BoxRule
 from looktwice.runs import folder as runs
 from looktwice.runs.columns import BASELINES
+from looktwice.runs.manifest import Manifest
 from looktwice.runs.scoring import Scoring
-from looktwice.runs.summary import summarise
+from looktwice.runs.summarise import summarise
 
 METHODS = ("gradient", "feedback", "global_feedback")
 EVIL = "<script>alert(1)</script>"
@@ -78,7 +79,7 @@ def make_run(folder, data, *, maps=True, network="squeezenet1_1", methods=METHOD
     }
     about = {"root": str(data), "layout": "csv", "classes": str(data / "classes.json"), "command": "looktwice evaluate"}
     about |= {"weights": "weights.safetensors", "begun": "2026-01-02T03:04:05+00:00", "device": "a machine"}
-    manifest = {"about": about, "run": run}
+    manifest = Manifest.from_json({"about": about, "run": run})
     runs.open_run(folder, manifest)
     everyone = (*methods, *BASELINES)
     sheet = MeasurementPlan(folder, dict.fromkeys(everyone, rule), dict.fromkeys(everyone, "0"), maps)
@@ -86,7 +87,7 @@ def make_run(folder, data, *, maps=True, network="squeezenet1_1", methods=METHOD
         write_chunk(sheet, _chunk(part, start, dataset.samples[start : start + BATCH], methods))
     scoring = Scoring.of_manifest(manifest)
     rows = runs.read_rows(folder, range(part + 1), scoring.columns)
-    atomic_files.write_json(folder / "summary.json", summarise(rows, scoring))
+    atomic_files.write_json(folder / "summary.json", summarise(rows, scoring).as_json())
     return folder
 
 

@@ -624,7 +624,7 @@ def test_nothing_to_average_is_refused():
         bootstrap([])
     with pytest.raises(InputError, match="NaN or infinite"):
         bootstrap([0.1, np.nan])
-    with pytest.raises(InputError, match="one an image"):
+    with pytest.raises(InputError, match="one for each image"):
         bootstrap([0.1, 0.2], classes=[1])
     with pytest.raises(InputError, match="same images"):
         paired_difference([0.1, 0.2], [0.1])

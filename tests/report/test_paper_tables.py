@@ -11,6 +11,7 @@ import pytest
 
 from looktwice.errors import OptionError, RunError
 from looktwice.report.paper_tables import PUBLISHED, measures, paper_tables
+from looktwice.runs.summary import Summary
 
 METHODS = {"gradient": 0.70, "feedback": 0.65, "global_feedback": 0.6234, "center_box": 0.8}
 
@@ -76,13 +77,13 @@ def test_table_1_as_text(make):
     assert text.splitlines()[:9] == [
         "Table 1. Localization error (%), googlenet_bn",
         "",
-        "method                               ours [95 %]  paper",
-        "-----------------------------  -----------------  -----",
-        "GT (gradient)                  70.0 [68.0, 73.0]   65.9",
-        "FB (local feedback)            65.0 [63.0, 68.0]   61.2",
-        "FB, box of 95 % of the energy  66.0 [64.0, 69.0]   62.6",
-        "GP (global feedback)           62.3 [60.3, 65.3]   59.6",
-        "centre box                     80.0 [78.0, 83.0]      –",
+        "method                                                ours [95 %]  paper",
+        "----------------------------------------------  -----------------  -----",
+        "Gradient (GT)                                   70.0 [68.0, 73.0]   65.9",
+        "Local feedback (FB)                             65.0 [63.0, 68.0]   61.2",
+        "Local feedback (FB), box of 95 % of the energy  66.0 [64.0, 69.0]   62.6",
+        "Global feedback (GP)                            62.3 [60.3, 65.3]   59.6",
+        "Centre box                                      80.0 [78.0, 83.0]      –",
     ]
     notes = text.split("What differs from the paper\n")[1]
     for said in (
@@ -104,15 +105,15 @@ def test_table_2_has_a_network_a_column_and_the_paper_beside_it(make):
     assert lines[start + 3] == "| --- | ---: | ---: | ---: | ---: | ---: |"
     by_method = {line.split(" | ")[0][2:]: line.rstrip(" |").split(" | ")[1:] for line in lines[start + 4 : start + 9]}
     ours = "62.3 [60.3, 65.3]"
-    assert by_method["GP (global feedback)"] == [ours, "59.6", ours, "58.8", ours]
-    assert by_method["GT (gradient)"][1::2] == ["65.9", "–"]
+    assert by_method["Global feedback (GP)"] == [ours, "59.6", ours, "58.8", ours]
+    assert by_method["Gradient (GT)"][1::2] == ["65.9", "–"]
     assert sum(line.startswith("**Table 1.") for line in lines) == 3
 
 
 def test_latex_escapes_and_csv_parses(make):
     runs = [make("a"), make("b", model="my_resnet")]
     latex = paper_tables(runs, "latex")
-    assert r"FB, box of 95 \% of the energy & 66.0 [64.0, 69.0] & 62.6 \\" in latex
+    assert r"Local feedback (FB), box of 95 \% of the energy & 66.0 [64.0, 69.0] & 62.6 \\" in latex
     assert r"\caption{Table 1. Localization error (\%), my\_resnet}" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
     assert all(line.startswith("%") for line in latex.split("% What differs")[1].splitlines()[1:])
@@ -132,7 +133,7 @@ def test_runs_of_one_network_are_told_apart_by_what_differs(make):
     assert "googlenet_bn — largest external contour at 20 % of the maximum" in text
     assert "Table 1. Localization error (%), googlenet_bn — tightest box at 95 % of the energy" in text
     second = text.split("tightest box")[1].split("Table 2")[0]
-    assert "FB, box of 95" not in second  # there, FB's own row is of that box
+    assert "box of 95" not in second  # there, the row of local feedback itself is of that box
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_notes_say_how_it_was_done(make, choices, said):
 
 
 def test_measures_leave_out_what_nothing_has():
-    lines = measures(SUMMARY).splitlines()
+    lines = measures(Summary.from_json(SUMMARY)).splitlines()
     assert lines[0] == "1,000 images, 3 of them failed; per cent"
     assert "top-5" not in lines[2]
     assert [line.split()[0] for line in lines[4:]] == list(METHODS)
@@ -170,7 +171,7 @@ def test_the_papers_figures():
 
 
 def test_rows_are_read_and_tabulated_without_torch():
-    rooms = ("runs.folder", "runs.summary", "runs.merge", "report.page", "report.paper_tables", "datasets", "metrics")
+    rooms = ("runs.folder", "runs.summarise", "runs.merge", "report.page", "report.paper_tables", "datasets", "metrics")
     code = f"import sys; import {', '.join(f'looktwice.{room}' for room in rooms)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

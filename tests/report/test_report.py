@@ -20,13 +20,17 @@ from looktwice.attention.methods import METHODS as SALIENCY
 from looktwice.cli import app
 from looktwice.errors import RunError
 from looktwice.images import Window
+from looktwice.labels import label_of
 from looktwice.metrics import iou
+from looktwice.metrics.measures import MEASURES, TABLED
 from looktwice.models import Preprocessing
+from looktwice.report.card_pictures import map_picture
 from looktwice.report.finished_run import read_run
-from looktwice.report.gallery import make_gallery, map_picture, select
-from looktwice.report.names import MEASURES, colours, signed
+from looktwice.report.gallery import make_gallery, select
 from looktwice.report.page import render, write_report
 from looktwice.report.plots import Axis, Bar, Point, bar_plot, cost_plot
+from looktwice.report.wording import signed
+from looktwice.runs.manifest import Manifest, PreprocessingFacts
 from report_runs import EVIL, EVIL_FILE, HEIGHT, IMAGES, METHODS, TUNING, WIDTH, finds, make_data, make_run
 
 
@@ -128,31 +132,33 @@ def test_no_torch(run, tmp_path):
 def test_tables_hold_the_summary(run, page):
     summary = json.loads((run / "summary.json").read_text())
     measures, paired = Reader(page).tables
-    known = [metric for metric in MEASURES if summary["methods"]["gradient"][metric]["value"] is not None]
+    known = [each.name for each in TABLED if summary["methods"]["gradient"][each.name]["value"] is not None]
     assert [cell[0].rstrip("\xa0↓↑") for cell in measures[0]] == [
         "method",
-        *(MEASURES[name] for name in known),
+        *(MEASURES[name].short_title for name in known),
         "seconds per image",
     ]
     by_method = {row[0][0]: row[1:] for row in measures[1:]}
-    for method, name in (("feedback", "FB (local feedback)"), ("center_box", "centre box")):
+    for method, name in (("feedback", "Local feedback"), ("center_box", "Centre box")):
         score = summary["methods"][method]["energy_in_box"]
         value, low, high = (f"{100 * score[part]:.1f}" for part in ("value", "low", "high"))
         assert by_method[name][known.index("energy_in_box")] == [value, f"{low}–{high}"]
-    assert by_method["whole image"][known.index("pointing_game")] == ["–"]
-    assert by_method["GP (global feedback)"][-1] == ["0.30"]
-    assert [row[0][0] for row in paired[1:]] == ["GP − GT", "GP − FB", "GP − centre box", "GP − whole image"]
+    assert by_method["Whole image"][known.index("pointing_game")] == ["–"]
+    assert by_method["Global feedback"][-1] == ["0.30"]
+    assert [row[0][0] for row in paired[1:]] == [
+        f"Global feedback − {other}" for other in ("Gradient", "Local feedback", "Centre box", "Whole image")
+    ]
 
 
-def test_differences_are_gp_less_the_other_whichever_came_first(run, page):
+def test_differences_are_global_feedback_less_the_other_whichever_came_first(run, page):
     summary = json.loads((run / "summary.json").read_text())
     paired = Reader(page).tables[1]
     column = [cell[0].rstrip("\xa0↓↑") for cell in paired[0]].index("mean IoU")
     rows = {row[0][0]: row[column] for row in paired[1:]}
-    for method, name in (("gradient", "GP − GT"), ("center_box", "GP − centre box")):
+    for method, name in (("gradient", "Gradient"), ("center_box", "Centre box")):
         ours, theirs = (summary["methods"][each]["mean_iou"]["value"] for each in ("global_feedback", method))
-        assert rows[name][0] == signed(100 * (ours - theirs), 1)
-        low, high = (float(end.replace("−", "-")) for end in rows[name][1].split(", "))
+        assert rows[f"Global feedback − {name}"][0] == signed(100 * (ours - theirs), 1)
+        low, high = (float(end.replace("−", "-")) for end in rows[f"Global feedback − {name}"][1].split(", "))
         assert low <= 100 * (ours - theirs) <= high
 
 
@@ -173,32 +179,32 @@ def test_the_papers_column_stands_where_the_paper_has_one(bare, page):
     measures = Reader(render([bare])).tables[0]
     assert measures[0][2][0].rstrip("\xa0↓↑") == "paper’s top-1"
     column = {row[0][0]: row[2] for row in measures[1:]}
-    assert column["GP (global feedback)"] == ["59.6"]
-    assert column["FB, box of 95 % of the energy"] == ["62.6"]
-    assert column["centre box"] == ["–"]
+    assert column["Global feedback"] == ["59.6"]
+    assert column["Local feedback, box of 95 % of the energy"] == ["62.6"]
+    assert column["Centre box"] == ["–"]
     assert "paper’s" not in "".join(cell[0] for cell in Reader(page).tables[0][0])
 
 
 def test_rows_are_those_that_the_summary_counts(run):
     found = read_run(run)
-    assert len(found.seen) == IMAGES - TUNING == found.summary["images"]
+    assert len(found.subjects) == IMAGES - TUNING == found.summary.images
     largest = (48 - 20) * (40 - 14) / (WIDTH * HEIGHT)
-    assert found.size == pytest.approx(np.full(len(found.seen), largest))
+    assert found.size == pytest.approx(np.full(len(found.subjects), largest))
     assert sorted(found.objects.tolist()) == [1] * 7 + [2, 2, 3]
     for method in (*METHODS, "center_box"):
-        error = found.summary["methods"][method]["gt_known_loc_error"]["value"]
+        error = found.summary.methods[method].score("gt_known_loc_error").value
         assert 1 - found.hits(method).mean() == pytest.approx(error)
         assert found.success[method][found.chosen[method]] == pytest.approx(1 - error)
 
 
 def numbers(found, chosen):
-    return [int(found.seen[index].sample.split()[0].removesuffix(".png")) for index in chosen]
+    return [int(found.subjects[index].sample.split()[0].removesuffix(".png")) for index in chosen]
 
 
 def test_the_gallery_takes_turns(run):
     found = read_run(run)
     chosen = select(found, 100)
-    assert sorted(chosen) == list(range(len(found.seen)))
+    assert sorted(chosen) == list(range(len(found.subjects)))
     first = numbers(found, chosen)[:4]
     # In turns: a gain, a loss, a plain hit, a plain miss; who disagrees is among the first two here.
     gain, loss, hit, miss = first
@@ -216,14 +222,14 @@ def test_drawn_boxes_are_those_that_were_judged(run, bare):
     with_maps, without = make_gallery(found, 100), make_gallery(read_run(bare), 100)
     for card in with_maps.cards:
         for view in card.views.values():
-            assert not view.drawn_elsewhere
+            assert not view.other_threshold
             assert iou(view.boxes, card.truths).max() == pytest.approx(view.iou, abs=0.03)  # maps in half precision
             assert view.hit == (view.iou >= 0.5)
             assert view.heat.startswith("data:image/png;base64,")
     assert with_maps.has_maps
     assert not with_maps.notes
     assert not without.has_maps
-    assert all(view.drawn_elsewhere and view.heat is None for card in without.cards for view in card.views.values())
+    assert all(view.other_threshold and view.heat is None for card in without.cards for view in card.views.values())
     assert "boxes at a threshold of 0.20" in without.notes[0]
 
 
@@ -236,7 +242,7 @@ def test_cards_without_the_data_set(run, tmp_path):
         ({"about": {}}, "does not tell where its images are"),
         ({"run": other}, "does not hold the images and boxes of the run"),
     ):
-        gallery = make_gallery(replace(found, manifest=manifest | changed), 5)
+        gallery = make_gallery(replace(found, manifest=Manifest.from_json(manifest | changed)), 5)
         assert said in gallery.notes[0]
         assert all(card.picture is None and not card.truths for card in gallery.cards)
         assert gallery.cards[0].shown_class.startswith("class ")
@@ -244,7 +250,9 @@ def test_cards_without_the_data_set(run, tmp_path):
 
 def test_a_data_set_that_moved(run, data, tmp_path):
     manifest = json.loads((run / "manifest.json").read_text())
-    found = replace(read_run(run), manifest=manifest | {"about": manifest["about"] | {"root": "gone"}})
+    found = replace(
+        read_run(run), manifest=Manifest.from_json(manifest | {"about": manifest["about"] | {"root": "gone"}})
+    )
     assert make_gallery(found, 5).cards[0].picture is None
     moved = make_gallery(found, 5, shutil.copytree(data, tmp_path / "moved"))
     assert not moved.notes
@@ -255,11 +263,11 @@ def test_a_data_set_that_moved(run, data, tmp_path):
 
 def test_what_the_gallery_is_of(run, data, tmp_path):
     found = read_run(run)
-    assert make_gallery(found, 3).reported == len(found.seen) > 3
+    assert make_gallery(found, 3).reported == len(found.subjects) > 3
     assert "All 10 reported images." in render([run])
     few = render([make_run(tmp_path / "run", data, methods=("gradient",))])
-    assert "of GP over FB" in render([run])
-    assert "of GP over FB" not in few
+    assert "of global over local feedback" in render([run])
+    assert "of global over local feedback" not in few
 
 
 def test_a_picture_that_cannot_be_read_costs_only_itself(tmp_path):
@@ -282,7 +290,7 @@ def test_pictures_are_small(run):
 def test_the_window_is_the_models(size, squash):
     choices = {"resize": 256, "crop": 224, "squash": squash}
     model = Preprocessing(**choices, mean=(0.0,) * 3, std=(1.0,) * 3)
-    assert Window.of_crop(*size, **choices) == model.window(*size)
+    assert PreprocessingFacts(**choices).window(*size) == model.window(*size)
 
 
 def test_a_map_lies_where_the_network_looked():
@@ -339,10 +347,9 @@ def luminance(shade):
 
 def test_each_method_has_a_colour_that_can_be_read():
     methods = (*SALIENCY, "center_box")
-    shades = colours(methods)
-    assert list(shades) == list(methods)
-    assert len(set(shades.values())) == len(methods)
-    assert min(1.05 / (luminance(shade) + 0.05) for shade in shades.values()) >= 4.5
+    shades = {label_of(method).colour for method in methods}
+    assert len(shades) == len(methods)
+    assert min(1.05 / (luminance(shade) + 0.05) for shade in (*shades, label_of("my own").colour)) >= 4.5
 
 
 @pytest.mark.parametrize(("number", "text"), [(1.26, "+1.3"), (-1.26, "−1.3"), (-0.01, "0.0"), (0.0, "0.0")])
@@ -362,7 +369,7 @@ def test_with_guesses_the_error_of_the_known_class_is_left_out(data, tmp_path):
     page = render([make_run(tmp_path / "run", data, target="predicted", methods=("gradient",))])
     assert "Localization error, class known" not in page
     assert "Localization error, class predicted" in page
-    assert "GP against the others" not in page  # nor is there GP
+    assert "Global feedback against the others" not in page  # nor is there global feedback
 
 
 def test_the_command(run, page, tmp_path):

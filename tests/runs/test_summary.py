@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from looktwice.errors import RunError
 from looktwice.localization import BoxRule
 from looktwice.metrics import bootstrap, class_mean, paired_difference
+from looktwice.metrics.judged_maps import Thresholds
 from looktwice.runs.columns import COLUMNS
 from looktwice.runs.folder import row_schema
-from looktwice.runs.scoring import Scoring, Thresholds
-from looktwice.runs.summary import choose_thresholds, summarise
+from looktwice.runs.scoring import Scoring
+from looktwice.runs.summarise import choose_thresholds
+from looktwice.runs.summarise import summarise as summarise_rows
 
 METHODS = ("feedback", "gradient")
 
@@ -24,6 +26,11 @@ def scoring(target="predicted", rule=None, boxes="largest", thresholds="given", 
     if thresholds == "given":
         thresholds = dict.fromkeys(methods, Thresholds.given(rule))
     return Scoring(methods, target, rule, boxes, thresholds)
+
+
+def summarise(rows, how):
+    """The summary as its file has it."""
+    return summarise_rows(rows, how).as_json()
 
 
 def flat(value):

@@ -16,7 +16,7 @@ from looktwice.options import check_known, option_value
 if TYPE_CHECKING:
     from looktwice.evaluation.evaluate import Progress
     from looktwice.localization.boxes import BoxRule
-    from looktwice.runs.summary import RunStatus
+    from looktwice.runs.summarise import RunStatus
 
 
 PAPER_METHODS = "gradient,guided_backprop,feedback,global_feedback"

@@ -6,7 +6,6 @@ last bits; since no chunk ever changes, neither do the rows, whoever computes th
 processes than it began with, and these need not talk to each other.
 """
 
-import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,26 +32,38 @@ from looktwice.evaluation.pipeline import for_network, look, measuring, repeatab
 from looktwice.evaluation.processes import Shard
 from looktwice.localization.boxes import BoxRule
 from looktwice.localization.sweep import grid_index
+from looktwice.metrics.judged_maps import Target, Thresholds
 from looktwice.models.load import Model
 from looktwice.models.weights import weights_hash
 from looktwice.options import check_known
 from looktwice.runs.columns import BASELINES, COLUMNS, options_hash
 from looktwice.runs.folder import (
-    COMPARED,
     MANIFEST,
     PROBLEMS,
     differences,
     is_complete,
     open_run,
-    part_count,
     part_path,
     read_manifest,
     read_rows,
     read_summary,
     row_schema,
 )
-from looktwice.runs.scoring import Boxes, Scoring, Target, Thresholds
-from looktwice.runs.summary import RunStatus, choose_thresholds, write_summary
+from looktwice.runs.json_forms import to_json
+from looktwice.runs.manifest import (
+    About,
+    Boxes,
+    BoxFacts,
+    DataFacts,
+    ImageFacts,
+    Manifest,
+    NetworkFacts,
+    PreprocessingFacts,
+    RunFacts,
+    SaveFacts,
+)
+from looktwice.runs.scoring import Scoring
+from looktwice.runs.summarise import RunStatus, choose_thresholds, write_summary
 
 Progress = Callable[[int, int], None]
 """Told how many of this process's images are done, and how many it has."""
@@ -115,25 +126,23 @@ def evaluate(
     _check_choices(rule, target, boxes, batch_size, limit, save_npy, model)
     pictures = _in_order(dataset.samples, seed, limit, _tuning_share(tune_on))
     _check_labels(pictures, len(model.classes))
-    facts: dict[str, Any] = {
-        "versions": _versions(),
-        "model": {"name": model.name, "weights_hash": weights_hash(model.module), "classes": len(model.classes)},
-        "preprocessing": asdict(model.preprocessing),
-        "data": _data_facts(dataset),
-        "images": {"count": len(pictures), "limit": limit, "seed": seed, "tuning_share": _tuning_share(tune_on)},
-        "methods": options,
-        "baselines": {name: dict(values) for name, values in BASELINES.items()},
-        "target": target,
-        "box": asdict(rule) | {"boxes": boxes, "thresholds": None},
-        "batch_size": batch_size,
-        "device": _device(model).type,
-        "save": {"maps": save_maps, "npy": save_npy},
-    }
-    thresholds = _thresholds(tune_on, rule, facts, pictures)
-    facts["box"]["thresholds"] = (
-        None if thresholds is None else {name: asdict(each) for name, each in thresholds.items()}
+    facts = RunFacts(
+        versions=_versions(),
+        model=NetworkFacts(model.name, weights_hash(model.module), len(model.classes)),
+        preprocessing=PreprocessingFacts(**asdict(model.preprocessing)),
+        data=DataFacts(dataset.fingerprint(), len(dataset.samples), len(dataset.problems)),
+        images=ImageFacts(len(pictures), limit, seed, _tuning_share(tune_on)),
+        methods=options,
+        baselines=BASELINES,
+        target=target,
+        box=BoxFacts(**asdict(rule), boxes=boxes),
+        batch_size=batch_size,
+        device=_device(model).type,
+        save=SaveFacts(save_maps, save_npy),
     )
-    _begin(folder, model, options, {"about": _about(model, about), COMPARED: facts}, dataset.problems)
+    thresholds = _thresholds(tune_on, rule, facts, pictures)
+    facts = replace(facts, box=replace(facts.box, thresholds=thresholds))
+    _begin(folder, model, options, Manifest(_about(model, about), facts), dataset.problems)
 
     sheet = _sheet(folder, options, rule, thresholds, save_maps, save_npy)
     chunks = Chunks(pictures, batch_size, model.preprocessing)
@@ -206,29 +215,30 @@ def _check_labels(pictures: Sequence[EvaluationImage], classes: int) -> None:
 
 
 def _thresholds(
-    tune_on: str | None, rule: BoxRule, facts: Mapping[str, Any], pictures: Sequence[EvaluationImage]
+    tune_on: str | None, rule: BoxRule, facts: RunFacts, pictures: Sequence[EvaluationImage]
 ) -> dict[str, Thresholds] | None:
     """By method; None where they are chosen on this run's own tuning images, once these have rows."""
     if tune_on is None:
-        return dict.fromkeys((*facts["methods"], *BASELINES), Thresholds.given(rule))
+        return dict.fromkeys(facts.names, Thresholds.given(rule))
     return None if _tuning_share(tune_on) is not None else _chosen_elsewhere(Path(tune_on), rule, facts, pictures)
 
 
 def _chosen_elsewhere(
-    run: Path, rule: BoxRule, facts: Mapping[str, Any], pictures: Sequence[EvaluationImage]
+    run: Path, rule: BoxRule, facts: RunFacts, pictures: Sequence[EvaluationImage]
 ) -> dict[str, Thresholds]:
     """Thresholds chosen on a finished run with the same network and methods and other images."""
     manifest = read_manifest(run)
     read_summary(run)
-    there = manifest[COMPARED]
+    there = manifest.run
     matter = ("model", "preprocessing", "methods", "baselines", "target")
-    found = differences(*(json.loads(json.dumps({key: run[key] for key in matter})) for run in (there, facts)))
+    theirs, ours = ({key: to_json(getattr(each, key)) for key in matter} for each in (there, facts))
+    found = differences(theirs, ours)
     if found:
         raise RunError(f"{run} was of something else, so its thresholds do not carry over: {'; '.join(found)}")
-    if rule.by == "energy" and there["box"]["by"] != "energy":
+    if rule.by == "energy" and there.box.by != "energy":
         raise RunError(f"{run} kept no curves by energy; evaluate it with --threshold-by energy too")
-    scoring = replace(Scoring.of_manifest(manifest), rule=rule, boxes=facts["box"]["boxes"])
-    rows = read_rows(run, range(part_count(manifest)), scoring.columns)
+    scoring = replace(Scoring.of_manifest(manifest), rule=rule, boxes=facts.box.boxes)
+    rows = read_rows(run, there.parts, scoring.columns)
     shared = {picture.sample.id for picture in pictures} & set(rows["sample"].to_pylist())
     if shared:
         raise RunError(
@@ -242,10 +252,10 @@ def _versions() -> dict[str, str]:
     return {"looktwice": __version__} | {name: str(package.__version__) for name, package in packages.items()}
 
 
-def _about(model: Model, told: Mapping[str, str]) -> dict[str, Any]:
+def _about(model: Model, told: Mapping[str, str]) -> About:
     device = _device(model)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return dict(told) | {
+    own = {
         "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "weights": model.weights,
         "device": name,
@@ -253,18 +263,11 @@ def _about(model: Model, told: Mapping[str, str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
+    return About.of(dict(told) | own)
 
 
 def _device(model: Model) -> torch.device:
     return next((weight.device for weight in model.module.parameters()), torch.device("cpu"))
-
-
-def _data_facts(dataset: Dataset) -> dict[str, Any]:
-    return {
-        "fingerprint": dataset.fingerprint(),
-        "samples": len(dataset.samples),
-        "problems": len(dataset.problems),
-    }
 
 
 def _sheet(
@@ -286,7 +289,7 @@ def _begin(
     run: Path,
     model: Model,
     options: Mapping[str, Mapping[str, Any]],
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     problems: Sequence[str],
 ) -> None:
     if not (run / MANIFEST).exists():
@@ -327,7 +330,7 @@ def _work(
     if workers is None:
         workers = min(4, os.cpu_count() or 1)
     # Sums split over threads round differently, so all processes of a run take as many as the one that began it.
-    threads = int(read_manifest(sheet.run)["about"]["threads"])
+    threads = read_manifest(sheet.run).about.threads
     with measuring(sheet, workers=workers, done=counter.advance) as measure, repeatable(threads, _device(model)):
         for decoded in decoded_chunks(chunks, todo, workers=workers):
             broken = [picture.error for picture in decoded.pictures if picture.error is not None]

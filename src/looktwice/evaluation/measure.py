@@ -24,9 +24,10 @@ from looktwice.images import Window
 from looktwice.localization.boxes import Box, BoxRule, find_boxes, to_image
 from looktwice.localization.sweep import Floats, Traces, trace
 from looktwice.metrics.curves import BoxCurve, overlap_curve
+from looktwice.metrics.energy_in_box import energy_in_box
 from looktwice.metrics.max_box_acc import ProtocolBoxes, protocol_boxes, protocol_curve
+from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.metrics.overlap import iou
-from looktwice.metrics.pointing import energy_in_box, pointing_hit
 from looktwice.runs.columns import BASELINES, COLUMNS, CURVES
 from looktwice.runs.folder import row_schema, write_part
 from looktwice.runs.saved_maps import write_maps
@@ -146,11 +147,7 @@ def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
     return (
         found
         | _overlaps([box.corners for box in boxes], truths)
-        | {
-            # A map without a maximum points nowhere.
-            "pointing_hit": bool(heat.max() > 0) and pointing_hit(heat, truths, window),
-            "energy_in_box": energy_in_box(heat, truths, window),
-        }
+        | {column: number.of(heat, truths, window) for column, number in MAP_NUMBERS.items()}
         | _as_columns(by_max, by_energy, energy_box, protocol_curve(seen.protocol, truths, window))
     )
 

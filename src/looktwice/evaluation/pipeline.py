@@ -24,8 +24,8 @@ from looktwice.errors import RunError
 from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, MeasurementPlan, TargetClass, worker_context
 from looktwice.evaluation.measure import write_chunk
 from looktwice.localization.sweep import Floats
+from looktwice.metrics.judged_maps import Target
 from looktwice.models.load import Model
-from looktwice.runs.scoring import Target
 
 GUESSES = 5
 """How many classes an image is looked at for with target top5; ILSVRC allows as many."""

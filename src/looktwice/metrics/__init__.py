@@ -1,17 +1,22 @@
-"""One measure a file, from boxes and maps to numbers; NumPy only.
+"""Measures: from boxes and maps to numbers. One measure a file, all of them in the table ``measures``.
 
-Ground truths arrive as boxes (B, 4), half-open pixels of the original image: (x1, y1, x2, y2) holds the pixels
-x1 … x2 − 1, so it is x2 − x1 wide. An *inclusive* box names its last pixel instead, (x1, y1, x2 − 1, y2 − 1), and is
-one wider than the difference of its ends. IoU of the same pixels is the same number in either form. Only
-wsolevaluation's rule needs inclusive ends, because it scales and clips them.
+The functions of single images are for direct use. The table serves finished runs: it says what a summary counts and
+what a report calls it.
+
+Ground truths are boxes (B, 4) in half-open pixels of the original image: (x1, y1, x2, y2) holds the pixels x1 … x2 − 1
+and is x2 − x1 wide. An *inclusive* box names its last pixel instead: (x1, y1, x2 − 1, y2 − 1). The IoU of the same
+pixels is the same number in both forms. Only the rules of wsolevaluation need inclusive boxes, because they scale and
+clip them.
 """
 
 from looktwice.metrics.curves import BoxCurve as BoxCurve
 from looktwice.metrics.curves import overlap_curve as overlap_curve
+from looktwice.metrics.energy_in_box import energy_in_box as energy_in_box
 from looktwice.metrics.intervals import Interval as Interval
 from looktwice.metrics.intervals import bootstrap as bootstrap
 from looktwice.metrics.intervals import class_mean as class_mean
 from looktwice.metrics.intervals import paired_difference as paired_difference
+from looktwice.metrics.intervals import resampled_means as resampled_means
 from looktwice.metrics.localization_error import Guess as Guess
 from looktwice.metrics.localization_error import gt_known_hit as gt_known_hit
 from looktwice.metrics.localization_error import top1_hit as top1_hit
@@ -28,7 +33,8 @@ from looktwice.metrics.max_box_acc import max_box_acc_v2 as max_box_acc_v2
 from looktwice.metrics.max_box_acc import protocol_boxes as protocol_boxes
 from looktwice.metrics.max_box_acc import protocol_curve as protocol_curve
 from looktwice.metrics.max_box_acc import threshold_grid as threshold_grid
+from looktwice.metrics.measures import MEASURES as MEASURES
+from looktwice.metrics.measures import Measure as Measure
 from looktwice.metrics.overlap import iou as iou
 from looktwice.metrics.overlap import iou_inclusive as iou_inclusive
-from looktwice.metrics.pointing import energy_in_box as energy_in_box
 from looktwice.metrics.pointing import pointing_hit as pointing_hit

@@ -1,4 +1,4 @@
-"""IoU at every threshold."""
+"""The IoU of a map's boxes with the object, at every threshold."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,22 @@ from looktwice.metrics.overlap import Floats, iou
 
 @dataclass(frozen=True)
 class BoxCurve:
-    """One image's best IoU with any ground truth at every threshold of the grid (T,), 0 … 1."""
+    """A map's best IoU with any ground truth at every threshold of the grid (T,), 0 … 1.
+
+    Attributes:
+        largest: of the box of the largest contour, as MaxBoxAcc has it.
+        best: of the best box of all contours, as MaxBoxAccV2 has it.
+    """
 
     largest: Floats
-    """Of the largest contour's box: MaxBoxAcc."""
-
     best: Floats
-    """Of the best of all contours' boxes: MaxBoxAccV2."""
 
 
 def overlap_curve(traced: TracedBoxes, truths: ArrayLike, window: Window) -> BoxCurve:
-    """IoU with the best of the ground truths (G, 4) at every threshold; 0 where there is no box.
+    """The IoU of a map's boxes with the best of the ground truths (G, 4) at every threshold; 0 where there is no box.
 
-    Boxes are mapped to the image whose ``window`` the map covers and clipped to it, as ``locate`` does; one that lies
-    in a crop's padding altogether is none.
+    Boxes are mapped to the image (the map covers its ``window``) and clipped to it, as ``locate`` does. A box entirely
+    in a crop's padding counts as none.
     """
     boxes = window.to_image(traced.boxes, traced.width, traced.height)
     overlap = iou(boxes, truths).max(axis=1)

@@ -1,4 +1,4 @@
-"""Many images: means with bootstrap intervals."""
+"""From the values of many images to one number: means with bootstrap intervals."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from looktwice.errors import InputError
 from looktwice.metrics.overlap import Floats
 
 Statistic = Callable[[Floats], Floats]
-"""Means over images, one set a resample (R, …) → a number each (R,). ``best_share`` is one."""
+"""A function of means over images: (R, …), one set of means for each resample → (R,). ``best_share`` is one."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number over all images, and between which ends its bootstrap resamples lie."""
+    """A number over all images, and the two ends between which it lies in most bootstrap resamples."""
 
     value: float
     low: float
@@ -23,9 +23,12 @@ class Interval:
 
 
 def class_mean(values: ArrayLike, classes: ArrayLike) -> float:
-    """The mean over classes of the mean (N,) within each class, as the pointing game's accuracy is defined.
+    """The mean over classes of the mean of each class's values (N,); the pointing game's accuracy is defined so.
 
     Classes without an image do not count.
+
+    >>> class_mean([1, 0, 0, 1], [1, 1, 1, 2])
+    0.6666666666666666
     """
     return bootstrap(values, classes=classes, resamples=0).value
 
@@ -39,28 +42,40 @@ def bootstrap(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> Interval:
-    """The mean of values (N,) over N images and its percentile bootstrap interval (Efron 1979).
+    """The mean of values (N,) over N images, and its percentile bootstrap interval (Efron 1979).
 
     Args:
-        values: a number an image, or an array of numbers (N, …) for a ``statistic`` of their means.
-        statistic: what to make of the means; such as ``best_share`` of ``box_hits``.
-        classes: a class an image (N,); the mean is then over classes, each the mean of its images, instead of over
-            images. Images are resampled all the same; a class that a resample misses does not count in it.
+        values: a number for each image, or an array of numbers (N, …) for a ``statistic`` of their means.
+        statistic: a function of the means, such as ``best_share`` for ``box_hits``.
+        classes: a class for each image (N,). The mean is then over classes, each the mean of its images. Images are
+            resampled as without classes; a class that a resample misses does not count in it.
         seed: the same seed, values and order give the same interval.
-        resamples: how many; with 0 the ends are the value.
+        resamples: their number; with 0 both ends are the value.
         level: the share of resamples between the ends.
 
     Raises:
-        InputError: no image, values that are not finite, or a different number of classes.
+        InputError: there is no image, a value is not finite, or the number of classes is another one.
     """
     sample = _as_sample(values)
-    groups = None if classes is None else _Groups.of(classes, len(sample))
-    value = _summarised(np.ones((1, len(sample))), sample, groups, statistic)
-    if not resamples:
+    means = _means_of_resamples(sample, classes, seed, resamples)
+    value, *drawn = (part if statistic is None else statistic(part) for part in means)
+    if not drawn:
         return Interval(float(value[0]), float(value[0]), float(value[0]))
-    drawn = [_summarised(counts, sample, groups, statistic) for counts in _resampled(len(sample), resamples, seed)]
     low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(value[0]), float(low), float(high))
+
+
+def resampled_means(
+    values: ArrayLike, *, classes: ArrayLike | None = None, seed: int = 0, resamples: int = 1000
+) -> Floats:
+    """The means (1 + R, …) of values (N, …): over all images, then over each of R resamples, as in ``bootstrap``.
+
+    The same number of images gives the same resamples. So the differences of two such arrays are paired.
+
+    Raises:
+        InputError: as ``bootstrap``.
+    """
+    return np.concatenate(list(_means_of_resamples(_as_sample(values), classes, seed, resamples)))
 
 
 def paired_difference(
@@ -73,9 +88,10 @@ def paired_difference(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> Interval:
-    """``first`` − ``second`` over the same N images in the same order, each resample taking both values of an image.
+    """``first`` − ``second`` over the same N images in the same order; a resample takes both values of an image.
 
-    Far sharper than two intervals side by side, as what makes an image hard makes it hard for both.
+    This is far sharper than two intervals side by side: an image that is hard for one is often hard for the other. The
+    arguments are those of ``bootstrap``.
 
     Raises:
         InputError: as ``bootstrap``; or the two differ in shape.
@@ -96,7 +112,7 @@ def paired_difference(
 
 @dataclass(frozen=True)
 class _Groups:
-    """Images sorted by class: their order, where each class starts, and each image's class."""
+    """Images sorted by class: their order, the place where each class starts, and each image's class."""
 
     order: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -106,13 +122,13 @@ class _Groups:
     def of(cls, classes: ArrayLike, images: int) -> "_Groups":
         labels = np.asarray(classes)
         if labels.shape != (images,):
-            raise InputError(f"classes must be one an image, ({images},), not {labels.shape}")
+            raise InputError(f"classes must be one for each image, ({images},), not {labels.shape}")
         _, member = np.unique(labels, return_inverse=True)
         order = np.argsort(member, kind="stable")
         return cls(order, np.flatnonzero(np.diff(member[order], prepend=-1)), member)
 
     def weights(self, counts: Floats) -> Floats:
-        """Counts (R, N) → weights (R, N) with which a plain sum is the mean over the classes that were drawn."""
+        """Counts (R, N) → weights (R, N) that make a sum of values the mean over the classes that were drawn."""
         held = np.add.reduceat(counts[:, self.order], self.starts, axis=1)
         share = 1 / (np.maximum(held, 1) * (held > 0).sum(axis=1, keepdims=True))
         return np.asarray(counts * share[:, self.member])
@@ -131,15 +147,22 @@ def _as_sample(values: ArrayLike) -> Floats:
     return sample
 
 
-def _summarised(counts: Floats, sample: Floats, groups: _Groups | None, statistic: Statistic | None) -> Floats:
-    """The statistic (R,) of R resamples, given how often each holds each image (R, N)."""
+def _means_of_resamples(sample: Floats, classes: ArrayLike | None, seed: int, resamples: int) -> Iterator[Floats]:
+    """The means (R, …) over all images (R = 1), then over the resamples, some of them at a time."""
+    groups = None if classes is None else _Groups.of(classes, len(sample))
+    yield _means(np.ones((1, len(sample))), sample, groups)
+    for counts in _resampled(len(sample), resamples, seed):
+        yield _means(counts, sample, groups)
+
+
+def _means(counts: Floats, sample: Floats, groups: _Groups | None) -> Floats:
+    """The means (R, …) of R resamples, which hold each image as often as ``counts`` (R, N) says."""
     weights, total = (counts, len(sample)) if groups is None else (groups.weights(counts), 1)
-    means = (weights @ sample.reshape(len(sample), -1) / total).reshape(len(counts), *sample.shape[1:])
-    return means if statistic is None else statistic(means)
+    return (weights @ sample.reshape(len(sample), -1) / total).reshape(len(counts), *sample.shape[1:])
 
 
 def _resampled(images: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each image is in each resample, (R, N), a few resamples at a time to bound the memory."""
+    """How often each image is in each resample (R, N); a few resamples at a time, to bound the memory."""
     rng = np.random.default_rng(seed)
     at_once = max(1, 4_000_000 // images)
     for start in range(0, resamples, at_once):

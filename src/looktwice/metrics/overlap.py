@@ -1,4 +1,4 @@
-"""Intersection over union."""
+"""The overlap of boxes: intersection over union."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,12 +9,19 @@ Floats = NDArray[np.float64]
 
 
 def iou(boxes: ArrayLike, truths: ArrayLike) -> Floats:
-    """Intersection over union of half-open boxes (A, 4) and (B, 4) → (A, B), 0 … 1; 0 where both are empty."""
+    """Intersection over union of half-open boxes (A, 4) and (B, 4) → (A, B), 0 … 1; 0 where both boxes are empty.
+
+    >>> iou([[0, 0, 10, 10]], [[0, 0, 10, 5], [20, 20, 30, 30]])
+    array([[0.5, 0. ]])
+    """
     return _iou(boxes, truths, 0.0)
 
 
 def iou_inclusive(boxes: ArrayLike, truths: ArrayLike) -> Floats:
-    """Intersection over union of boxes (A, 4) and (B, 4) that name their last pixel, as wsolevaluation has it."""
+    """Intersection over union of inclusive boxes (A, 4) and (B, 4), which name their last pixel → (A, B).
+
+    wsolevaluation counts so.
+    """
     return _iou(boxes, truths, 1.0)
 
 
@@ -40,7 +47,11 @@ def _as_boxes(boxes: ArrayLike) -> Floats:
 
 
 def as_truths(truths: ArrayLike) -> Floats:
-    """Ground-truth boxes (B, 4), checked."""
+    """Ground-truth boxes (B, 4), checked.
+
+    Raises:
+        InputError: there is none, or one is empty or not finite.
+    """
     values = _as_boxes(truths)
     if not len(values):
         raise InputError("no ground-truth box; leave images without boxes out of this measure")

@@ -1,11 +1,11 @@
-"""A finished run's rows as arrays for looking at: one entry a judged map, the same ones of every method.
+"""A finished run as arrays for a page: one entry for each judged map, in the same order for every method.
 
-What is counted is what the summary counts: no tuning image, no image that failed with any method, of the network's
-guesses the first, and only maps with boxes to be judged by.
+What counts here also counts in the summary: no tuning image, no image that failed with any method, only the first of
+the network's guesses, and only maps with boxes to be judged by.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from looktwice.errors import RunError
 from looktwice.localization.boxes import BoxRule
 from looktwice.localization.sweep import GRID, Floats, grid_index
-from looktwice.metrics.max_box_acc import V1_LEVELS
-from looktwice.runs.folder import COMPARED, part_count, read_manifest, read_rows, read_summary
+from looktwice.metrics.localization_error import is_right
+from looktwice.runs.arrow import arrow
+from looktwice.runs.counted import reported, with_boxes, without_failed
+from looktwice.runs.folder import of_method, read_finished, read_rows
+from looktwice.runs.manifest import Manifest
 from looktwice.runs.scoring import Scoring
+from looktwice.runs.summary import Summary
 
 Corners = tuple[float, float, float, float]
 """(x1, y1, x2, y2), half-open pixels of the original image."""
-
-
-HIT = float(np.float32(V1_LEVELS[0]))
-"""IoU at which a box is right, as single-precision curves hold it."""
 
 
 _READ = (
@@ -34,8 +34,19 @@ _READ = (
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A map's image and classes, the same for all methods."""
+class Subject:
+    """What a map shows, the same for all methods: an image, and the class that the map is of.
+
+    Attributes:
+        sample: the image.
+        target: the class that the map shows.
+        probability: the target's.
+        predicted: the network's first guess.
+        predicted_probability: the first guess's.
+        judged: the label whose boxes judge the map.
+        width: of the image.
+        height: of the image.
+    """
 
     sample: str
     target: int
@@ -47,26 +58,37 @@ class Seen:
     height: int
 
 
-_SEEN = tuple(Seen.__dataclass_fields__)
+_OF_SUBJECT = tuple(field.name for field in fields(Subject))
 
 
 @dataclass(frozen=True)
 class FinishedRun:
     """A run and its U judged maps.
 
-    ``objects`` (U,) counts the judged class's boxes, ``size`` (U,) is the largest one's share of the image. By method:
-    ``chosen`` the place in ``GRID`` of the threshold that counts, ``iou`` (U,) at it, ``success`` (T,) the share of
-    right boxes at each threshold of ``GRID``, ``boxes`` (U,) those the rows hold as an array of pyarrow, and the
-    threshold these were ``drawn_at``.
+    Attributes:
+        folder: the run's folder.
+        manifest: what was evaluated.
+        summary: the measures.
+        rule: how boxes were drawn.
+        methods: the methods.
+        baselines: the baselines, which look at no picture.
+        subjects: what each map shows (U).
+        objects: how many boxes the judged class has (U,).
+        size: the largest box's share of the image (U,).
+        chosen: by method, the index in ``GRID`` of the threshold that counts.
+        iou: by method, the IoU at that threshold (U,).
+        success: by method, the share of right boxes at each threshold of ``GRID`` (T,).
+        boxes: by method, the boxes that the rows hold, as an array of pyarrow (U).
+        drawn_at: by method, the threshold of these boxes.
     """
 
     folder: Path
-    manifest: Mapping[str, Any]
-    summary: Mapping[str, Any]
+    manifest: Manifest
+    summary: Summary
     rule: BoxRule
     methods: tuple[str, ...]
     baselines: tuple[str, ...]
-    seen: tuple[Seen, ...]
+    subjects: tuple[Subject, ...]
     objects: NDArray[np.int64]
     size: Floats
     chosen: Mapping[str, int]
@@ -76,9 +98,9 @@ class FinishedRun:
     drawn_at: Mapping[str, float | None]
 
     @property
-    def parts(self) -> range:
-        """The numbers of its parts."""
-        return range(part_count(self.manifest))
+    def names(self) -> tuple[str, ...]:
+        """Methods and baselines."""
+        return (*self.methods, *self.baselines)
 
     def boxes_of(self, method: str, index: int) -> tuple[Corners, ...]:
         """The boxes that the rows hold of a map."""
@@ -86,11 +108,15 @@ class FinishedRun:
 
     def hits(self, method: str) -> NDArray[np.bool_]:
         """Which boxes (U,) are right at the threshold that counts."""
-        return np.asarray(self.iou[method] >= HIT)
+        return is_right(self.iou[method])
 
     def rule_of(self, method: str) -> BoxRule:
         """The box rule with the threshold that counts."""
         return replace(self.rule, threshold=float(GRID[self.chosen[method]]))
+
+    def drawn_as_judged(self, method: str) -> bool:
+        """Whether the boxes that the rows hold were drawn at the threshold that counts."""
+        return self.drawn_at[method] == self.rule_of(method).threshold
 
 
 def read_run(folder: Path) -> FinishedRun:
@@ -99,15 +125,15 @@ def read_run(folder: Path) -> FinishedRun:
     Raises:
         RunError: it is not finished, damaged, or has no map with boxes to be judged by.
     """
-    manifest, summary = read_manifest(folder), read_summary(folder)
+    manifest, summary = read_finished(folder)
     scoring = Scoring.of_manifest(manifest)
-    tallies = {method: _Tally(grid_index(summary["thresholds"][method]["box"])) for method in scoring.methods}
-    whole = []
-    for part in range(part_count(manifest)):
-        rows = _by_method(_counted(read_rows(folder, [part], [*_READ, scoring.curve])), scoring.methods)
-        for method, tally in tallies.items():
-            tally.add(rows[method], scoring.curve)
-        whole += rows["full_image"].select([*_SEEN, "iou_per_truth", "iou"]).to_pylist()
+    collected = {method: _Collected(grid_index(summary.thresholds[method].box)) for method in scoring.methods}
+    whole: list[dict[str, Any]] = []
+    for part in manifest.run.parts:
+        rows = with_boxes(reported(without_failed(read_rows(folder, [part], [*_READ, scoring.curve]))))
+        for method, own in collected.items():
+            own.add(of_method(rows, method), scoring.curve)
+        whole += of_method(rows, "full_image").select([*_OF_SUBJECT, "iou_per_truth", "iou"]).to_pylist()
     if not whole:
         raise RunError(f"{folder}: no reported image has boxes, so there is nothing to show; give boxes with the data")
     order = sorted(range(len(whole)), key=lambda place: (whole[place]["sample"], whole[place]["target"]))
@@ -116,58 +142,40 @@ def read_run(folder: Path) -> FinishedRun:
         manifest=manifest,
         summary=summary,
         rule=scoring.rule,
-        methods=tuple(manifest[COMPARED]["methods"]),
-        baselines=tuple(manifest[COMPARED]["baselines"]),
-        seen=tuple(Seen(**{name: whole[place][name] for name in _SEEN}) for place in order),
+        methods=tuple(manifest.run.methods),
+        baselines=tuple(manifest.run.baselines),
+        subjects=tuple(Subject(**{name: whole[place][name] for name in _OF_SUBJECT}) for place in order),
         objects=np.array([len(whole[place]["iou_per_truth"]) for place in order], dtype=np.int64),
-        # The whole image's IoU with a box within it is that box's share of the image.
+        # The IoU of the whole image with a box in it is the box's share of the image.
         size=np.array([whole[place]["iou"] for place in order], dtype=np.float64),
-        chosen={method: tally.at for method, tally in tallies.items()},
-        iou={method: np.concatenate(tally.iou)[order] for method, tally in tallies.items()},
-        success={method: tally.right / len(whole) for method, tally in tallies.items()},
-        boxes={method: tally.boxes_in(order) for method, tally in tallies.items()},
-        drawn_at={method: tally.drawn_at for method, tally in tallies.items()},
+        chosen={method: own.chosen for method, own in collected.items()},
+        iou={method: np.concatenate(own.iou)[order] for method, own in collected.items()},
+        success={method: own.right / len(whole) for method, own in collected.items()},
+        boxes={method: own.boxes_in(order) for method, own in collected.items()},
+        drawn_at={method: own.drawn_at for method, own in collected.items()},
     )
 
 
-class _Tally:
-    """What is kept of a method's rows, part after part: a run's curves need more memory than there may be."""
+class _Collected:
+    """What is kept of a method's rows, part after part: all curves of a run may need more memory than there is."""
 
-    def __init__(self, at: int) -> None:
-        self.at = at
+    def __init__(self, chosen: int) -> None:
+        self.chosen = chosen
         self.iou: list[NDArray[np.float32]] = []
         self.right = np.zeros(len(GRID))
         self.boxes: list[Any] = []
         self.drawn_at: float | None = None
 
     def add(self, rows: Any, curve: str) -> None:
-        """Takes what counts of a part's rows in."""
+        """Adds a part's rows."""
         if not len(rows):
             return
         values = rows[curve].combine_chunks().flatten().to_numpy().reshape(len(rows), len(GRID))
-        self.iou.append(values[:, self.at].copy())  # not the whole part's
-        self.right += (values >= HIT).sum(axis=0)
+        self.iou.append(values[:, self.chosen].copy())  # a view would keep the whole part in memory
+        self.right += is_right(values).sum(axis=0)
         self.boxes.append(rows["boxes"].combine_chunks())
         self.drawn_at = rows["threshold"][0].as_py()
 
     def boxes_in(self, order: Sequence[int]) -> Any:
-        """The boxes of all parts, map after map in this order, as an array of pyarrow."""
-        import pyarrow  # type: ignore[import-untyped]
-
-        return pyarrow.concat_arrays(self.boxes).take(order)
-
-
-def _counted(rows: Any) -> Any:
-    """Of a part's rows, which are all there are of its images, those that the summary counts and that have boxes."""
-    from pyarrow import compute
-
-    broken = compute.unique(rows.filter(compute.is_valid(rows["error"]))["sample"])
-    kept = compute.and_(compute.equal(rows["rank"], 0), compute.invert(rows["tuning"]))
-    kept = compute.and_(kept, compute.is_valid(rows["judged"]))
-    return rows.filter(compute.and_(kept, compute.invert(compute.is_in(rows["sample"], value_set=broken))))
-
-
-def _by_method(rows: Any, methods: Sequence[str]) -> dict[str, Any]:
-    from pyarrow import compute
-
-    return {method: rows.filter(compute.equal(rows["method"], method)) for method in methods}
+        """The boxes of all maps in this order, as an array of pyarrow."""
+        return arrow().concat_arrays(self.boxes).take(order)

@@ -1,132 +1,143 @@
-"""A run's plots."""
+"""The plots of a run: what is drawn of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from looktwice.labels import label_of
 from looktwice.localization.sweep import GRID
+from looktwice.metrics.measures import MEASURES
 from looktwice.report.finished_run import FinishedRun
-from looktwice.report.names import MEASURES, known_measures, short_name
 from looktwice.report.plots import Axis, Bar, Line, Point, cost_plot, interval_in_per_cent, panels
+from looktwice.runs.summary import Score, Summary
 
 _IOU_LEVELS = np.arange(0, 101, 2, dtype=np.float32) / 100
 
 
-_SIZE_BINS = 5
+_SIZE_GROUPS = 5
 
 
-_BIN_LEAST = 5
-"""Images in a bin of sizes; with fewer there are fewer bins."""
+_IMAGES_IN_GROUP = 5
+"""Images that a group of sizes has at least; with fewer images there are fewer groups."""
 
 
-def error_titles(summary: Mapping[str, Any]) -> dict[str, str]:
-    """The localization errors that a run has, with their titles."""
-    titles = {
-        "top1_loc_error": "Localization error, class predicted (top-1)",
-        "gt_known_loc_error": "Localization error, class known",
-    }
-    known = known_measures(summary)
-    return {metric: title for metric, title in titles.items() if metric in known}
+_PER_CENT = Axis("", (0, 100), {0: "0", 50: "50", 100: "100%"})
+_UNIT = {0: "0", 0.5: ".5", 1: "1"}
 
 
-def error_ends(found: Sequence[FinishedRun]) -> tuple[float, float]:
-    """One scale for the errors of all runs, so that their plots can be compared."""
-    scores = [
-        scores[metric]
-        for run in found
-        for metric in error_titles(run.summary)
-        for scores in run.summary["methods"].values()
-    ]
-    low = min(100 * score["low"] for score in scores if score["value"] is not None)
-    high = max(100 * score["high"] for score in scores if score["value"] is not None)
+def plotted_errors(summary: Summary) -> dict[str, str]:
+    """The localization errors that a run has, by name, with their titles."""
+    known = summary.known_measures
+    plotted = (MEASURES["top1_loc_error"], MEASURES["gt_known_loc_error"])
+    return {measure.name: measure.title for measure in plotted if measure in known}
+
+
+def error_ends(runs: Sequence[FinishedRun]) -> tuple[float, float]:
+    """The ends in per cent of one scale for the errors of all runs, so that their plots can be compared."""
+    scores = [score for run in runs for error in plotted_errors(run.summary) for score in _scores(run, error).values()]
+    low, high = (min(100 * score.low for score in scores), max(100 * score.high for score in scores))
     return max(0.0, 10 * np.floor((low - 1) / 10)), min(100.0, 10 * np.ceil((high + 1) / 10))
 
 
-def error_bars(run: FinishedRun, metric: str, shades: Mapping[str, str], paper: Mapping[str, float]) -> list[Bar]:
-    """A bar for each method that has a value."""
+def error_bars(run: FinishedRun, error: str, paper: Mapping[str, float]) -> list[Bar]:
+    """A bar for each method that has this error; ``paper`` has the paper's errors in per cent, by method."""
     bars = []
-    for method, scores in run.summary["methods"].items():
-        score = scores[metric]
-        if score["value"] is not None:
-            value, low, high = (100 * score[name] for name in ("value", "low", "high"))
-            bars.append(Bar(short_name(method), shades[method], value, low, high, paper.get(method)))
+    for method, score in _scores(run, error).items():
+        label = label_of(method)
+        ends = 100 * score.value, 100 * score.low, 100 * score.high
+        bars.append(Bar(label.short_name, label.colour, *ends, paper.get(method)))
     return bars
 
 
-_SHARE = Axis("", (0, 100), {0: "0", 50: "50", 100: "100%"})
+def _scores(run: FinishedRun, measure: str) -> dict[str, Score]:
+    found = {method: summary.score(measure) for method, summary in run.summary.methods.items()}
+    return {method: score for method, score in found.items() if score is not None}
 
 
-def success_plots(run: FinishedRun, shades: Mapping[str, str]) -> list[str]:
-    """How many boxes are right at each IoU."""
+def success_plots(run: FinishedRun) -> list[str]:
+    """The share of boxes that reach each IoU, a panel for each method."""
     lines = []
-    for method, shade in shades.items():
+    for method in run.names:
         overlap = np.sort(run.iou[method])
         shares = 100 - 100 * np.searchsorted(overlap, _IOU_LEVELS) / len(overlap)
         note = f"mean IoU {overlap.mean():.2f}"
-        lines.append(Line(short_name(method), shade, _IOU_LEVELS.tolist(), shares.tolist(), note=note))
-    return panels(lines, Axis("IoU needed", (0, 1), {0: "0", 0.5: ".5", 1: "1"}), _SHARE)
+        lines.append(_line(method, _IOU_LEVELS.tolist(), shares.tolist(), note=note))
+    return panels(lines, Axis("IoU needed", (0, 1), _UNIT), _PER_CENT)
 
 
-def size_plots(run: FinishedRun, shades: Mapping[str, str]) -> list[str]:
-    """The error over the size of the object."""
-    count = max(1, min(_SIZE_BINS, len(run.seen) // _BIN_LEAST))
-    bins = np.array_split(np.argsort(run.size, kind="stable"), count)
-    places = [100 * float(run.size[each].mean()) for each in bins]
+def size_plots(run: FinishedRun) -> list[str]:
+    """The share of wrong boxes by the size of the object, a panel for each method."""
+    count = max(1, min(_SIZE_GROUPS, len(run.subjects) // _IMAGES_IN_GROUP))
+    groups = np.array_split(np.argsort(run.size, kind="stable"), count)
+    places = [100 * float(run.size[each].mean()) for each in groups]
     axis = Axis("% of the image", (0, 100), {0: "0", 50: "50", 100: "100"})
-    return panels(_error_lines(run, shades, places, bins), axis, _SHARE)
+    return panels(_error_lines(run, places, groups), axis, _PER_CENT)
 
 
-def number_plots(run: FinishedRun, shades: Mapping[str, str]) -> list[str]:
-    """The error over the number of objects."""
+def number_plots(run: FinishedRun) -> list[str]:
+    """The share of wrong boxes by the number of objects, a panel for each method."""
     groups = {"1": run.objects == 1, "2": run.objects == 2, "3+": run.objects >= 3}
     there = {name: np.flatnonzero(members) for name, members in groups.items() if members.any()}
     places = list(range(len(there)))
     ticks = {float(place): f"{name}\nn={len(there[name])}" for place, name in zip(places, there, strict=True)}
-    return panels(
-        _error_lines(run, shades, places, list(there.values())), Axis("", (-0.5, len(there) - 0.5), ticks), _SHARE
-    )
+    axis = Axis("", (-0.5, len(there) - 0.5), ticks)
+    return panels(_error_lines(run, places, list(there.values())), axis, _PER_CENT)
 
 
-def _error_lines(
-    run: FinishedRun, shades: Mapping[str, str], places: Sequence[float], bins: Sequence[Any]
-) -> list[Line]:
-    """The share of wrong boxes in each bin of images, with its interval."""
+def _error_lines(run: FinishedRun, places: Sequence[float], groups: Sequence[NDArray[np.int64]]) -> list[Line]:
+    """For each method the share of wrong boxes in each group of images, with its interval."""
     lines = []
-    for method, shade in shades.items():
+    for method in run.names:
         missed = ~run.hits(method)
-        values, low, high = zip(*(interval_in_per_cent(missed[each]) for each in bins), strict=True)
-        lines.append(Line(short_name(method), shade, places, values, low, high))
+        values, low, high = zip(*(interval_in_per_cent(missed[each]) for each in groups), strict=True)
+        lines.append(_line(method, places, values, low=low, high=high))
     return lines
 
 
-def threshold_plots(run: FinishedRun, shades: Mapping[str, str]) -> list[str]:
-    """How many boxes are right at each threshold."""
+def threshold_plots(run: FinishedRun) -> list[str]:
+    """The share of right boxes at each threshold, a panel for each method."""
     lines = []
-    for method, shade in shades.items():
+    for method in run.names:
         if method == "full_image":
             continue  # no threshold moves its box
         shares, at = 100 * run.success[method], run.chosen[method]
         best = int(shares.argmax())
         marks = {"D": (float(GRID[best]), float(shares[best])), "o": (float(GRID[at]), float(shares[at]))}
         note = f"{shares[at]:.0f} % at {GRID[at]:.2f} · best {shares[best]:.0f} %"
-        lines.append(Line(short_name(method), shade, GRID.tolist(), shares.tolist(), marks=marks, note=note))
-    return panels(lines, Axis("threshold", (0, 1), {0: "0", 0.5: ".5", 1: "1"}), _SHARE)
+        lines.append(_line(method, GRID.tolist(), shares.tolist(), marks=marks, note=note))
+    return panels(lines, Axis("threshold", (0, 1), _UNIT), _PER_CENT)
 
 
-def cost_measure(summary: Mapping[str, Any]) -> str:
+def _line(
+    method: str,
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    low: Sequence[float] | None = None,
+    high: Sequence[float] | None = None,
+    marks: Mapping[str, tuple[float, float]] | None = None,
+    note: str = "",
+) -> Line:
+    label = label_of(method)
+    return Line(label.short_name, label.colour, x, y, low, high, marks, note)
+
+
+def cost_measure(summary: Summary) -> str:
     """The measure that is plotted against seconds."""
-    return next(metric for metric in ("max_box_acc_v2", "mean_iou") if metric in known_measures(summary))
+    known = summary.known_measures
+    return next(name for name in ("max_box_acc_v2", "mean_iou") if MEASURES[name] in known)
 
 
-def cost_panel(run: FinishedRun, metric: str, shades: Mapping[str, str]) -> str | None:
-    """A measure against seconds an image; ``None`` where nothing can be shown."""
+def cost_panel(run: FinishedRun, measure: str) -> str | None:
+    """A measure against seconds per image; None if no method has both."""
+    values, costs = _scores(run, measure), _scores(run, "seconds_per_image")
     points = []
     for method in run.methods:
-        score, seconds = (run.summary["methods"][method][name] for name in (metric, "seconds_per_image"))
-        if score["value"] is not None and seconds["value"]:
-            value, low, high = (100 * score[name] for name in ("value", "low", "high"))
-            points.append(Point(short_name(method), shades[method], seconds["value"], value, low, high))
-    box = run.summary["methods"].get("center_box", {metric: {"value": None}})[metric]["value"]
-    level = None if box is None else (short_name("center_box"), 100 * box)
-    return cost_plot(points, f"{MEASURES[metric]}, %", level) if points else None
+        if method in values and method in costs and costs[method].value:
+            label, score = label_of(method), values[method]
+            ends = 100 * score.value, 100 * score.low, 100 * score.high
+            points.append(Point(label.short_name, label.colour, costs[method].value, *ends))
+    free = values.get("center_box")
+    level = None if free is None else (label_of("center_box").short_name, 100 * free.value)
+    return cost_plot(points, f"{MEASURES[measure].short_title}, %", level) if points else None

@@ -1,22 +1,35 @@
-"""Finished runs → the tables of Fu et al. (2017), the paper's own figures beside ours, and what differs.
+"""Finished runs → the tables of Fu et al. (2017), with the paper's numbers beside ours, and what differs.
 
-Errors are shares in a summary and per cent in a table, with their bootstrap 95 % interval in brackets.
+Errors are shares in a summary, and per cent in a table with the bootstrap 95 % interval in brackets. Only here methods
+also have the abbreviations of the paper.
 """
 
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from looktwice.errors import OptionError
-from looktwice.report.names import ENERGY_BOX, MEASURES, NAMES
-from looktwice.runs.folder import COMPARED, read_manifest, read_summary
+from looktwice.labels import label_of
+from looktwice.options import check_known
+from looktwice.runs.folder import read_finished
+from looktwice.runs.manifest import BoxFacts, Manifest, PreprocessingFacts
+from looktwice.runs.summary import Score, Summary
 
 PAPER_IMAGES = 50_000
-"""The ILSVRC 2014 validation set."""
+"""The images of the paper: the ILSVRC 2014 validation set."""
+
+
+ENERGY_BOX = "feedback, energy box"
+"""Local feedback with the box of Cao et al. (2015): a row of its own in Table 1."""
+
+
+_ENERGY_BOX = "box of 95 % of the energy"
+
+
+ENERGY_BOX_TITLE = f"{label_of('feedback').title}, {_ENERGY_BOX}"
+"""What that row is called."""
 
 
 PUBLISHED: Mapping[str, Mapping[str, float]] = MappingProxyType(
@@ -27,12 +40,12 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "resnet": MappingProxyType({"global_feedback": 58.8}),
     }
 )
-"""Localization error in per cent that Fu et al. (2017) report: class predicted, external contours (Tables 1 and 2)."""
+"""Localization errors in per cent of Fu et al. (2017), Tables 1 and 2: class predicted, external contours."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A localization error in per cent, its interval, and the paper's, where it has one."""
+    """A method's localization error in per cent, its interval, and the paper's error, if it has one."""
 
     network: str
     method: str
@@ -43,22 +56,49 @@ class Entry:
 
     @property
     def ours(self) -> str:
-        """The error and its interval in words."""
+        """The error and its interval as printed."""
         return f"{self.error:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+    @property
+    def published(self) -> str:
+        """The paper's error as printed."""
+        return "–" if self.paper is None else f"{self.paper:.1f}"
 
 
 @dataclass(frozen=True)
-class RunTable:
-    """A run's entries, and by name what a reader must know to compare them with the paper's."""
+class Conditions:
+    """What a reader must know to compare a run with the paper, in words."""
+
+    weights: str
+    images: str
+    preprocessing: str
+    boxes: str
+    target: str
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """Under the names that tables print."""
+        return {
+            "weights": self.weights,
+            "images": self.images,
+            "preprocessing": self.preprocessing,
+            "boxes": self.boxes,
+            "class": self.target,
+        }
+
+
+@dataclass(frozen=True)
+class RunEntries:
+    """The errors of a run's methods, and how they came about."""
 
     network: str
     entries: tuple[Entry, ...]
-    facts: Mapping[str, str]
+    conditions: Conditions
 
 
 @dataclass(frozen=True)
-class PlainTable:
-    """Cells as they are printed; the first column is text, the others are numbers."""
+class PrintedTable:
+    """A table as it is printed: the first column is text, the others are numbers."""
 
     title: str
     head: tuple[str, ...]
@@ -66,147 +106,145 @@ class PlainTable:
 
 
 def paper_tables(folders: Sequence[Path], form: str = "text") -> str:
-    """Table 1 of each run and, of several, Table 2, as text, Markdown, LaTeX or CSV.
+    """Table 1 of each run and, for several runs, Table 2; as text, Markdown, LaTeX or CSV.
 
     Raises:
-        OptionError: an unknown form.
-        RunError: a folder without a finished run.
+        OptionError: the form is unknown.
+        RunError: a folder holds no finished run.
     """
-    if form not in FORMS:
-        raise OptionError(f"unknown form: {form!r}; there are {', '.join(FORMS)}")
-    return FORMS[form](_told_apart([_report(folder) for folder in folders]))
+    check_known("form", form, FORMS)
+    runs = [run_entries(*read_finished(folder)) for folder in folders]
+    return FORMS[form](_told_apart(runs))
 
 
-def measures(summary: Mapping[str, Any]) -> str:
-    """All measures of a summary in per cent, methods beside each other; those without a value are left out."""
-    methods = summary["methods"]
-    known = [name for name in MEASURES if any(scores[name]["value"] is not None for scores in methods.values())]
-    rows = [(method, *(_percent(scores[name]["value"]) for name in known)) for method, scores in methods.items()]
-    title = f"{summary['images']:,} images, {summary['images_failed']:,} of them failed; per cent"
-    return _as_text(PlainTable(title, ("method", *(MEASURES[name] for name in known)), tuple(rows)))
+def measures(summary: Summary) -> str:
+    """All measures of a summary in per cent, a row for each method. Measures that no method has are left out."""
+    known = summary.known_measures
+    rows = [
+        (method, *(_percent(found.score(measure.name)) for measure in known))
+        for method, found in summary.methods.items()
+    ]
+    title = f"{summary.images:,} images, {summary.images_failed:,} of them failed; per cent"
+    return _as_text(PrintedTable(title, ("method", *(measure.short_title for measure in known)), tuple(rows)))
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}"
+def _percent(score: Score | None) -> str:
+    return "–" if score is None else f"{100 * score.value:.1f}"
 
 
-def _report(folder: Path) -> RunTable:
-    manifest, summary = read_manifest(folder), read_summary(folder)
-    run = manifest[COMPARED]
-    network = run["model"]["name"].rpartition(":")[2]
-    # A user's own network is known by its file's name at best; "googlenet_bn" and "resnet50" both tell.
+def run_entries(manifest: Manifest, summary: Summary) -> RunEntries:
+    """The errors of a run's methods, with the paper's errors of the same network."""
+    network = manifest.run.model.short_name
+    # The name of a user's own network is the best hint there is: "googlenet_bn" and "resnet50" both tell.
     family = next((name for name in PUBLISHED if name in network.lower()), "")
     published = PUBLISHED.get(family, {})
-    scores: dict[str, Mapping[str, Any]] = {}
-    for method, found in summary["methods"].items():
-        scores[method] = found["top1_loc_error"]
-        if method == "feedback" and run["box"]["rule"] == "contour":
-            scores[ENERGY_BOX] = found["top1_loc_error_energy_box"]
+    scores: dict[str, Score | None] = {}
+    for method, found in summary.methods.items():
+        scores[method] = found.score("top1_loc_error")
+        if method == "feedback" and manifest.run.box.rule == "contour":
+            scores[ENERGY_BOX] = found.score("top1_loc_error_energy_box")
     entries = tuple(
-        _entry(network, method, score, published.get(method))
+        Entry(network, method, 100 * score.value, 100 * score.low, 100 * score.high, published.get(method))
         for method, score in scores.items()
-        if score["value"] is not None
+        if score is not None
     )
-    return RunTable(network, entries, _facts(manifest, summary))
+    return RunEntries(network, entries, _conditions(manifest, summary))
 
 
-def _entry(network: str, method: str, score: Mapping[str, float], paper: float | None) -> Entry:
-    return Entry(network, method, 100 * score["value"], 100 * score["low"], 100 * score["high"], paper)
+def _conditions(manifest: Manifest, summary: Summary) -> Conditions:
+    run = manifest.run
+    targets = {"predicted": "predicted", "top5": "predicted, five guesses", "true": "true label"}
+    return Conditions(
+        weights=f"{manifest.about.weights} (SHA-256 {run.model.weights_hash[:12]})",
+        images=_images(summary),
+        preprocessing=_preprocessing(run.preprocessing),
+        boxes=_boxes(run.box, summary),
+        target=targets[run.target],
+    )
 
 
-def _facts(manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
-    run = manifest[COMPARED]
-    return {
-        "weights": f"{manifest['about']['weights']} (SHA-256 {run['model']['weights_hash'][:12]})",
-        "images": _images(summary),
-        "preprocessing": _preprocessing(run["preprocessing"]),
-        "boxes": _boxes(run["box"], summary),
-        "class": {"predicted": "predicted", "top5": "predicted, five guesses", "true": "true label"}[run["target"]],
-    }
-
-
-def _images(summary: Mapping[str, Any]) -> str:
-    text = f"{summary['images']:,} where the paper has {PAPER_IMAGES:,}"
-    if summary["images_failed"]:
-        text += f", {summary['images_failed']:,} of them not usable"
+def _images(summary: Summary) -> str:
+    text = f"{summary.images:,} where the paper has {PAPER_IMAGES:,}"
+    if summary.images_failed:
+        text += f", {summary.images_failed:,} of them not usable"
     return text
 
 
-def _preprocessing(choices: Mapping[str, Any]) -> str:
-    side = f"{choices['crop']}×{choices['crop']}"
-    if choices["squash"]:
-        return f"squashed to {side}"
-    return f"shorter side {choices['resize']}, centre {side}"
+def _preprocessing(choices: PreprocessingFacts) -> str:
+    side = f"{choices.crop}×{choices.crop}"
+    return f"squashed to {side}" if choices.squash else f"shorter side {choices.resize}, centre {side}"
 
 
-def _boxes(box: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    kind = {"largest": "largest external contour", "any": "any external contour"}[box["boxes"]]
-    if box["rule"] == "energy":
+def _boxes(box: BoxFacts, summary: Summary) -> str:
+    kind = {"largest": "largest external contour", "any": "any external contour"}[box.boxes]
+    if box.rule == "energy":
         kind = "tightest box"
-    share = "the maximum" if box["rule"] == "contour" and box["by"] == "max" else "the energy"
-    if summary["images_tuned_on"]:
-        return f"{kind}, share of {share} chosen for each method on {summary['images_tuned_on']:,} other images"
-    shares = sorted({100 * each["box"] for each in summary["thresholds"].values()})
+    share = "the maximum" if box.rule == "contour" and box.by == "max" else "the energy"
+    if summary.images_tuned_on:
+        return f"{kind}, share of {share} chosen for each method on {summary.images_tuned_on:,} other images"
+    shares = sorted({100 * each.box for each in summary.thresholds.values()})
     if len(shares) > 1:
         return f"{kind}, share of {share} chosen for each method on another run"
-    return f"{kind} at {shares[0]:.0f} % of {share}"
+    return f"{kind} at {shares[0]:.0f} % of {share}" if shares else kind
 
 
-def _told_apart(reports: Sequence[RunTable]) -> list[RunTable]:
-    """Runs of one network get the names of what they differ in."""
+def _told_apart(runs: Sequence[RunEntries]) -> list[RunEntries]:
+    """Runs of the same network, each with the conditions in which it differs added to the network's name."""
     told = []
-    for report in reports:
-        others = [other.facts for other in reports if other.network == report.network]
-        differing = [value for name, value in report.facts.items() if any(other[name] != value for other in others)]
-        told.append(RunTable(" — ".join([report.network, *differing]), report.entries, report.facts))
+    for run in runs:
+        own = run.conditions.by_name
+        others = [other.conditions.by_name for other in runs if other.network == run.network]
+        differing = [value for name, value in own.items() if any(other[name] != value for other in others)]
+        told.append(replace(run, network=" — ".join([run.network, *differing])))
     return told
 
 
-def _tables(reports: Sequence[RunTable]) -> list[PlainTable]:
-    tables = []
-    for report in reports:
-        beside = any(entry.paper is not None for entry in report.entries)
-        rows = [(_name(e.method), e.ours, *([_paper(e)] if beside else [])) for e in report.entries]
-        head = ("method", "ours [95 %]", *(["paper"] if beside else []))
-        tables.append(PlainTable(f"Table 1. Localization error (%), {report.network}", head, tuple(rows)))
-    if len(reports) > 1:
-        tables.append(_second_table(reports))
-    return tables
+def _tables(runs: Sequence[RunEntries]) -> list[PrintedTable]:
+    tables = [_first_table(run) for run in runs]
+    return [*tables, _second_table(runs)] if len(runs) > 1 else tables
 
 
-def _second_table(reports: Sequence[RunTable]) -> PlainTable:
-    methods = dict.fromkeys(entry.method for report in reports for entry in report.entries)
+def _first_table(run: RunEntries) -> PrintedTable:
+    """Table 1: the methods on one network."""
+    beside = any(entry.paper is not None for entry in run.entries)
+    rows = [(_name(e.method), e.ours, *([e.published] if beside else [])) for e in run.entries]
+    head = ("method", "ours [95 %]", *(["paper"] if beside else []))
+    return PrintedTable(f"Table 1. Localization error (%), {run.network}", head, tuple(rows))
+
+
+def _second_table(runs: Sequence[RunEntries]) -> PrintedTable:
+    """Table 2: the methods on several networks."""
+    methods = dict.fromkeys(entry.method for run in runs for entry in run.entries)
     head: list[str] = ["method"]
     columns: list[list[str]] = []
-    for report in reports:
-        found = {entry.method: entry for entry in report.entries}
-        head.append(report.network)
+    for run in runs:
+        found = {entry.method: entry for entry in run.entries}
+        head.append(run.network)
         columns.append([found[method].ours if method in found else "–" for method in methods])
-        if any(entry.paper is not None for entry in report.entries):
+        if any(entry.paper is not None for entry in run.entries):
             head.append("paper")
-            columns.append([_paper(found[method]) if method in found else "–" for method in methods])
+            columns.append([found[method].published if method in found else "–" for method in methods])
     rows = zip(map(_name, methods), *columns, strict=True)
-    return PlainTable("Table 2. Localization error (%) of several networks", tuple(head), tuple(rows))
+    return PrintedTable("Table 2. Localization error (%) of several networks", tuple(head), tuple(rows))
 
 
 def _name(method: str) -> str:
-    return NAMES.get(method, method)
+    """A method with the paper's abbreviation."""
+    if method == ENERGY_BOX:
+        return f"{label_of('feedback').in_the_paper}, {_ENERGY_BOX}"
+    return label_of(method).in_the_paper
 
 
-def _paper(entry: Entry) -> str:
-    return "–" if entry.paper is None else f"{entry.paper:.1f}"
+def _notes(runs: Iterable[RunEntries]) -> list[str]:
+    return [f"{run.network}: {'; '.join(f'{k}: {v}' for k, v in run.conditions.by_name.items())}" for run in runs]
 
 
-def _notes(reports: Iterable[RunTable]) -> list[str]:
-    return [f"{report.network}: {'; '.join(f'{k}: {v}' for k, v in report.facts.items())}" for report in reports]
+def _text(runs: Sequence[RunEntries]) -> str:
+    notes = "\n".join(f"- {note}" for note in _notes(runs))
+    return "\n\n".join([*map(_as_text, _tables(runs)), f"What differs from the paper\n{notes}"])
 
 
-def _text(reports: Sequence[RunTable]) -> str:
-    notes = "\n".join(f"- {note}" for note in _notes(reports))
-    return "\n\n".join([*map(_as_text, _tables(reports)), f"What differs from the paper\n{notes}"])
-
-
-def _as_text(table: PlainTable) -> str:
+def _as_text(table: PrintedTable) -> str:
     lines = [table.head, *table.rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.head))]
     lines.insert(1, tuple("-" * width for width in widths))
@@ -220,20 +258,20 @@ def _as_text(table: PlainTable) -> str:
     return "\n".join([table.title, "", *told])
 
 
-def _markdown(reports: Sequence[RunTable]) -> str:
+def _markdown(runs: Sequence[RunEntries]) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
-    def told(table: PlainTable) -> str:
+    def told(table: PrintedTable) -> str:
         marks = ("---", *("---:" for _ in table.head[1:]))
         return "\n".join([f"**{table.title}**", "", *map(line, (table.head, marks, *table.rows))])
 
-    notes = "\n".join(f"- {note}" for note in _notes(reports))
-    return "\n\n".join([*map(told, _tables(reports)), "**What differs from the paper**", notes])
+    notes = "\n".join(f"- {note}" for note in _notes(runs))
+    return "\n\n".join([*map(told, _tables(runs)), "**What differs from the paper**", notes])
 
 
-def _latex(reports: Sequence[RunTable]) -> str:
-    def told(table: PlainTable) -> str:
+def _latex(runs: Sequence[RunEntries]) -> str:
+    def told(table: PrintedTable) -> str:
         lines = [" & ".join(map(_escaped, line)) + r" \\" for line in (table.head, *table.rows)]
         return "\n".join(
             [
@@ -250,8 +288,8 @@ def _latex(reports: Sequence[RunTable]) -> str:
             ]
         )
 
-    notes = "\n".join(f"% {note}" for note in _notes(reports))
-    return "\n\n".join([*map(told, _tables(reports)), f"% What differs from the paper\n{notes}"])
+    notes = "\n".join(f"% {note}" for note in _notes(runs))
+    return "\n\n".join([*map(told, _tables(runs)), f"% What differs from the paper\n{notes}"])
 
 
 def _escaped(text: str) -> str:
@@ -260,19 +298,19 @@ def _escaped(text: str) -> str:
     return "".join(special.get(character, character) for character in text)
 
 
-def _csv(reports: Sequence[RunTable]) -> str:
-    """A line an entry; what differs from the paper stands in columns of its own."""
+def _csv(runs: Sequence[RunEntries]) -> str:
+    """A line for each entry; what differs from the paper has columns of its own."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["network", "method", "error", "low", "high", "paper", *reports[0].facts])
-    for report in reports:
-        for entry in report.entries:
+    writer.writerow(["network", "method", "error", "low", "high", "paper", *runs[0].conditions.by_name])
+    for run in runs:
+        for entry in run.entries:
             numbers = [f"{value:.4f}" for value in (entry.error, entry.low, entry.high)]
             paper = "" if entry.paper is None else entry.paper
-            writer.writerow([entry.network, entry.method, *numbers, paper, *report.facts.values()])
+            writer.writerow([entry.network, entry.method, *numbers, paper, *run.conditions.by_name.values()])
     return buffer.getvalue().rstrip("\n")
 
 
-FORMS: Mapping[str, Callable[[Sequence[RunTable]], str]] = MappingProxyType(
+FORMS: Mapping[str, Callable[[Sequence[RunEntries]], str]] = MappingProxyType(
     {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}
 )

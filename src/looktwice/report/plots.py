@@ -1,7 +1,7 @@
-"""Numbers → small plots as inline SVG, their letters as text, in colours that colour-blind readers tell apart.
+"""Numbers → small plots as inline SVG, with letters as text.
 
-A plot shows many methods as panels, each with one method in colour before all others in grey: no legend to look things
-up in, and a page can break the row of panels wherever its screen ends.
+A plot of many methods is a row of panels. Each panel shows one method in colour, and all others in grey behind it. So
+no reader needs a legend, and a page can break the row where the screen ends.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _INK, _QUIET, _OTHERS = "#1f2430", "#6b7280", "#d7dae0"
 
 _MARKS: Mapping[str, Mapping[str, Any]] = {
     "D": {"markerfacecolor": "white", "markersize": 7},
-    "o": {"markersize": 5},  # small enough to be seen on the other one
+    "o": {"markersize": 5},  # small enough to be seen on top of the other one
 }
 
 
@@ -36,7 +36,7 @@ _STYLE: Mapping[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "looktwice",
     "text.parse_math": False,  # a "$" in a name is a "$"
-    "font.family": "DejaVu Sans",  # to measure by; the page sets its own
+    "font.family": "DejaVu Sans",  # widths are measured with it; the page sets its own font
     "font.size": 11.5,
     "axes.edgecolor": _QUIET,
     "axes.labelcolor": _QUIET,
@@ -53,7 +53,7 @@ _STYLE: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Bar:
-    """A number with its interval, in per cent, and the paper's number beside it where there is one."""
+    """A number with its interval in per cent, and the paper's number, if there is one."""
 
     label: str
     colour: str
@@ -65,7 +65,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Line:
-    """A method's line: y in per cent over x, with intervals or without, and points by their marker, the last on top."""
+    """A method's line: y in per cent over x.
+
+    ``low`` and ``high`` are the intervals, if there are any. ``marks`` are points by their marker, the last on top.
+    """
 
     label: str
     colour: str
@@ -79,7 +82,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Point:
-    """A method by what it costs (seconds) and what it brings (per cent, with an interval)."""
+    """A method by its cost in seconds and its value in per cent, with an interval."""
 
     label: str
     colour: str
@@ -91,7 +94,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows: its name, its ends, and its ticks with their texts where these are not numbers."""
+    """An axis: its name, its ends, and its ticks with their texts, if they are not plain numbers."""
 
     name: str
     ends: tuple[float, float]
@@ -105,7 +108,7 @@ def interval_in_per_cent(values: NDArray[Any]) -> tuple[float, float, float]:
 
 
 def bar_plot(bars: Sequence[Bar], axis: Axis) -> str:
-    """Methods one below the other, each a point with its interval and its number in words; a diamond is the paper's."""
+    """Methods below each other: each a point with its interval and its number; a diamond is the paper's number."""
     with _figure(390, 46 + 24 * len(bars)) as (figure, axes):
         for row, bar in enumerate(bars):
             axes.plot([bar.low, bar.high], [row, row], color=bar.colour, linewidth=2, solid_capstyle="butt")
@@ -156,7 +159,10 @@ def _panel(lines: Sequence[Line], number: int, x: Axis, y: Axis) -> str:
 
 
 def cost_plot(points: Sequence[Point], value_name: str, level: tuple[str, float] | None) -> str:
-    """Value against seconds per image (logarithmic), each point labelled; ``level`` is a line of what costs nothing."""
+    """Values against seconds per image (logarithmic), as labelled points.
+
+    ``level`` is the label and the value of a baseline that costs nothing: a dashed line.
+    """
     values = [end for point in points for end in (point.low, point.high)] + ([level[1]] if level else [])
     margin = max(2.0, 0.12 * (max(values) - min(values)))
     seconds = [point.seconds for point in points]
@@ -183,11 +189,11 @@ _ROUND_SECONDS = tuple(step * 10.0**power for power in range(-5, 5) for step in 
 
 
 _Area = tuple[float, float, float, float]
-"""Left, bottom, right and top, in pixels."""
+"""(left, bottom, right, top) in pixels, upwards."""
 
 
 def _draw_level(axes: "Axes", label: str, value: float) -> list[_Area]:
-    """A dashed line, its label over its right end, and where both are."""
+    """Draws a dashed line with its label over its right end, and returns the areas of both."""
     line = axes.axhline(value, color=_QUIET, linewidth=1, linestyle=(0, (4, 3)))
     place = axes.get_yaxis_transform()
     text = axes.text(0.995, value, f"{label} {value:.1f}", transform=place, ha="right", va="bottom")
@@ -195,35 +201,59 @@ def _draw_level(axes: "Axes", label: str, value: float) -> list[_Area]:
 
 
 def _label_points(axes: "Axes", points: Sequence[Point], taken: Sequence[_Area]) -> None:
-    """Puts each label where it covers nothing and stays within the axes, as near its point as that goes."""
-    left, bottom, right, top = axes.get_window_extent().extents
-    far = 1e4
-    beside = [(-far, -far, left + 3, far), (right, -far, far, far)]
-    taken = [*taken, *beside, (-far, -far, far, bottom + 3), (-far, top, far, far)]
-    centres = axes.transData.transform([(point.seconds, point.value) for point in points])
-    ends = axes.transData.transform([(point.seconds, end) for point in points for end in (point.low, point.high)])
-    for (x, y), (_, low), (_, high) in zip(centres, ends[::2], ends[1::2], strict=True):
-        taken += [(x - 6, y - 6, x + 6, y + 6), (x - 1, low, x + 1, high)]
-    offsets = [(side, 14 * step) for step in (0, 1, -1, 2, -2, 3, -3, 4, -4) for side in (9, -9)]
-    for point, (x, y) in zip(points, centres, strict=True):
-        width = 6.6 * len(point.label)
-        spots = [
-            (side, up, (left := x + side - (width if side < 0 else 0), y + up - 6, left + width, y + up + 6))
-            for side, up in offsets
-        ]
-        side, up, spot = min(
-            spots, key=lambda each: 2 * abs(each[1]) + sum(_overlap(each[2], other) for other in taken)
+    """Labels each point where the label covers nothing and stays within the axes, as near to the point as possible."""
+    taken = [*taken, *_beside_axes(axes), *_point_areas(axes, points)]
+    for point, (x, y) in zip(points, _centres(axes, points), strict=True):
+        spots = _spots(x, y, width=6.6 * len(point.label))
+        (across, up), area = min(
+            spots, key=lambda spot: 2 * abs(spot[0][1]) + sum(_overlap(spot[1], other) for other in taken)
         )
-        taken.append(spot)
+        taken.append(area)
         axes.annotate(
             point.label,
             (point.seconds, point.value),
-            xytext=(side, up),
+            xytext=(across, up),
             textcoords="offset pixels",
             color=point.colour,
-            ha="left" if side > 0 else "right",
+            ha="left" if across > 0 else "right",
             va="center",
         )
+
+
+def _centres(axes: "Axes", points: Sequence[Point]) -> Any:
+    """Where the points are, in pixels (P, 2)."""
+    return axes.transData.transform([(point.seconds, point.value) for point in points])
+
+
+def _beside_axes(axes: "Axes") -> list[_Area]:
+    """The four areas outside the axes."""
+    left, bottom, right, top = axes.get_window_extent().extents
+    far = 1e4
+    return [
+        (-far, -far, left + 3, far),
+        (right, -far, far, far),
+        (-far, -far, far, bottom + 3),
+        (-far, top, far, far),
+    ]
+
+
+def _point_areas(axes: "Axes", points: Sequence[Point]) -> list[_Area]:
+    """The areas of all points and of their intervals."""
+    ends = axes.transData.transform([(point.seconds, end) for point in points for end in (point.low, point.high)])
+    areas: list[_Area] = []
+    for (x, y), (_, low), (_, high) in zip(_centres(axes, points), ends[::2], ends[1::2], strict=True):
+        areas += [(x - 6, y - 6, x + 6, y + 6), (x - 1, low, x + 1, high)]
+    return areas
+
+
+def _spots(x: float, y: float, *, width: float) -> list[tuple[tuple[int, int], _Area]]:
+    """The places of a label of that width beside a point: offsets (across, up), and the label's area there."""
+    spots = []
+    for step in (0, 1, -1, 2, -2, 3, -3, 4, -4):
+        for across in (9, -9):
+            left, middle = x + across - (width if across < 0 else 0), y + 14 * step
+            spots.append(((across, 14 * step), (left, middle - 6, left + width, middle + 6)))
+    return spots
 
 
 def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
@@ -234,7 +264,7 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
 
 @contextmanager
 def _figure(width: int, height: int) -> Iterator[tuple["Figure", "Axes"]]:
-    """A figure of so many pixels, one to a point, drawn in the house style."""
+    """A figure of that size in pixels, in the style of all plots."""
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
@@ -253,13 +283,16 @@ def _set_x(axes: "Axes", axis: Axis) -> None:
 
 
 def _as_svg(figure: "Figure") -> str:
-    """The drawing as an element: no prolog, no metadata, hundredths of a pixel, only ids in use, unlike any other's."""
+    """The drawing as an SVG element: without prolog and metadata, rounded to hundredths of a pixel.
+
+    Only ids that are used stay, and each begins with a hash, so that no two drawings of a page share one.
+    """
     text = StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # the page says how large it is
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # the page sets the size
     svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)
     used = set(re.findall(r"#([\w.-]+)", svg))
     own = hashlib.sha256(svg.encode()).hexdigest()[:8]

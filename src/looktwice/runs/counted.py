@@ -1,60 +1,45 @@
-"""Rows as arrays: what a summary counts."""
+"""Which rows count, and rows as the arrays that measures are computed from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from looktwice.localization.sweep import GRID, Floats
+from looktwice.metrics.judged_maps import JudgedMaps
+from looktwice.metrics.measures import MAP_NUMBERS
+from looktwice.runs.arrow import arrow
 from looktwice.runs.folder import of_method
 from looktwice.runs.scoring import Scoring
 
 
-@dataclass(frozen=True)
-class JudgedMaps:
-    """One method's rows without error, sorted by image, rank and target: (U,) each, curves (U, T).
+def reported(rows: Any) -> Any:
+    """The rows (a pyarrow table) of the images that are judged: those on which no threshold is chosen."""
+    return rows.filter(arrow("compute").invert(rows["tuning"]))
 
-    ``image`` numbers the images from 0.
-    """
 
-    image: NDArray[np.int64]
-    images: int
-    rank: NDArray[np.int64]
-    target_place: NDArray[np.int64]
-    label_place: NDArray[np.int64]
-    right: NDArray[np.bool_]
-    judged: NDArray[np.int64]
-    pointing: Floats
-    energy: Floats
-    seconds: Floats
-    curve: NDArray[np.float32]
-    energy_box: NDArray[np.float32]
-    largest: NDArray[np.float32]
-    best: NDArray[np.float32]
+def without_failed(rows: Any) -> Any:
+    """The rows of the images that failed with no method, so that all methods are judged on the same images."""
+    compute = arrow("compute")
+    failed = compute.unique(rows.filter(compute.is_valid(rows["error"]))["sample"])
+    return rows.filter(compute.invert(compute.is_in(rows["sample"], value_set=failed)))
 
-    @property
-    def boxed(self) -> NDArray[np.bool_]:
-        """Which rows have boxes to be judged by."""
-        return np.asarray(self.judged >= 0)
 
-    def per_image(self, values: ArrayLike) -> Floats:
-        """Values (U,) summed over each image's rows (N,)."""
-        weights = np.asarray(values, dtype=np.float64)
-        return np.asarray(np.bincount(self.image, weights=weights, minlength=self.images), dtype=np.float64)
+def with_boxes(rows: Any) -> Any:
+    """The rows of first guesses, or of labels, whose maps have boxes to be judged by."""
+    compute = arrow("compute")
+    return rows.filter(compute.and_(compute.equal(rows["rank"], 0), compute.is_valid(rows["judged"])))
 
 
 def maps_by_method(rows: Any, scoring: Scoring) -> Iterator[tuple[str, JudgedMaps]]:
-    """One method after the other, to hold the curves of one only; all of the same images."""
-    arrow = arrow_compute()
-    broken = rows.filter(arrow.is_valid(rows["error"]))["sample"]
-    whole = rows.filter(arrow.invert(arrow.is_in(rows["sample"], value_set=arrow.unique(broken))))
+    """Each method's maps, all of the same images; one method at a time, since their curves need much memory."""
+    whole = without_failed(rows)
     for name in scoring.methods:
-        yield name, _as_units(of_method(whole, name), scoring)
+        yield name, _as_judged_maps(of_method(whole, name), scoring)
 
 
-def _as_units(rows: Any, scoring: Scoring) -> JudgedMaps:
+def _as_judged_maps(rows: Any, scoring: Scoring) -> JudgedMaps:
     rows = rows.sort_by([(name, "ascending") for name in ("sample", "rank", "target")])
     samples, image = np.unique(rows["sample"].to_numpy(), return_inverse=True)
 
@@ -69,8 +54,7 @@ def _as_units(rows: Any, scoring: Scoring) -> JudgedMaps:
         label_place=column("label_place", 0).astype(np.int64),
         right=column("right", 0).astype(np.bool_),
         judged=column("judged", -1).astype(np.int64),
-        pointing=column("pointing_hit", np.nan),
-        energy=column("energy_in_box", np.nan),
+        measured={name: column(name, np.nan) for name in MAP_NUMBERS},
         seconds=column("seconds_method", 0),
         curve=_curves(rows[scoring.curve]),
         energy_box=_curves(rows["iou_energy_box"]),
@@ -80,7 +64,7 @@ def _as_units(rows: Any, scoring: Scoring) -> JudgedMaps:
 
 
 def _curves(column: Any) -> NDArray[np.float32]:
-    """A column of lists as (U, T); a row without boxes to be judged by has a curve of zeros."""
+    """A column of lists as an array (U, T); a row without boxes to be judged by has a curve of zeros."""
     values = np.zeros((len(column), len(GRID)), dtype=np.float32)
     there = column.is_valid().to_numpy().astype(np.bool_)
     values[there] = column.combine_chunks().flatten().to_numpy().reshape(-1, len(GRID))
@@ -88,12 +72,6 @@ def _curves(column: Any) -> NDArray[np.float32]:
 
 
 def count_images(rows: Any, column: str | None = None) -> int:
-    """How many images there are, or how many have something in a column."""
+    """How many images there are, or how many have a value in a column."""
     chosen = rows if column is None else rows.filter(rows[column].is_valid())
     return len(chosen["sample"].unique())
-
-
-def arrow_compute() -> Any:
-    import pyarrow.compute  # type: ignore[import-untyped]
-
-    return pyarrow.compute

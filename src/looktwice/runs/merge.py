@@ -1,14 +1,14 @@
 """Finished runs of the same images → one run with the methods of all, as if they had been evaluated together.
 
-So a method can be added to finished work without computing the others again. Runs must agree in all that rows depend
-on but the methods, and the rows they have in common, those of the baselines at least, must be the same to the last bit;
-then so is everything that one evaluation of all methods would have written, but for the times. The merged run is a run
-like any other: ``evaluate`` with the same methods goes on with it.
+So a method can be added to finished work without computing the others again. The runs must agree in everything that
+rows depend on, except their methods. Rows that several runs have (the baselines at least) must be the same to the last
+bit. Then all other rows are also those that one evaluation of all methods would have written, except for the times. A
+merged run is a run like any other: ``evaluate`` with the same methods goes on with it.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,36 +20,28 @@ from looktwice.atomic_files import remove_unfinished, write_atomically
 from looktwice.errors import RunError
 from looktwice.runs.columns import COLUMNS, TIMES
 from looktwice.runs.folder import (
-    COMPARED,
     PROBLEMS,
     differences,
     is_complete,
     of_method,
     open_run,
-    part_count,
     read_manifest,
     read_rows,
     read_summary,
     stacked,
     write_table,
 )
-from looktwice.runs.saved_maps import read_maps, write_maps
-from looktwice.runs.summary import RunStatus, write_summary
+from looktwice.runs.json_forms import to_json
+from looktwice.runs.manifest import About, Manifest, RunFacts, SaveFacts
+from looktwice.runs.saved_maps import WHOSE, read_maps, write_maps
+from looktwice.runs.summarise import RunStatus, write_summary
 
 Progress = Callable[[int, int], None]
-"""Told how many parts are done, and how many there are."""
-
-
-MERGED = "merged"
-"""In a manifest's ``about``: the runs that a merged one was made of, and what their manifests told."""
+"""Called with the number of parts that are done, and the number of all parts."""
 
 
 COMPARABLE = tuple(name for name in COLUMNS if name not in TIMES)
-"""The columns that two evaluations of the same have in common."""
-
-
-_WHOSE = ("sample", "target", "rank")
-"""What a file of maps holds besides them."""
+"""The columns that are the same in two evaluations of the same images and methods."""
 
 
 def merge(
@@ -59,31 +51,30 @@ def merge(
     about: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> RunStatus:
-    """Joins finished runs of different methods into a new one, or goes on where an earlier call was stopped.
+    """Joins finished runs of different methods into a new run, or goes on where an earlier call was stopped.
 
-    A method that several runs have, with the same options, is taken from the first. Maps that the runs saved are joined
-    too; ``.npy`` maps, a file for each image and method anyway, stay where they are.
+    A method that several runs have, with the same options, is taken from the first of them. Maps that the runs saved
+    are joined too. Maps in ``.npy`` files stay where they are.
 
     Args:
-        folders: two runs or more; methods come in their order.
-        output: the new run's folder.
-        about: told in the new manifest besides what the runs' own told.
+        folders: two runs or more; the methods come in their order.
+        output: the folder of the new run.
+        about: further facts for the new manifest, compared with nothing.
         progress: called after each part.
 
     Raises:
-        RunError: fewer than two runs, one that is not finished, or two that do not fit, with what differs; or the
+        RunError: there are fewer than two runs, one is not finished, or two do not fit (what differs is named); or the
             folder holds something else, or cannot be written.
     """
     if len(folders) < 2:
         raise RunError(f"{len(folders)} run to merge; two or more are needed")
     sources = [_Source.read(Path(folder)) for folder in folders]
-    run = Path(output)
-    _begin(run, {"about": _about(sources, about or {}), COMPARED: _united(sources)}, sources)
-    parts = range(part_count(read_manifest(run)))
-    for index in parts:
+    run, manifest = Path(output), Manifest(_about(sources, about or {}), _united(sources))
+    _begin(run, manifest, sources)
+    for index in manifest.run.parts:
         _write_part(run, index, sources)
         if progress is not None:
-            progress(index + 1, len(parts))
+            progress(index + 1, len(manifest.run.parts))
     return write_summary(run)
 
 
@@ -92,7 +83,7 @@ class _Source:
     """A finished run."""
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @classmethod
     def read(cls, folder: Path) -> "_Source":
@@ -100,20 +91,14 @@ class _Source:
         return cls(folder, read_manifest(folder))
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        facts: Mapping[str, Any] = self.manifest[COMPARED]
-        return facts
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Methods and baselines, in the order of a picture's rows."""
-        return (*self.facts["methods"], *self.facts["baselines"])
+    def run(self) -> RunFacts:
+        return self.manifest.run
 
 
-def _begin(run: Path, manifest: Mapping[str, Any], sources: Sequence[_Source]) -> None:
+def _begin(run: Path, manifest: Manifest, sources: Sequence[_Source]) -> None:
     open_run(run, manifest)
-    before = read_manifest(run)["about"].get(MERGED)
-    if before != manifest["about"][MERGED]:
+    before = read_manifest(run).about.merged
+    if before != manifest.about.merged:
         told = "evaluated" if before is None else f"merged from {', '.join(each['run'] for each in before)}"
         raise RunError(f"{run} was {told}; name another --output, or the same runs in the same order to go on")
     remove_unfinished(run)
@@ -122,57 +107,63 @@ def _begin(run: Path, manifest: Mapping[str, Any], sources: Sequence[_Source]) -
         write_atomically(run / PROBLEMS, problems.read_bytes())
 
 
-def _united(sources: Sequence[_Source]) -> dict[str, Any]:
-    """What one evaluation of all methods would have written of itself."""
-    united = dict(sources[0].facts)
+def _united(sources: Sequence[_Source]) -> RunFacts:
+    """The facts that one evaluation of all methods would have written."""
+    united = sources[0].run
     for source in sources[1:]:
-        common = {*united["methods"]} & {*source.facts["methods"]} | {*united["baselines"]}
-        found = differences(_of_methods(united, common), _of_methods(source.facts, common))
-        if found:
-            others = ", ".join(str(each.folder) for each in sources[: sources.index(source)])
-            raise RunError(
-                f"{source.folder} does not fit {others}: {'; '.join(found)}; only runs that agree in all but their "
-                "methods can be merged"
-            )
-        united["methods"] = source.facts["methods"] | united["methods"]
-        if united["box"]["thresholds"] is not None:
-            thresholds = source.facts["box"]["thresholds"] | united["box"]["thresholds"]
-            united["box"] = united["box"] | {"thresholds": thresholds}
-    order = dict.fromkeys(chain.from_iterable(source.facts["methods"] for source in sources))
-    united["methods"] = {method: united["methods"][method] for method in order}
-    maps = any(source.facts["save"]["maps"] for source in sources)
-    return united | {"save": {"maps": maps, "npy": False}}
+        _check_fits(united, source, sources)
+        box, methods = united.box, source.run.methods
+        if box.thresholds is not None:
+            box = replace(box, thresholds={**(source.run.box.thresholds or {}), **box.thresholds})
+        united = replace(united, methods={**methods, **united.methods}, box=box)
+    order = dict.fromkeys(chain.from_iterable(source.run.methods for source in sources))
+    maps = any(source.run.save.maps for source in sources)
+    methods = {method: united.methods[method] for method in order}
+    return replace(united, methods=methods, save=SaveFacts(maps=maps, npy=False))
 
 
-def _of_methods(facts: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """What rows of these methods depend on."""
+def _check_fits(united: RunFacts, source: _Source, sources: Sequence[_Source]) -> None:
+    common = {*united.methods} & {*source.run.methods} | {*united.baselines}
+    found = differences(_of_methods(united, common), _of_methods(source.run, common))
+    if found:
+        others = ", ".join(str(each.folder) for each in sources[: sources.index(source)])
+        raise RunError(
+            f"{source.folder} does not fit {others}: {'; '.join(found)}; only runs that agree in all but their "
+            "methods can be merged"
+        )
+
+
+def _of_methods(run: RunFacts, names: Collection[str]) -> dict[str, Any]:
+    """The facts on which the rows of these methods depend."""
 
     def chosen(by_method: Mapping[str, Any]) -> dict[str, Any]:
         return {name: by_method[name] for name in sorted(names) if name in by_method}
 
-    kept = {name: value for name, value in facts.items() if name != "save"}
-    thresholds = facts["box"]["thresholds"]
-    box = facts["box"] | {"thresholds": None if thresholds is None else chosen(thresholds)}
-    return kept | {"methods": chosen(facts["methods"]), "box": box}
+    thresholds = None if run.box.thresholds is None else chosen(run.box.thresholds)
+    kept = replace(run, methods=chosen(run.methods), box=replace(run.box, thresholds=thresholds), save=SaveFacts())
+    plain: dict[str, Any] = to_json(kept)
+    return plain
 
 
-def _about(sources: Sequence[_Source], told: Mapping[str, str]) -> dict[str, Any]:
-    """What the first run told of itself, and all of what each did."""
-    each = [source.manifest["about"] for source in sources]
-    return {
-        **each[0],
-        "begun": min(about["begun"] for about in each),
-        "device": " and ".join(dict.fromkeys(about["device"] for about in each)),
-        **told,
-        MERGED: [
-            {"run": str(source.folder), "methods": list(source.facts["methods"]), **source.manifest["about"]}
-            for source in sources
-        ],
-    }
+def _about(sources: Sequence[_Source], told: Mapping[str, str]) -> About:
+    """What the first run told of itself, and everything that each run told."""
+    each = [source.manifest.about for source in sources]
+    return About.of(
+        {
+            **each[0].told,
+            "begun": min(about.begun for about in each),
+            "device": " and ".join(dict.fromkeys(about.device for about in each)),
+            **told,
+            "merged": [
+                {"run": str(source.folder), "methods": list(source.run.methods), **source.manifest.about.told}
+                for source in sources
+            ],
+        }
+    )
 
 
 def _write_part(run: Path, index: int, sources: Sequence[_Source]) -> None:
-    """A part and before it its maps; not where it is there already."""
+    """Writes the maps of a part, then the part; not if it is there already."""
     rows = _joined_rows(index, sources)
     keys = {*zip(rows["sample"].to_pylist(), rows["method"].to_pylist(), strict=True)}
     if is_complete(run, index, keys, rows.schema):
@@ -184,15 +175,15 @@ def _write_part(run: Path, index: int, sources: Sequence[_Source]) -> None:
 
 
 def _joined_rows(index: int, sources: Sequence[_Source]) -> Any:
-    """Picture after picture the rows of all methods, then those of the baselines."""
+    """Image after image the rows of all methods, then the rows of the baselines."""
     found: dict[str, tuple[_Source, Any]] = {}
     for source in sources:
         rows = read_rows(source.folder, [index], tuple(COLUMNS))
-        for name in source.names:
+        for name in source.run.names:
             own = of_method(rows, name)
             first, before = found.setdefault(name, (source, own))
             _check_same(name, before, own, f"{first.folder} and {source.folder}")
-    baselines = sources[0].facts["baselines"]
+    baselines = sources[0].run.baselines
     methods = [name for name in found if name not in baselines]
     return stacked([found[name][1] for name in (*methods, *baselines)])
 
@@ -210,11 +201,11 @@ def _check_same(method: str, before: Any, now: Any, where: str) -> None:
 
 
 def _joined_maps(index: int, sources: Sequence[_Source]) -> dict[str, NDArray[Any]]:
-    """The maps that any of the runs saved; nothing where none did."""
+    """The maps that any of the runs saved of a part."""
     joined: dict[str, NDArray[Any]] = {}
     for source in sources:
         saved = read_maps(source.folder, index)
-        if any(not np.array_equal(saved[name], joined.get(name, saved[name])) for name in _WHOSE if saved):
+        if any(not np.array_equal(saved[name], joined.get(name, saved[name])) for name in WHOSE if saved):
             raise RunError(
                 f"{source.folder}: the maps of part {index} are of other rows; evaluate it into another folder"
             )

@@ -1,0 +1,122 @@
+"""What measures are computed from: all judged maps of one method as arrays, and the values that a measure averages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from looktwice.localization.boxes import BoxRule
+from looktwice.metrics.intervals import Statistic
+from looktwice.metrics.overlap import Floats
+
+Target = Literal["predicted", "true", "top5"]
+"""The classes that maps show: the network's first guess, each label of the image, or the network's five guesses."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The thresholds at which the maps of a method are cut.
+
+    Attributes:
+        box: the threshold of the box rule.
+        max_box_acc: the threshold of MaxBoxAcc, a share of the maximum; None: there is none, because the threshold of
+            the box rule was given and is a share of the energy.
+        max_box_acc_v2: the thresholds of MaxBoxAccV2, one for each IoU level; None as above.
+    """
+
+    box: float
+    max_box_acc: float | None = None
+    max_box_acc_v2: tuple[float, float, float] | None = None
+
+    @classmethod
+    def given(cls, rule: BoxRule) -> "Thresholds":
+        """The threshold of a box rule; also for MaxBoxAcc, if it is a share of the maximum."""
+        if rule.rule == "contour" and rule.by == "max":
+            return cls(rule.threshold, rule.threshold, (rule.threshold,) * 3)
+        return cls(rule.threshold)
+
+
+@dataclass(frozen=True)
+class JudgedMaps:
+    """The U maps of one method as arrays, sorted by image, rank and target.
+
+    Attributes:
+        image: the number of each map's image, from 0 (U,).
+        images: how many images there are, N.
+        rank: the place of the map's class among the guesses that maps were made of; 0 if there is one guess (U,).
+        target_place: the place of the map's class among all classes by score, from 0 (U,).
+        label_place: the place of the image's best label among all classes by score, from 0 (U,).
+        right: whether the map's class is a label of the image (U,).
+        judged: the label whose boxes judge the map; -1 if there are no boxes (U,).
+        measured: by column of a run's rows, a number for each map; NaN if it has none (U,).
+        seconds: what the method took for the map (U,).
+        curve: IoU of the boxes of the box rule at each threshold of ``GRID`` (U, T).
+        energy_box: IoU of the energy box at each threshold (U, T).
+        largest: IoU of the box of MaxBoxAcc at each threshold (U, T).
+        best: IoU of the best box of MaxBoxAccV2 at each threshold (U, T).
+    """
+
+    image: NDArray[np.int64]
+    images: int
+    rank: NDArray[np.int64]
+    target_place: NDArray[np.int64]
+    label_place: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    judged: NDArray[np.int64]
+    measured: Mapping[str, Floats]
+    seconds: Floats
+    curve: NDArray[np.float32]
+    energy_box: NDArray[np.float32]
+    largest: NDArray[np.float32]
+    best: NDArray[np.float32]
+
+    @property
+    def boxed(self) -> NDArray[np.bool_]:
+        """Which maps have boxes to be judged by (U,)."""
+        return np.asarray(self.judged >= 0)
+
+    @property
+    def first(self) -> NDArray[np.bool_]:
+        """Which maps have boxes and show the first guess of their image, or one of its labels (U,)."""
+        return np.asarray(self.boxed & (self.rank == 0))
+
+    @property
+    def first_of_image(self) -> NDArray[np.int64]:
+        """The index of each image's first map (N,)."""
+        return np.unique(self.image, return_index=True)[1]
+
+    @property
+    def image_boxed(self) -> NDArray[np.bool_]:
+        """Which images have a map with boxes (N,)."""
+        return np.asarray(self.per_image(self.boxed) > 0)
+
+    def per_image(self, values: ArrayLike) -> Floats:
+        """Values of maps (U,), summed over each image (N,)."""
+        weights = np.asarray(values, dtype=np.float64)
+        return np.asarray(np.bincount(self.image, weights=weights, minlength=self.images), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The values that a measure averages, one for each image or map.
+
+    Attributes:
+        values: a number for each, or an array of numbers for a ``statistic`` of their means (N, …).
+        statistic: what to make of the means; None: the mean is the measure.
+        classes: a class for each (N,): then the mean is over classes, each the mean of its own values.
+        empty: why the measure has no number if there is no value.
+    """
+
+    values: ArrayLike
+    statistic: Statistic | None = None
+    classes: NDArray[np.int64] | None = None
+    empty: str = "no image has boxes to be judged by"
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """Why a measure has no number in a run."""
+
+    reason: str

@@ -1,0 +1,99 @@
+"""What the gallery's cards show: small pictures, maps to lie over them, and the data set they come from."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from looktwice.datasets.load import load_dataset
+from looktwice.datasets.records import Dataset
+from looktwice.errors import InputError, LooktwiceError
+from looktwice.images import Window, data_uri, read_image
+from looktwice.report.finished_run import FinishedRun, Subject
+from looktwice.runs.manifest import Manifest
+from looktwice.runs.saved_maps import read_maps
+
+THUMBNAIL = 220
+"""Longer side of a picture, in pixels."""
+
+
+MAP_SIDE = 56
+"""Longer side of a map, in pixels: a map is smooth, so it is enlarged without loss."""
+
+
+MAP_LEVELS = 32
+"""Colours of a map."""
+
+
+Heats = Mapping[tuple[str, int], Mapping[str, NDArray[np.floating]]]
+"""By sample and target, the map (H, W) of each method."""
+
+
+def saved_heats(run: FinishedRun, subjects: Sequence[Subject]) -> Heats:
+    """The maps that the run saved of these subjects.
+
+    Raises:
+        RunError: a file of maps is damaged.
+    """
+    wanted = {(subject.sample, subject.target) for subject in subjects}
+    found: dict[tuple[str, int], dict[str, NDArray[np.floating]]] = {}
+    for part in run.manifest.run.parts:
+        saved = read_maps(run.folder, part, wanted)
+        if saved:
+            keys = zip(saved["sample"].tolist(), saved["target"].tolist(), strict=True)
+            methods = [method for method in run.methods if method in saved]
+            found |= {key: {method: saved[method][row] for method in methods} for row, key in enumerate(keys)}
+    return found
+
+
+def map_picture(heat: NDArray[np.floating], window: Window) -> bytes:
+    """A map (H, W) as a PNG the shape of its image: opaque where it is hot, clear where cold and outside ``window``."""
+    scale = MAP_SIDE / max(window.width, window.height)
+    width, height = (max(1, round(scale * side)) for side in (window.width, window.height))
+    across, down = width / window.width, height / window.height
+    left, top = round(window.left * across), round(window.top * down)
+    right, bottom = max(left + 1, round(window.right * across)), max(top + 1, round(window.bottom * down))
+    inner = cv2.resize(heat.astype(np.float32), (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    levels = np.zeros((height, width), dtype=np.uint8)
+    levels[top:bottom, left:right] = (np.clip(inner, 0, 1) * (MAP_LEVELS - 1)).round()
+    picture = Image.fromarray(levels)
+    shares = np.linspace(0, 1, MAP_LEVELS)
+    ramp = (255 * shares[None]).round().astype(np.uint8)
+    picture.putpalette(cv2.applyColorMap(ramp, cv2.COLORMAP_TURBO)[0, :, ::-1].tobytes())
+    content = BytesIO()
+    # The exponent is that of figures.overlay: a map is peaked, and its lower half must be seen too.
+    picture.save(content, "PNG", optimize=True, transparency=bytes((204 * shares**0.75).round().astype(np.uint8)))
+    return content.getvalue()
+
+
+def thumbnail(path: Path) -> str | None:
+    """An image file as a small JPEG in a data URI; None if it cannot be read."""
+    try:
+        image = read_image(path, upright=False)  # annotations count pixels as stored
+    except (InputError, OSError):
+        return None
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    content = BytesIO()
+    image.save(content, "JPEG", quality=72, optimize=True)
+    return data_uri("jpeg", content.getvalue())
+
+
+def find_dataset(manifest: Manifest, folder: Path | None) -> tuple[Dataset | None, str | None]:
+    """The data set of a run, from ``folder`` or from where the run found it; or None and the reason."""
+    about = manifest.about
+    gone = "The cards have neither pictures nor annotated boxes."
+    remedy = "Name its folder with --data."
+    root = folder or about.root
+    if root is None or about.layout is None:
+        return None, f"The run does not tell where its images are. {gone} {remedy}"
+    try:
+        dataset = load_dataset(root, about.layout, split=about.split, classes=about.classes, metadata=about.metadata)
+    except (LooktwiceError, OSError) as error:
+        return None, f"The data set cannot be read ({error}). {gone} {remedy}"
+    if dataset.fingerprint() != manifest.run.data.fingerprint:
+        return None, f"{root} does not hold the images and boxes of the run. {gone} {remedy}"
+    return dataset, None

@@ -1,0 +1,175 @@
+"""A run's manifest: what is evaluated, and how."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, Literal
+
+from looktwice.images import Window
+from looktwice.localization.boxes import BoxKind, BoxRule, Foreground
+from looktwice.metrics.judged_maps import Target, Thresholds
+from looktwice.runs.json_forms import from_json, to_json
+
+Boxes = Literal["largest", "any"]
+"""The boxes of a map that count: the one of the largest contour (ILSVRC allows one box for each guess), or the best."""
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """The network: its name, the hash of its weights, how many classes it has."""
+
+    name: str
+    weights_hash: str = ""
+    classes: int = 0
+
+    @property
+    def short_name(self) -> str:
+        """The network's own name, or the name of the function that makes it: "nets/own.py:own" → "own"."""
+        return self.name.rpartition(":")[2]
+
+
+@dataclass(frozen=True)
+class PreprocessingFacts:
+    """How an image becomes the network's input; see ``models.Preprocessing``."""
+
+    resize: int
+    crop: int
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    interpolation: str = "bilinear"
+    squash: bool = False
+
+    def window(self, width: int, height: int) -> Window:
+        """The part of an image of that size that the network sees."""
+        return Window.of_crop(width, height, resize=self.resize, crop=self.crop, squash=self.squash)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The data set: its fingerprint, and how many samples and problems it has."""
+
+    fingerprint: str = ""
+    samples: int = 0
+    problems: int = 0
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """The images of the run: their number, their order, and the share on which thresholds are chosen."""
+
+    count: int = 0
+    limit: int | None = None
+    seed: int = 0
+    tuning_share: float | None = None
+
+
+@dataclass(frozen=True)
+class BoxFacts:
+    """How boxes are drawn and which count; ``thresholds`` by method, None if they are chosen on the tuning images."""
+
+    rule: BoxKind = "contour"
+    threshold: float = 0.2
+    by: Foreground = "max"
+    smallest: float = 0.01
+    boxes: Boxes = "largest"
+    thresholds: Mapping[str, Thresholds] | None = None
+
+    @property
+    def box_rule(self) -> BoxRule:
+        """The box rule alone."""
+        return BoxRule(self.rule, self.threshold, self.by, self.smallest)
+
+    def __post_init__(self) -> None:
+        self.box_rule  # noqa: B018 - a rule checks its own values
+
+
+@dataclass(frozen=True)
+class SaveFacts:
+    """What is kept besides rows: maps in half precision, and maps as wsolevaluation reads them."""
+
+    maps: bool = False
+    npy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """Everything on which rows depend: two runs with the same facts have the same rows.
+
+    ``methods`` and ``baselines`` hold the options of each.
+    """
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    model: NetworkFacts
+    preprocessing: PreprocessingFacts
+    data: DataFacts = DataFacts()
+    images: ImageFacts = ImageFacts()
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    target: Target = "predicted"
+    box: BoxFacts = BoxFacts()
+    batch_size: int = 8
+    device: str = "cpu"
+    save: SaveFacts = SaveFacts()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Methods and baselines, in the order of an image's rows."""
+        return (*self.methods, *self.baselines)
+
+    @property
+    def parts(self) -> range:
+        """The numbers of the parts that the run's rows have."""
+        return range(ceil(self.images.count / self.batch_size))
+
+
+@dataclass(frozen=True)
+class About:
+    """What a manifest tells without being compared: ``told`` is all of it, the other fields are what is read again."""
+
+    told: Mapping[str, Any]
+    begun: str = ""
+    weights: str = ""
+    device: str = ""
+    threads: int = 1
+    command: str | None = None
+    root: str | None = None
+    layout: str | None = None
+    split: str | None = None
+    classes: str | None = None
+    metadata: str | None = None
+    merged: tuple[Mapping[str, Any], ...] | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "About":
+        """Everything that is told, in its order.
+
+        Raises:
+            ValueError: a value that is read again has a wrong type.
+        """
+        return from_json(cls, {**to_json(told), "told": to_json(told)})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run evaluates."""
+
+    about: About
+    run: RunFacts
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Manifest":
+        """A manifest from the content of its file.
+
+        Raises:
+            ValueError: it is no manifest.
+        """
+        if not isinstance(content, Mapping) or not isinstance(content.get("about", {}), Mapping):
+            raise ValueError("there are no facts of a run")
+        about, run = About.of(content.get("about", {})), from_json(RunFacts, content.get("run"))
+        if run.batch_size < 1:
+            raise ValueError(f"batch_size is {run.batch_size}")
+        return cls(about, run)
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of its file."""
+        return {"about": dict(self.about.told), "run": to_json(self.run)}

@@ -1,0 +1,168 @@
+"""Rows → summary: each method's measures, and the differences between methods, with bootstrap intervals.
+
+Thresholds are given, or chosen on other images. What the best threshold for the judged images would give stands apart,
+under names that begin with ``oracle_``. A measure that a run does not define is null with a reason, never 0.
+
+Rows are sorted by image first. So no number depends on the order of the images, or on how many processes made the rows.
+All methods share the same resamples: so differences are paired, image by image.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from looktwice.atomic_files import write_json
+from looktwice.errors import RunError
+from looktwice.localization.sweep import GRID, Floats
+from looktwice.metrics.intervals import resampled_means
+from looktwice.metrics.judged_maps import JudgedMaps, Target, Thresholds, Undefined
+from looktwice.metrics.localization_error import HIT_IOU
+from looktwice.metrics.max_box_acc import V1_LEVELS, V2_LEVELS_IN_SINGLE, best_thresholds
+from looktwice.metrics.measures import MEASURES, Measure
+from looktwice.runs.counted import count_images, maps_by_method, reported
+from looktwice.runs.folder import SUMMARY, of_method, part_path, read_manifest, read_rows
+from looktwice.runs.scoring import Scoring
+from looktwice.runs.summary import BoxChoice, MethodSummary, PairedDifferences, Score, Summary
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Whether a run is finished.
+
+    Attributes:
+        run: its folder.
+        parts: how many parts it has.
+        missing: how many of them are still missing.
+        summary: the file of its summary; None if parts are missing.
+        failures: a line for each image that could not be used, with the reason.
+    """
+
+    run: Path
+    parts: int
+    missing: int
+    summary: Path | None
+    failures: tuple[str, ...] = ()
+
+
+def write_summary(run: Path) -> RunStatus:
+    """Writes the summary of a run that has all its parts. The same parts always give the same file.
+
+    Raises:
+        RunError: there is no run, a part is damaged, no threshold can be chosen, or the file cannot be written.
+    """
+    manifest = read_manifest(run)
+    parts = manifest.run.parts
+    missing = sum(not part_path(run, index).exists() for index in parts)
+    if missing:
+        return RunStatus(run, len(parts), missing, None)
+    scoring = Scoring.of_manifest(manifest)
+    rows = read_rows(run, parts, scoring.columns)
+    path = run / SUMMARY
+    write_json(path, summarise(rows, scoring).as_json())
+    return RunStatus(run, len(parts), 0, path, _failures(rows))
+
+
+def _failures(rows: Any) -> tuple[str, ...]:
+    """A line for each image and reason; the line begins with the image's name."""
+    failed = rows.filter(rows["error"].is_valid())
+    pairs = sorted(set(zip(failed["sample"].to_pylist(), failed["error"].to_pylist(), strict=True)))
+    return tuple(error if error.startswith(sample) else f"{sample}: {error}" for sample, error in pairs)
+
+
+def choose_thresholds(rows: Any, scoring: Scoring) -> dict[str, Thresholds]:
+    """For each method the thresholds of the grid at which most of these rows (a pyarrow table) are right.
+
+    Of equally good thresholds the lowest is taken. A map is right by its box alone, whatever the network predicted.
+
+    Raises:
+        RunError: no image has boxes to choose on.
+    """
+    chosen = {}
+    for method, maps in maps_by_method(rows, scoring):
+        if not maps.first.any():
+            raise RunError("no tuning image has boxes, so no threshold can be chosen; tune on more or on other images")
+        (box,) = best_thresholds(maps.curve[maps.first], [HIT_IOU])
+        (single,) = best_thresholds(maps.largest[maps.first], V1_LEVELS)
+        three = best_thresholds(maps.best[maps.first], V2_LEVELS_IN_SINGLE)
+        low, middle, high = (float(GRID[index]) for index in three)
+        chosen[method] = Thresholds(float(GRID[box]), float(GRID[single]), (low, middle, high))
+    return chosen
+
+
+def summarise(rows: Any, scoring: Scoring) -> Summary:
+    """The summary of all rows (a pyarrow table with the scoring's columns) of a finished run.
+
+    An image that failed with one method is left out for all methods, so that all are judged on the same images.
+
+    Raises:
+        RunError: no threshold can be chosen.
+    """
+    tuning, judged = rows.filter(rows["tuning"]), reported(rows)
+    thresholds = scoring.thresholds
+    if thresholds is None:
+        thresholds = choose_thresholds(tuning, scoring)
+    samples: dict[str, dict[str, _Resampled | Undefined]] = {}
+    methods: dict[str, MethodSummary] = {}
+    without_boxes = 0
+    for name, maps in maps_by_method(judged, scoring):
+        samples[name] = {key: _resample(each, maps, thresholds[name], scoring.target) for key, each in MEASURES.items()}
+        scores = {key: each if isinstance(each, Undefined) else each.score for key, each in samples[name].items()}
+        methods[name] = MethodSummary(maps.images, count_images(of_method(judged, name), "error"), scores)
+        without_boxes = maps.images - int(maps.image_boxed.sum())
+    return Summary(
+        images=count_images(judged),
+        images_failed=count_images(judged, "error"),
+        images_with_notes=count_images(judged, "note"),
+        images_without_boxes=without_boxes,
+        images_tuned_on=count_images(tuning),
+        target=scoring.target,
+        box=BoxChoice(scoring.rule.rule, scoring.rule.by, scoring.boxes),
+        thresholds=thresholds,
+        methods=methods,
+        paired=tuple(
+            PairedDifferences(later, earlier, _differences(samples[later], samples[earlier]))
+            for earlier, later in combinations(scoring.methods, 2)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """A measure over all n images or maps, then over each bootstrap resample of them (1 + R,)."""
+
+    draws: Floats
+    n: int
+
+    @property
+    def score(self) -> Score:
+        low, high = np.quantile(self.draws[1:], [0.025, 0.975])
+        # Nine digits: how a library splits a sum over processors must not show. Adding 0 makes −0 a 0.
+        value, low, high = (round(float(number), 9) + 0.0 for number in (self.draws[0], low, high))
+        return Score(value, low, high, self.n)
+
+
+def _resample(measure: Measure, maps: JudgedMaps, at: Thresholds, target: Target) -> _Resampled | Undefined:
+    sample = measure.values_of(maps, at, target)
+    if isinstance(sample, Undefined):
+        return sample
+    values = np.asarray(sample.values, dtype=np.float64)
+    if not len(values):
+        return Undefined(sample.empty)
+    means = resampled_means(values, classes=sample.classes)
+    return _Resampled(means if sample.statistic is None else sample.statistic(means), len(values))
+
+
+def _differences(
+    first: Mapping[str, _Resampled | Undefined], second: Mapping[str, _Resampled | Undefined]
+) -> dict[str, Score]:
+    """``first`` − ``second`` by measure; each resample takes the same images of both."""
+    found = {}
+    for name, measure in MEASURES.items():
+        one, other = first[name], second[name]
+        if measure.is_paired and isinstance(one, _Resampled) and isinstance(other, _Resampled):
+            found[name] = _Resampled(one.draws - other.draws, one.n).score
+    return found
