@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from looktwice.errors import RunError
 from looktwice.localization import BoxRule
 from looktwice.metrics import bootstrap, class_mean, paired_difference
-from looktwice.metrics.judged_maps import Thresholds
+from looktwice.metrics.judged_maps import Sample, Thresholds
+from looktwice.metrics.measures import MEASURES, TABLED, Measure
+from looktwice.report.paper_tables import measures
+from looktwice.runs import summarise as summarising
+from looktwice.runs import summary as summaries
 from looktwice.runs.columns import COLUMNS
 from looktwice.runs.folder import row_schema
 from looktwice.runs.scoring import Scoring
@@ -247,6 +251,23 @@ def test_thresholds_are_chosen_on_the_tuning_images_only():
     assert (value(found, "top1_loc_error"), value(found, "max_box_acc")) == (0.5, 0.5)
     with pytest.raises(RunError, match="no tuning image has boxes"):
         summarise(table(judged, how), how)
+
+
+def test_a_new_measure_is_one_row_of_the_table(monkeypatch):
+    def at_zero(maps, _):
+        return Sample(maps.curve[maps.first, 0])
+
+    measure = Measure("iou_at_0", "IoU at threshold 0", "IoU at 0", "mean IoU of boxes at threshold 0", at_zero)
+    monkeypatch.setattr(summarising, "MEASURES", {**MEASURES, "iou_at_0": measure})
+    monkeypatch.setattr(summaries, "TABLED", (*TABLED, measure))
+    how = scoring()
+    rows = [row("a", steps(t0=0.5), method) for method in METHODS] + [row("b", 0.0, method) for method in METHODS]
+    summary = summarise_rows(table(rows, how), how)
+    assert summary.methods["gradient"].score("iou_at_0").value == 0.25
+    assert summary.difference("gradient", "feedback")["iou_at_0"].value == 0.0
+    printed = measures(summary).splitlines()
+    assert printed[2].endswith("IoU at 0")
+    assert printed[4].endswith("25.0")
 
 
 def random_rows(seed, count=12):

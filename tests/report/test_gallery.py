@@ -1,0 +1,149 @@
+"""The gallery: which images are chosen, and that its cards show what was judged."""
+
+import base64
+import io
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from looktwice.cli import app
+from looktwice.errors import RunError
+from looktwice.images import Window
+from looktwice.metrics import iou
+from looktwice.models import Preprocessing
+from looktwice.report.card_pictures import map_picture
+from looktwice.report.finished_run import read_run
+from looktwice.report.gallery import make_gallery, select
+from looktwice.report.page import render
+from looktwice.runs.manifest import Manifest, PreprocessingFacts
+from report_runs import HEIGHT, METHODS, WIDTH, finds, make_data, make_run
+
+
+def numbers(found, chosen):
+    return [int(found.subjects[index].sample.split()[0].removesuffix(".png")) for index in chosen]
+
+
+def test_the_gallery_takes_turns(run):
+    found = read_run(run)
+    chosen = select(found, 100)
+    assert sorted(chosen) == list(range(len(found.subjects)))
+    first = numbers(found, chosen)[:4]
+    # In turns: a gain, a loss, a plain hit, a plain miss; who disagrees is among the first two here.
+    gain, loss, hit, miss = first
+    assert (finds("global_feedback", gain), finds("feedback", gain)) == (True, False)
+    assert (finds("global_feedback", loss), finds("feedback", loss)) == (False, True)
+    assert all(finds(method, hit) for method in METHODS)
+    assert not any(finds(method, miss) for method in METHODS)
+    assert select(found, 3) == chosen[:3]
+    assert select(replace(found, methods=("gradient",)), 100)  # nothing to gain over
+
+
+def test_drawn_boxes_are_those_that_were_judged(run, bare):
+    found = read_run(run)
+    assert found.drawn_at["feedback"] != found.rule_of("feedback").threshold  # else this shows nothing
+    with_maps, without = make_gallery(found, 100), make_gallery(read_run(bare), 100)
+    for card in with_maps.cards:
+        for view in card.views.values():
+            assert not view.other_threshold
+            assert iou(view.boxes, card.truths).max() == pytest.approx(view.iou, abs=0.03)  # maps in half precision
+            assert view.hit == (view.iou >= 0.5)
+            assert view.heat.startswith("data:image/png;base64,")
+    assert with_maps.has_maps
+    assert not with_maps.notes
+    assert not without.has_maps
+    assert all(view.other_threshold and view.heat is None for card in without.cards for view in card.views.values())
+    assert "boxes at a threshold of 0.20" in without.notes[0]
+
+
+def test_cards_without_the_data_set(run, tmp_path):
+    manifest = json.loads((run / "manifest.json").read_text())
+    found = read_run(run)
+    other = manifest["run"] | {"data": {"fingerprint": "0" * 64}}
+    for changed, said in (
+        ({"about": manifest["about"] | {"root": str(tmp_path / "gone")}}, "gone does not exist"),
+        ({"about": {}}, "does not tell where its images are"),
+        ({"run": other}, "does not hold the images and boxes of the run"),
+    ):
+        gallery = make_gallery(replace(found, manifest=Manifest.from_json(manifest | changed)), 5)
+        assert said in gallery.notes[0]
+        assert all(card.picture is None and not card.truths for card in gallery.cards)
+        assert gallery.cards[0].shown_class.startswith("class ")
+
+
+def test_a_data_set_that_moved(run, data, tmp_path):
+    manifest = json.loads((run / "manifest.json").read_text())
+    found = replace(
+        read_run(run), manifest=Manifest.from_json(manifest | {"about": manifest["about"] | {"root": "gone"}})
+    )
+    assert make_gallery(found, 5).cards[0].picture is None
+    moved = make_gallery(found, 5, shutil.copytree(data, tmp_path / "moved"))
+    assert not moved.notes
+    assert moved.cards == make_gallery(read_run(run), 5).cards
+    other = make_gallery(found, 5, make_data(tmp_path / "other", largest=(20, 14, 48, 41)))
+    assert "other does not hold the images and boxes of the run" in other.notes[0]
+
+
+def test_what_the_gallery_is_of(run, data, tmp_path):
+    found = read_run(run)
+    assert make_gallery(found, 3).reported == len(found.subjects) > 3
+    assert "All 10 reported images." in render([run])
+    few = render([make_run(tmp_path / "run", data, methods=("gradient",))])
+    assert "of global over local feedback" in render([run])
+    assert "of global over local feedback" not in few
+
+
+def test_a_picture_that_cannot_be_read_costs_only_itself(tmp_path):
+    data = make_data(tmp_path / "data")
+    found = read_run(make_run(tmp_path / "run", data))
+    (data / "13.png").write_bytes(b"no picture")
+    gallery = make_gallery(found, 100)
+    assert sum(card.picture is None for card in gallery.cards) == 1
+    assert "1 of the pictures" in gallery.notes[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no maps"])
+def test_a_damaged_file_of_maps_is_one_line(data, tmp_path, content):
+    run = make_run(tmp_path / "run", data)
+    (run / "maps" / "part-000001.npz").write_bytes(content)
+    with pytest.raises(RunError, match=r"part-000001\.npz cannot be read .*; evaluate into another folder"):
+        render([run])
+    result = CliRunner().invoke(app, ["report", str(run), "--output", str(tmp_path / "report.html")])
+    assert result.exit_code == 1
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_file_of_maps_that_names_no_images_is_refused(data, tmp_path):
+    run = make_run(tmp_path / "run", data)
+    np.savez(run / "maps" / "part-000001.npz", gradient=np.zeros((4, 32, 32)))
+    with pytest.raises(RunError, match="it has no arrays sample, target, rank"):
+        render([run])
+
+
+def test_pictures_are_small(run):
+    card = make_gallery(read_run(run), 1).cards[0]
+    picture = Image.open(io.BytesIO(base64.b64decode(card.picture.partition(",")[2])))
+    assert (picture.format, picture.size) == ("JPEG", (WIDTH, HEIGHT))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (224, 224), (301, 999), (64, 48)])
+@pytest.mark.parametrize("squash", [False, True])
+def test_the_window_is_the_models(size, squash):
+    choices = {"resize": 256, "crop": 224, "squash": squash}
+    model = Preprocessing(**choices, mean=(0.0,) * 3, std=(1.0,) * 3)
+    assert PreprocessingFacts(**choices).window(*size) == model.window(*size)
+
+
+def test_a_map_lies_where_the_network_looked():
+    heat = np.zeros((16, 16))
+    heat[:8, :8] = 1.0
+    window = Window(100.0, 0.0, 200.0, 100.0, 200, 100)
+    picture = Image.open(io.BytesIO(map_picture(heat, window)))
+    assert picture.size == (56, 28)
+    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    assert alpha[:13, 29:41].min() == 204
+    assert alpha[15:].max() == alpha[:, :28].max() == alpha[:, 43:].max() == 0
