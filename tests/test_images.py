@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from looktwice.errors import InputError
-from looktwice.images import MAX_PIXELS, Window, data_uri, find_images, read_image
+from looktwice.images import MAX_PIXELS, Window, find_images, read_image
 
 
 def save(path: Path, pixels: Image.Image, **options) -> Path:
@@ -288,10 +288,6 @@ def test_the_central_crop_by_hand():
     assert (window.left, window.right) == pytest.approx((58 * across, 282 * across))
     assert (window.top, window.bottom) == pytest.approx((16 * down, 240 * down))
     assert Window.of_crop(500, 375, resize=256, crop=224, squash=True) == Window.whole(500, 375)
-
-
-def test_a_picture_as_text_for_a_page():
-    assert data_uri("png", b"\x89PNG") == "data:image/png;base64,iVBORw=="
 
 
 def test_a_crop_of_an_image_whose_axes_scaled_apart():

@@ -3,7 +3,6 @@
 A file is checked before it is decoded. So a broken picture costs one line on the screen, and not the run.
 """
 
-import base64
 import glob
 import warnings
 from collections.abc import Iterable, Sequence
@@ -173,15 +172,6 @@ def find_images(paths: Iterable[str | PathLike[str]]) -> list[Path]:
     if not found:
         raise InputError("no image was named; give at least one file, folder or glob")
     return list(dict.fromkeys(found))
-
-
-def data_uri(kind: str, content: bytes) -> str:
-    """An encoded picture as text that a page can hold; ``kind`` is "png", "jpeg" …
-
-    >>> data_uri("png", b"pixels")
-    'data:image/png;base64,cGl4ZWxz'
-    """
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _expand(path: str) -> list[Path]:

@@ -12,7 +12,8 @@ from PIL import Image
 from looktwice.datasets.load import load_dataset
 from looktwice.datasets.records import Dataset
 from looktwice.errors import InputError, LooktwiceError
-from looktwice.images import Window, data_uri, read_image
+from looktwice.figures.encode import data_uri
+from looktwice.images import Window, read_image
 from looktwice.report.finished_run import FinishedRun, Subject
 from looktwice.runs.manifest import Manifest
 from looktwice.runs.saved_maps import read_maps

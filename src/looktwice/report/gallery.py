@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from looktwice.datasets.records import Sample, fit_to_image
-from looktwice.images import data_uri
+from looktwice.figures.encode import data_uri
 from looktwice.localization.boxes import locate
 from looktwice.report.card_pictures import Heats, find_dataset, map_picture, saved_heats, thumbnail
 from looktwice.report.finished_run import Corners, FinishedRun, Subject
