@@ -154,6 +154,7 @@ def test_what_is_not_defined_is_null_and_says_why():
     }.items():
         assert found[name]["value"] is None
         assert reason in found[name]["reason"]
+    assert "some maps have no number" in scores([row("a", 0.9, energy_in_box=None)])["energy_in_box"]["reason"]
     bare = scores([row("a", judged=None, pointing_hit=None, energy_in_box=None)])
     assert value(bare, "top1_class_error") == 0.0
     for name in ("top1_loc_error", "max_box_acc", "oracle_max_box_acc", "oracle_top1_loc_error", "mean_iou"):

@@ -195,8 +195,8 @@ def _check_same(method: str, before: Any, now: Any, where: str) -> None:
             row = next((row for row, (one, other) in enumerate(pairs) if one != other), 0)
             place = f" of {before['sample'][row]}" if len(before) == len(now) else ""
             raise RunError(
-                f"{where} do not have the same rows of {method}: {column}{place} differs; they were computed on other "
-                "devices or with another number of threads, perhaps: evaluate one of them again as the other was"
+                f"{where} do not have the same rows of {method}: {column}{place} differs; perhaps they were computed "
+                "on other devices or with another number of threads: evaluate one of them again as the other was"
             )
 
 

@@ -152,6 +152,8 @@ def _resample(measure: Measure, maps: JudgedMaps, at: Thresholds, target: Target
     values = np.asarray(sample.values, dtype=np.float64)
     if not len(values):
         return Undefined(sample.empty)
+    if not np.isfinite(values).all():
+        return Undefined("some maps have no number for it; evaluate into another folder to have it")
     means = resampled_means(values, classes=sample.classes)
     return _Resampled(means if sample.statistic is None else sample.statistic(means), len(values))
 
