@@ -13,6 +13,7 @@ from looktwice.explain import comparison
 from looktwice.explain.comparison import Comparison, compare_images
 from looktwice.explain.explanation import gate_openness
 from looktwice.figures.overlay import heat_alone, overlay, scaled
+from looktwice.gating.calls import ActivationCall
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
 from looktwice.models import IMAGENET, Model
@@ -76,7 +77,7 @@ def same(*pictures):
 def test_methods_stand_side_by_side_for_one_class(photos, sheets):
     model = network()
     ((sheet,),) = sheets([model], photos[:2], Comparison("methods", ("gradient", "feedback")))
-    assert sheet.columns == ["input", "gradient", "feedback"]
+    assert sheet.columns == ["input", "Gradient", "Local feedback"]
     for photo, row in zip(photos[:2], sheet.rows, strict=True):
         probabilities = predicted(model, photo)
         k = int(probabilities.argmax())
@@ -90,11 +91,10 @@ def test_classes_stand_side_by_side_for_each_method(photos, sheets):
     model, photo = network(), photos[0]
     ((sheet,),) = sheets([model], [photo], Comparison("classes", ("gradient", "global_feedback"), (3, None, 1)))
     assert sheet.columns == ["input", "class 3", "prediction", "class 1"]
-    assert [row.title for row in sheet.rows] == ["photo0\ngradient", "photo0\nglobal_feedback"]
+    assert [row.title for row in sheet.rows] == ["photo0\nGradient", "photo0\nGlobal feedback"]
     probabilities = predicted(model, photo)
     best = int(probabilities.argmax())
-    for row in sheet.rows:
-        method = row.title.split("\n")[1]
+    for row, method in zip(sheet.rows, ("gradient", "global_feedback"), strict=True):
         for cell, k in zip(row.cells[1:], (3, best, 1), strict=True):
             assert same(cell.picture, mapped(model, photo, k, method))
     notes = [f"{probabilities[3]:.1%}", f"class {best} · {probabilities[best]:.1%}", f"{probabilities[1]:.1%}"]
@@ -113,7 +113,7 @@ def test_without_names_they_are_the_most_probable_ones(photos, sheets):
 def test_other_networks_show_the_last_method_for_the_first_one_s_class(photos, sheets):
     models = [network(0), network(1), network(2)]
     ((sheet,),) = sheets(models, photos[:1], Comparison("networks", ("feedback", "gradient")))
-    assert sheet.columns == ["input", "feedback\nnet0", "gradient\nnet0", "gradient\nnet1", "gradient\nnet2"]
+    assert sheet.columns == ["input", "Local feedback\nnet0", "Gradient\nnet0", "Gradient\nnet1", "Gradient\nnet2"]
     (row,) = sheet.rows
     k = int(predicted(models[0], photos[0]).argmax())
     assert row.title == f"photo0\nclass {k}"
@@ -190,8 +190,9 @@ def test_openness_is_the_mean_over_channels_then_layers():
     fine = torch.tensor([[[[1.0, 0.0]], [[0.5, 0.5]]]])  # (1, 2, 1, 2): over its channels 0.75 and 0.25
     coarse = torch.tensor([[[[0.25]]]])
     flat = torch.zeros(1, 7)
-    np.testing.assert_allclose(gate_openness([fine, coarse, flat], (1, 2)), [[[0.5, 0.25]]])
-    assert gate_openness([flat], (1, 2)) is None
+    layers = [ActivationCall(index, tuple(z.shape[1:])) for index, z in enumerate((fine, coarse, flat))]
+    np.testing.assert_allclose(gate_openness(layers, [fine, coarse, flat], (1, 2)), [[[0.5, 0.25]]])
+    assert gate_openness(layers[2:], [flat], (1, 2)) is None
 
 
 @pytest.mark.parametrize(

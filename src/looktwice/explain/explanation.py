@@ -1,9 +1,12 @@
-"""Images read for one or several networks and seen for a class by a method: what pictures and records are made of."""
+"""Image files → explanations: what a network attends to in each image, for one class, by one method.
 
-from collections.abc import Iterator, Mapping, Sequence
+All methods and classes share one plain forward pass of a batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from looktwice.attention.api import attend
+from looktwice.attention.api import attend_in_parts
+from looktwice.attention.choice import ChosenMethod
+from looktwice.attention.look import Look, look_at
 from looktwice.errors import InputError, ModelError
 from looktwice.figures.overlay import scaled
-from looktwice.gating.frozen import frozen
+from looktwice.gating.calls import ActivationCall
+from looktwice.gating.frozen import resolve_targets
 from looktwice.images import Window, read_image
 from looktwice.localization.boxes import check_map
 from looktwice.models.load import Model
@@ -23,13 +29,16 @@ from looktwice.models.load import Model
 BATCH = 8
 """Images in one pass on an accelerator: enough to keep it busy, few enough for the gates of a large network.
 
-On the CPU it is one: batches gain nothing there, and results come as they are found.
+On the CPU it is one image. Batches are not faster there, and each result comes as soon as it is ready.
 """
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What became of an image: the files complete with it, and why it could not be used; no image: a last page."""
+    """The result for one image: the files that are complete with it, or the error.
+
+    ``image`` is ``None`` for a last page of several images.
+    """
 
     image: Path | None
     files: tuple[Path, ...] = ()
@@ -38,7 +47,14 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image as a network gets it (1, 3, H, W), the part that it covers, and the image scaled for drawing."""
+    """An image, ready for one network.
+
+    Attributes:
+        path: its file.
+        pixels: the network's input (1, 3, H, W).
+        window: the part of the image that the input covers.
+        picture: the image, scaled for drawing.
+    """
 
     path: Path
     pixels: Tensor
@@ -48,24 +64,24 @@ class PreparedImage:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One image seen for one class by one method.
+    """What a network attends to in one image, for one class, by one method.
 
     Attributes:
-        shot: the image.
-        method: the name of the method.
-        index: the class,
-        name: and what it is called.
-        probability: the class's, from the network as it is.
+        image: the image.
+        method: the method and its options.
+        class_index: the class.
+        class_name: its name.
+        probability: the class's probability in [0, 1], from the network as it is.
         heat: the map (H, W).
-        openness: (H, W) in [0, 1], the gates' mean over channels and layers where they stand; ``None`` without gates.
-        scores: S_k at each step; empty for other packages' methods.
-        closed_layers: how many layers would have closed altogether.
+        openness: (H, W) in [0, 1]: the gates' mean over channels and layers at each place; ``None`` without gates.
+        scores: the class score at the start and after each step; empty for other packages' methods.
+        closed_layers: how many layers the last step would have closed altogether.
     """
 
-    shot: PreparedImage
-    method: str
-    index: int
-    name: str
+    image: PreparedImage
+    method: ChosenMethod
+    class_index: int
+    class_name: str
     probability: float
     heat: NDArray[np.floating]
     openness: NDArray[np.floating] | None
@@ -73,12 +89,12 @@ class Explanation:
     closed_layers: int
 
     @property
-    def titled(self) -> str:
-        """The class and its probability."""
-        return f"{self.name} · {self.probability:.1%}"
+    def class_title(self) -> str:
+        """The class and its probability: "tabby · 61.2%"."""
+        return f"{self.class_name} · {self.probability:.1%}"
 
     def checked_heat(self) -> NDArray[np.floating]:
-        """The map, where the network gave usable numbers for this image.
+        """The map, if the network gave usable numbers for this image.
 
         Raises:
             InputError: scores or values of the map are NaN or infinite.
@@ -91,7 +107,7 @@ class Explanation:
 def batches(
     models: Sequence[Model], images: Sequence[Path]
 ) -> Iterator[tuple[list[tuple[PreparedImage, ...]], list[ImageResult]]]:
-    """A few images at a time that can be used, each as every network gets it, and those that cannot."""
+    """A few images at a time: those that can be used, each prepared for every network, and those that cannot."""
     size = _batch_size(models)
     for start in range(0, len(images), size):
         read = [_read(models, path) for path in images[start : start + size]]
@@ -112,65 +128,85 @@ def _read(models: Sequence[Model], path: Path) -> tuple[PreparedImage, ...] | Im
         return ImageResult(path, error=error)
 
 
-def class_probabilities(model: Model, shots: Sequence[PreparedImage]) -> Tensor:
-    """Class probabilities (N, K) on the CPU."""
-    if not shots:
-        return torch.empty(0, len(model.classes))
-    with frozen(model.module) as network, torch.no_grad():
-        scores: Tensor = network(torch.cat([shot.pixels for shot in shots]))
-    return scores.float().softmax(1).cpu()
+@dataclass(frozen=True)
+class BatchLook:
+    """A batch of images after one plain forward pass. It is valid inside ``look_at_batch``'s ``with``.
+
+    Attributes:
+        model: the network.
+        images: N images, prepared for it.
+        look: the pass.
+        probabilities: of each image and class, (N, K) on the CPU.
+    """
+
+    model: Model
+    images: Sequence[PreparedImage]
+    look: Look
+    probabilities: Tensor
+
+    def explain(self, method: ChosenMethod, classes: Tensor) -> list[Explanation]:
+        """An explanation of each image.
+
+        Args:
+            method: one of the methods that ``look_at_batch`` was told.
+            classes: the class of each image, int64 (N,).
+        """
+        targets = resolve_targets(classes, self.look.scores)
+        found = attend_in_parts(self.look, targets, method.method, method.options)
+        openness = gate_openness(found.layers, found.gates, (found.maps.shape[-2], found.maps.shape[-1]))
+        return [
+            Explanation(
+                image=image,
+                method=method,
+                class_index=k,
+                class_name=self.model.classes[k],
+                probability=float(self.probabilities[row, k]),
+                heat=found.maps[row].float().cpu().numpy(),
+                openness=None if openness is None else openness[row].float().cpu().numpy(),
+                scores=found.scores[row].tolist(),
+                closed_layers=sum(index == row for index, _ in found.closed),
+            )
+            for row, (image, k) in enumerate(zip(self.images, classes.tolist(), strict=True))
+        ]
 
 
-def explain(
-    model: Model,
-    shots: Sequence[PreparedImage],
-    probabilities: Tensor,
-    classes: Tensor,
-    method: str,
-    options: Mapping[str, Any],
-) -> list[Explanation]:
-    """Each image seen for its class.
+@contextmanager
+def look_at_batch(
+    model: Model, images: Sequence[PreparedImage], methods: Sequence[ChosenMethod]
+) -> Iterator[BatchLook]:
+    """One plain forward pass of a batch. All explanations of the batch share it.
 
     Args:
         model: the network.
-        shots: N images as it gets them.
-        probabilities: (N, K), as ``class_probabilities`` gives them.
-        classes: (N,), which to look for.
-        method: a name of ``METHODS``.
-        options: the method's own.
+        images: one image or more, prepared for it.
+        methods: those that are going to explain.
+
+    Raises:
+        ModelError: the network cannot be gated, or the device's memory is too small.
     """
-    if not shots:
-        return []
-    pixels = torch.cat([shot.pixels for shot in shots])
+    pixels = torch.cat([image.pixels for image in images])
+    propagate = any(method.options["propagate"] for method in methods)
     try:
-        seen = attend(model.module, pixels, classes, method=method, **options)
-    except torch.cuda.OutOfMemoryError as error:
+        with look_at(model.module, pixels, propagate=propagate) as look:
+            yield BatchLook(model, images, look, look.probabilities())
+    except torch.OutOfMemoryError as error:
         raise ModelError(f"{model.name} needs more memory than {pixels.device} has; use the CPU") from error
-    openness = gate_openness(seen.gates, (seen.maps.shape[-2], seen.maps.shape[-1]))
-    return [
-        Explanation(
-            shot=shot,
-            method=method,
-            index=k,
-            name=model.classes[k],
-            probability=float(probabilities[row, k]),
-            heat=seen.maps[row].float().cpu().numpy(),
-            openness=None if openness is None else openness[row].float().cpu().numpy(),
-            scores=seen.scores[row].tolist(),
-            closed_layers=sum(image == row for image, _ in seen.closed),
-        )
-        for row, (shot, k) in enumerate(zip(shots, classes.tolist(), strict=True))
-    ]
 
 
-def gate_openness(gates: Sequence[Tensor], size: tuple[int, int]) -> Tensor | None:
-    """Gates in [0, 1], one tensor (N, c, h, w) a layer → their mean over channels, then layers: (N, H, W) of ``size``.
+def gate_openness(layers: Sequence[ActivationCall], gates: Sequence[Tensor], size: tuple[int, int]) -> Tensor | None:
+    """How far gates are open at each place: their mean over channels, then over layers: (N, H, W) in [0, 1].
 
-    Gates behind a linear layer lie nowhere in the image and do not count; ``None`` where there are no others.
+    Args:
+        layers: the gated calls. One without a grid, after a linear layer say, has no place in the image: it is left out.
+        gates: in [0, 1], one tensor (N, ...) a layer.
+        size: (H, W).
+
+    Returns:
+        ``None`` if no layer has a grid.
     """
     planes = [
-        F.interpolate(z.float().mean(1, keepdim=True), size=size, mode="bilinear", align_corners=False)[:, 0]
-        for z in gates
-        if z.ndim == 4
+        F.interpolate(layer.to_grid(z).float().mean(1, keepdim=True), size=size, mode="bilinear", align_corners=False)
+        for layer, z in zip(layers, gates, strict=True)
+        if layer.grid is not None
     ]
-    return torch.stack(planes).mean(0) if planes else None
+    return torch.stack(planes).mean(0)[:, 0] if planes else None

@@ -1,21 +1,22 @@
-"""Many images → a picture and a JSON file for each; a broken image costs only itself."""
+"""Many images → a picture and a JSON file for each class of each; a broken image costs only its own results."""
 
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from looktwice import __version__
 from looktwice.atomic_files import write_whole
-from looktwice.attention.methods import METHODS
+from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.errors import InputError, OptionError
-from looktwice.explain.explanation import Explanation, ImageResult, batches, class_probabilities, explain
+from looktwice.explain.explanation import BatchLook, Explanation, ImageResult, batches, look_at_batch
+from looktwice.figures.encode import png_bytes
 from looktwice.figures.overlay import caption, draw_boxes, overlay
 from looktwice.localization.boxes import Box, BoxRule, locate
 from looktwice.models.load import Model
@@ -28,66 +29,72 @@ def attend_images(
     *,
     target: int | None = None,
     top: int = 1,
-    method: str = "global_feedback",
+    method: str | ChosenMethod = "global_feedback",
     options: Mapping[str, Any] | None = None,
     rule: BoxRule | None = None,
 ) -> Iterator[ImageResult]:
-    """Each image → ``STEM.CLASS.png`` (map, boxes, class, score) and ``STEM.CLASS.json``, as they are asked for.
+    """Each image → ``STEM.CLASS.png`` (map, boxes, class, score) and ``STEM.CLASS.json``, one result after the other.
 
     Args:
-        model: the network to look into.
-        images: files; results of those that share a stem are numbered.
-        folder: an existing folder. A file appears in it whole or not at all.
+        model: the network.
+        images: files. Results of files with the same stem are numbered.
+        folder: an existing folder. A file appears in it complete or not at all.
         target: a class index for all images, or ``None`` for the ``top`` most probable classes of each.
-        top: how many.
-        method: a name of ``METHODS``.
-        options: the method's own.
-        rule: how boxes are drawn; contours above a fifth of the maximum when left out.
+        top: how many classes. They all share one plain pass of the network.
+        method: the method.
+        options: those of its options that differ from what it has.
+        rule: how boxes are drawn; contours above 0.2 of the maximum when left out.
 
     Raises:
         LooktwiceError: what is wrong for all images: an option, the network, a file that cannot be written.
     """
     if not 1 <= top <= len(model.classes):
-        raise OptionError(f"top is {top}; 1 … {len(model.classes)}, the classes of {model.name}, can be had")
+        raise OptionError(f"top is {top}; 1 … {len(model.classes)} is needed, as {model.name} has so many classes")
+    chosen = choose_method(method).having(options or {})
     names = distinct_names(images)
     rule = rule or BoxRule()
-    asked = dict(options or {})
 
-    def write(finding: Explanation) -> list[Path]:
-        stem = f"{names[finding.shot.path]}.{finding.index}"
-        boxes = locate(finding.checked_heat(), finding.shot.window, rule)
-        record = _record(model, finding)
-        record |= {"options": {**METHODS[method].options, **asked}, "box_rule": asdict(rule)}
-        record |= {"boxes": [box.as_dict() for box in boxes]}
+    def write(explanation: Explanation) -> list[Path]:
+        stem = f"{names[explanation.image.path]}.{explanation.class_index}"
+        boxes = locate(explanation.checked_heat(), explanation.image.window, rule)
+        record = _record(model, explanation, rule, boxes)
         return [
-            write_whole(folder / f"{stem}.png", _png(_drawing(model, finding, boxes))),
+            write_whole(folder / f"{stem}.png", png_bytes(_drawing(model, explanation, boxes))),
             write_whole(folder / f"{stem}.json", json.dumps(record, indent=2).encode() + b"\n"),
         ]
 
     for usable, broken in batches([model], images):
         yield from broken
-        shots = [shot for (shot,) in usable]
-        probabilities = class_probabilities(model, shots)
-        classes = probabilities.topk(top).indices if target is None else torch.full((len(shots), 1), target)
-        by_class = [explain(model, shots, probabilities, k, method, asked) for k in classes.T]
-        for findings in zip(*by_class, strict=True):
+        if not usable:
+            continue
+        with look_at_batch(model, [image for (image,) in usable], [chosen]) as seen:
+            by_class = [seen.explain(chosen, classes) for classes in _classes(seen, target, top)]
+        for explanations in zip(*by_class, strict=True):
+            path = explanations[0].image.path
             files: list[Path] = []
             error = None
             try:
-                for finding in findings:
-                    files += write(finding)
+                for explanation in explanations:
+                    files += write(explanation)
             except InputError as problem:
-                error = InputError(f"{findings[0].shot.path}: {problem}")
-            yield ImageResult(findings[0].shot.path, tuple(files), error)
+                error = InputError(f"{path}: {problem}")
+            yield ImageResult(path, tuple(files), error)
+
+
+def _classes(seen: BatchLook, target: int | None, top: int) -> list[Tensor]:
+    """The classes to explain, the most probable first: for each a tensor (N,) with the class of each image."""
+    if target is not None:
+        return [torch.full((len(seen.images),), target)]
+    return list(seen.probabilities.topk(top).indices.T)
 
 
 def distinct_names(images: Sequence[Path]) -> dict[Path, str]:
-    """A file name for each image's results: its stem, numbered where images in several places share it."""
+    """A file name for each image's results: its stem, with a number if images in several places share it."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
     last: dict[str, int] = {}
     for image in images:
-        # Cut, to leave room for class and suffix; compared in lower case, since some file systems know no other.
+        # Cut, to leave room for class and suffix. Compared in lower case: some file systems do not tell cases apart.
         name = stem = os.fsdecode(os.fsencode(image.stem)[:200])
         while name.casefold() in taken:
             last[stem] = last.get(stem, 1) + 1
@@ -97,43 +104,42 @@ def distinct_names(images: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _record(model: Model, finding: Explanation) -> dict[str, Any]:
-    window = finding.shot.window
+def _record(model: Model, explanation: Explanation, rule: BoxRule, boxes: Sequence[Box]) -> dict[str, Any]:
+    window = explanation.image.window
     return {
         "looktwice": __version__,
-        "image": str(finding.shot.path),
+        "image": str(explanation.image.path),
         "width": window.width,
         "height": window.height,
         "window": {"x1": window.left, "y1": window.top, "x2": window.right, "y2": window.bottom},
         "model": model.name,
         "weights": model.weights,
-        "target": {"index": finding.index, "name": finding.name},
-        "probability": finding.probability,
-        "scores": finding.scores,
-        "closed_layers": finding.closed_layers,
-        "method": finding.method,
+        "target": {"index": explanation.class_index, "name": explanation.class_name},
+        "probability": explanation.probability,
+        "scores": explanation.scores,
+        "closed_layers": explanation.closed_layers,
+        "method": explanation.method.name,
+        "options": dict(explanation.method.options),
+        "box_rule": asdict(rule),
+        "boxes": [box.as_dict() for box in boxes],
     }
 
 
-def _drawing(model: Model, finding: Explanation, boxes: Sequence[Box]) -> Image.Image:
-    window = finding.shot.window
-    picture = overlay(finding.shot.picture, finding.heat, window)
+def _drawing(model: Model, explanation: Explanation, boxes: Sequence[Box]) -> Image.Image:
+    """The map and its boxes over the image, with a caption."""
+    window = explanation.image.window
+    picture = overlay(explanation.image.picture, explanation.heat, window)
     details = [
-        finding.method,
+        explanation.method.label.title,
         Path(model.name).name,
-        *_score(finding.scores),
+        *_score(explanation.scores),
         f"{len(boxes)} box{'es' * (len(boxes) != 1)}",
     ]
-    return caption(draw_boxes(picture, [box.corners for box in boxes], window), [finding.titled, " · ".join(details)])
+    boxed = draw_boxes(picture, [box.corners for box in boxes], window)
+    return caption(boxed, [explanation.class_title, " · ".join(details)])
 
 
 def _score(scores: Sequence[float]) -> list[str]:
-    """S_k in words, from the first step to the last; nothing where the method gives none."""
+    """The class score in words, at the start and after the last step; nothing if the method gives none."""
     ends = [f"{scores[step]:.1f}" for step in ([0, -1] if len(scores) > 1 else range(len(scores)))]
     return [f"score {' to '.join(ends)}"] if ends else []
-
-
-def _png(picture: Image.Image) -> bytes:
-    data = BytesIO()
-    picture.save(data, "PNG")
-    return data.getvalue()
