@@ -1,4 +1,4 @@
-"""Objects from a user's own Python file or package, named as ``path/to/file.py:name`` or ``package.module:name``."""
+"""Objects from a user's own Python file or package: ``path/to/file.py:NAME`` or ``package.module:NAME``."""
 
 import contextlib
 import difflib
@@ -14,13 +14,13 @@ from looktwice.errors import LooktwiceError, ModelError, one_line
 
 
 def load_object(name: str, kind: str) -> Any:
-    """The object that ``FILE.py:NAME`` or ``package.module:NAME`` names.
+    """The object of a name in a user's own file or package.
 
-    The file's own folder can be imported from while it is read, as it can for a script that Python runs.
+    While the file is read it can import modules from its own folder, like a script that Python runs.
 
     Args:
-        name: the place and the name, with a colon between.
-        kind: what is looked for, for messages: "network", "method".
+        name: ``FILE.py:NAME`` or ``package.module:NAME``.
+        kind: what the object is, for messages: "network" or "method".
 
     Raises:
         ModelError: no such file, no such name in it, or an error in the user's own code.
@@ -41,23 +41,30 @@ def load_object(name: str, kind: str) -> Any:
 
 @contextlib.contextmanager
 def importable(place: str) -> Iterator[None]:
-    """Inside the ``with``, Python finds modules beside the file ``place``, or in the current folder for a package."""
+    """Inside the ``with``, modules can be imported from the folder of a file.
+
+    Args:
+        place: ``FILE.py``; or ``package.module``, for which the current folder is taken.
+    """
     folder = Path(place).parent if place.endswith(".py") else Path()
     entry = str(folder.resolve())
     sys.path.insert(0, entry)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # the user's code may have taken it out itself
+        with contextlib.suppress(ValueError):  # the user's code may have removed it
             sys.path.remove(entry)
 
 
 @contextlib.contextmanager
 def user_code(what: str) -> Iterator[None]:
-    """Turns whatever the user's own code raises, ``sys.exit`` included, into one line.
+    """Turns every error of the user's own code, and also ``sys.exit``, into one line.
+
+    Args:
+        what: how the line begins: which code it is.
 
     Raises:
-        ModelError: the user's code failed. Errors of this library pass as they are.
+        ModelError: the user's code failed. An error of this library stays as it is.
     """
     try:
         yield
@@ -69,8 +76,8 @@ def user_code(what: str) -> Iterator[None]:
 
 def _import_file(file: Path, kind: str) -> ModuleType:
     if not file.is_file():
-        raise ModelError(f"{file}: no such file; the {kind} is looked for there")
-    # In sys.modules, because dataclasses and pickle look up a class's module there.
+        raise ModelError(f"{file}: no such file; check the path of the {kind}")
+    # Dataclasses and pickle look for a class's module in sys.modules.
     key = f"looktwice_{kind}_{file.stem}"
     spec = importlib.util.spec_from_file_location(key, file)
     assert spec is not None

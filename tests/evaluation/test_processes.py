@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from evaluations import assert_same, run_on
 from looktwice.datasets import Dataset, Sample, load_dataset
 from looktwice.errors import RunError
-from looktwice.evaluation.processes import Shard, default_device
+from looktwice.evaluation.processes import Shard
 from looktwice.models import load_model
 from looktwice.runs import folder as runs
 from looktwice.runs.manifest import Manifest
@@ -33,20 +32,8 @@ def test_shares_come_from_the_environment():
             Shard.from_environment({"RANK": rank, "WORLD_SIZE": world})
 
 
-def test_each_process_has_its_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert default_device(None, {"LOCAL_RANK": "6"}) == "cuda:2"
-    assert default_device("cuda", {"SLURM_LOCALID": "3"}) == "cuda:3"
-    assert default_device(None, {}) == "cuda:0"
-    assert [default_device(name, {"LOCAL_RANK": "2"}) for name in ("cpu", "cuda:1")] == ["cpu", "cuda:1"]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert default_device(None, {"LOCAL_RANK": "2"}) == "cpu"
-
-
 NETWORK = """
 import time
-import torch
 from torch import nn
 
 class Slow(nn.Module):

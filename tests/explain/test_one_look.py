@@ -115,9 +115,7 @@ def test_what_is_shared_is_what_each_alone_would_be(photos, method):
     with look_at_batch(model, images, chosen) as seen:
         shared = [seen.explain(each, torch.tensor([k])) for each in chosen for k in (2, 4)]
         probabilities = seen.probabilities
-    alone = [
-        attend(model.module, images[0].pixels, k, method=each.name) for each in chosen for k in (2, 4)
-    ]
+    alone = [attend(model.module, images[0].pixels, k, method=each.name) for each in chosen for k in (2, 4)]
     for (mine,), other in zip(shared, alone, strict=True):
         assert np.array_equal(mine.heat, other.maps[0].numpy())
         assert mine.scores == other.scores[0].tolist()

@@ -78,7 +78,7 @@ def test_class_names_must_be_as_many_as_outputs(net_file):
 
 
 def test_random_is_not_a_factorys(net_file):
-    with pytest.raises(OptionError, match="what it returns"):
+    with pytest.raises(OptionError, match="that its factory gives it"):
         load_model(f"{net_file}:net", weights="random")
 
 

@@ -87,7 +87,8 @@ def evaluate_command(
 
     from looktwice.datasets.load import load_dataset
     from looktwice.evaluation.evaluate import evaluate
-    from looktwice.evaluation.processes import Shard, default_device
+    from looktwice.evaluation.processes import Shard
+    from looktwice.models.device import default_device
     from looktwice.models.load import load_model
 
     shard = Shard.from_environment()

@@ -16,9 +16,7 @@ Table = Sequence[Sequence[Explanation]]
 """Explanations of one image: for each network with its method, one for each class."""
 
 
-def figure_rows(
-    figure: str, table: Table, *, targets: Sequence[int | None], side: int, with_scores: bool
-) -> list[Row]:
+def figure_rows(figure: str, table: Table, *, targets: Sequence[int | None], side: int, with_scores: bool) -> list[Row]:
     """The rows of a figure that show one image.
 
     Args:
@@ -43,15 +41,11 @@ def figure_rows(
         ]
 
     def row(explanations: Sequence[Explanation], notes: Sequence[str], title: str) -> Row:
-        cells = [
-            _map_cell(picture, each, note, with_scores) for each, note in zip(explanations, notes, strict=True)
-        ]
+        cells = [_map_cell(picture, each, note, with_scores) for each, note in zip(explanations, notes, strict=True)]
         return Row([Cell(picture), *cells], f"{stem}\n{title}")
 
     if figure == "classes":
-        return [
-            row(by_class, _class_notes(by_class, targets), by_class[0].method.label.title) for by_class in table
-        ]
+        return [row(by_class, _class_notes(by_class, targets), by_class[0].method.label.title) for by_class in table]
     by_network = list(zip(*table, strict=True))
     if figure == "networks":
         return [row(each, [f"{one.probability:.1%}" for one in each], each[0].class_name) for each in by_network]

@@ -197,7 +197,7 @@ def gate_openness(layers: Sequence[ActivationCall], gates: Sequence[Tensor], siz
     """How far gates are open at each place: their mean over channels, then over layers: (N, H, W) in [0, 1].
 
     Args:
-        layers: the gated calls. One without a grid, after a linear layer say, has no place in the image: it is left out.
+        layers: the gated calls. One without a grid (after a linear layer) has no place in the image and is left out.
         gates: in [0, 1], one tensor (N, ...) a layer.
         size: (H, W).
 

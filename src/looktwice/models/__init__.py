@@ -1,6 +1,11 @@
-"""Networks by name, with their preprocessing, classes and weights."""
+"""Networks by name, each with its weights, its preprocessing and its classes.
+
+A name is one of torchvision's or EfficientNet-Lite's, or the place of a network of one's own. No code from a weights
+file is ever run.
+"""
 
 from looktwice.models.catalogue import model_names as model_names
+from looktwice.models.device import default_device as default_device
 from looktwice.models.load import Model as Model
 from looktwice.models.load import find_class as find_class
 from looktwice.models.load import load_model as load_model

