@@ -50,6 +50,9 @@ LABELS: Mapping[str, Label] = MappingProxyType(
 )
 """Every label, by the name that the command line and the files of a run use."""
 
+PAPER_METHODS = tuple(name for name, label in LABELS.items() if label.abbreviation)
+"""The names of the four methods that Fu et al. (2017) compare."""
+
 _OTHER_COLOUR = "#2f5d62"
 
 

@@ -198,6 +198,26 @@ def test_methods_are_listed_with_their_options(client):
     assert not rows["gradient"]["iterative"]
 
 
+def test_methods_are_listed_under_the_names_of_every_page(client):
+    rows = {row["name"]: row for row in client.get("/api/methods").json()["methods"]}
+    assert (rows["gradient"]["title"], rows["feedback"]["short_name"]) == ("Gradient", "Local feedback")
+    for name, row in METHODS.items():
+        assert (rows[name]["title"], rows[name]["colour"]) == (row.label.title, row.label.colour)
+    paper = [name for name, row in rows.items() if row["in_paper"]]
+    assert paper == ["gradient", "guided_backprop", "feedback", "global_feedback"]
+
+
+def test_all_methods_of_a_request_share_one_plain_pass(client, small):
+    def passes(methods):
+        before = small.module.passes
+        assert all("map" in row for row in post(client, methods=methods, steps=2).json()["methods"])
+        return small.module.passes - before
+
+    alone = [passes(method) - 1 for method in ("gradient", "feedback", "global_feedback")]
+    assert alone[0] == 1
+    assert passes("gradient,feedback,global_feedback") == 1 + sum(alone)
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [("BEE", ["bee", "bee eater", "Bumblebee"]), ("4", ["dog"]), ("t", ["ant", "bee eater"]), ("zebra", [])],

@@ -91,10 +91,11 @@ def load_model(
 
     Example:
         >>> import looktwice
+        >>> from PIL import Image
         >>> model = looktwice.load_model("squeezenet1_1", weights="random")
         >>> model.classes[285], len(model.classes)
         ('Egyptian cat', 1000)
-        >>> pixels, window = model.prepare(looktwice.read_image("cat.jpg"))
+        >>> pixels, window = model.prepare(Image.new("RGB", (451, 300)))
         >>> pixels.shape, (window.width, window.height)
         (torch.Size([1, 3, 224, 224]), (451, 300))
     """

@@ -117,10 +117,8 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], problem: str) ->
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     seen = [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in kinds.items() if keys]
     if seen:
-        raise ModelError(
-            f"{problem}: {', '.join(seen)}; the network has {len(own)}; name the network that they belong to"
-        )
-    # The network's own dict is filled. Its hidden version numbers tell mnasnet how to load; safetensors files lack them.
+        raise ModelError(f"{problem}: {', '.join(seen)}; it has {len(own)}; name the network that they belong to")
+    # The network's own dict is filled: it has hidden version numbers that tell mnasnet how to load it.
     own.update(state)
     module.load_state_dict(own)
 

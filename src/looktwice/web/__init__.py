@@ -1,9 +1,13 @@
-"""The local page: an API in front of one thread that runs the network, and static files."""
+"""The local page on which one drops a picture and sees what a network attends to.
+
+The page is static files. An API answers it, and one thread runs the network. Nothing of a picture is kept after the
+answer.
+"""
 
 from looktwice.errors import MissingExtraError
 
 try:
-    import python_multipart  # noqa: F401 - Starlette's parser of forms, which it loads late
+    import python_multipart  # noqa: F401 - Starlette needs it for forms, and loads it late
     import starlette  # noqa: F401
     import uvicorn  # noqa: F401
 except ImportError as error:

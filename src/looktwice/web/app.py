@@ -1,6 +1,6 @@
-"""The page to try it: an API in front of one thread that runs the network, and the static files in ``web``.
+"""The page's server: the API, and the static files in ``static``.
 
-An upload stays in memory, from its request to its answer, and reaches no disk.
+An upload stays in memory from its request to its answer. It is never written to a disk.
 """
 
 import asyncio
@@ -23,42 +23,48 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from looktwice.attention.methods import METHODS
+from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import LooktwiceError, OptionError
+from looktwice.labels import PAPER_METHODS
 from looktwice.localization.boxes import BoxKind, BoxRule
 from looktwice.models.load import Model, find_class
 from looktwice.options import check_known
 from looktwice.web.forms import AttendRequest, Limits, number_field, read_form
 from looktwice.web.guard import Guard
-from looktwice.web.worker import look
+from looktwice.web.worker import answer
 
 SHOWN_CLASSES = 20
-"""Classes in the answer to a search."""
+"""Classes in the answer to a search, at most."""
 
 
 def create_app(models: Sequence[Model], *, hosts: Sequence[str] = (), limits: Limits | None = None) -> Starlette:
     """The page and its API as an ASGI application.
 
-    Answers are JSON; one that is no 200 is ``{"error": MESSAGE}`` with one line of text: 413 for an upload that is too
-    large, 422 for one that is no picture and for choices that cannot be had, 503 when too many wait, 504 when the time
-    is up. The paths are the methods of ``AttendService``.
+    The paths are described at the methods of ``AttendService``. Every answer is JSON. With any status but 200 it is
+    ``{"error": MESSAGE}``, where the message is one line of text:
+
+    - 413: the upload is too large;
+    - 422: the upload is not a picture, or a choice is not possible;
+    - 503: too many requests are waiting;
+    - 504: the time is up.
 
     Args:
-        models: the networks on offer, the first as the default.
-        hosts: names besides localhost and this machine's own under which it may be called.
+        models: the networks to choose from; the first is the default.
+        hosts: further names of this machine under which the page may be called, besides localhost and its host name.
         limits: of a request and of the queue; the usual ones when left out.
     """
-    desk = AttendService(models, limits or Limits())
+    service = AttendService(models, limits or Limits())
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        desk.close()
+        service.close()
 
     routes = [
-        Route("/api/models", desk.list_models),
-        Route("/api/methods", desk.list_methods),
-        Route("/api/classes", desk.search_classes),
-        Route("/api/attend", desk.attend, methods=["POST"]),
+        Route("/api/models", service.list_models),
+        Route("/api/methods", service.list_methods),
+        Route("/api/classes", service.search_classes),
+        Route("/api/attend", service.attend, methods=["POST"]),
         Mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True)),
     ]
     return Starlette(
@@ -70,7 +76,11 @@ def create_app(models: Sequence[Model], *, hosts: Sequence[str] = (), limits: Li
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; port 0 is any that is free.
+    """A socket that takes connections.
+
+    Args:
+        host: an address of this machine, or its name.
+        port: 0 takes any free port.
 
     Raises:
         OptionError: the host is not this machine's, or the port is taken or not allowed.
@@ -88,7 +98,7 @@ def serve(app: Starlette, connections: socket.socket) -> None:
 
 
 class AttendService:
-    """Takes requests, has one thread work them off in their order, and answers."""
+    """Answers the requests to the API. One thread runs the network for one request after the other."""
 
     def __init__(self, models: Sequence[Model], limits: Limits) -> None:
         self._models = {model.name: model for model in models}
@@ -98,7 +108,7 @@ class AttendService:
         self._places = threading.BoundedSemaphore(limits.waiting + 1)
 
     def close(self) -> None:
-        """Drops what waits."""
+        """Drops the requests that wait."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def list_models(self, _: Request) -> Response:
@@ -118,16 +128,23 @@ class AttendService:
         return JSONResponse({"models": rows, "limits": asdict(self._limits)})
 
     async def list_methods(self, _: Request) -> Response:
-        """``GET /api/methods`` → ``{"methods": [{name, summary, source, iterative, options}]}``.
+        """``GET /api/methods`` → a row for each method.
 
-        ``options`` are the defaults; an ``iterative`` method has a score, and can have a map, after each step.
+        The answer is
+        ``{"methods": [{name, title, short_name, colour, in_paper, summary, source, iterative, options}]}``.
+        ``in_paper`` is true for the methods that Fu et al. (2017) compare. An ``iterative`` method has a score after
+        each step, and can have a map after each step. ``options`` are the defaults.
         """
         rows = [
             {
                 "name": name,
+                "title": row.label.title,
+                "short_name": row.label.short_name,
+                "colour": row.label.colour,
+                "in_paper": name in PAPER_METHODS,
                 "summary": row.summary,
                 "source": row.source,
-                "iterative": row.optimise is not None,
+                "iterative": row.has_gates,
                 "options": dict(row.options),
             }
             for name, row in METHODS.items()
@@ -135,11 +152,11 @@ class AttendService:
         return JSONResponse({"methods": rows})
 
     async def search_classes(self, request: Request) -> Response:
-        """``GET /api/classes?model=NAME&query=TEXT`` → ``{"classes": [{index, name}]}``, at most 20.
+        """``GET /api/classes?model=NAME&query=TEXT`` → ``{"classes": [{index, name}]}``, at most 20 classes.
 
-        Those whose names hold the text, in whatever case: first the one that is it, then those that have it as a word,
-        then those that begin with it. A whole number finds the class of that index as well. Without ``model`` the
-        default one is searched.
+        A class is found if its name contains the text; upper and lower case do not matter. A name that is the text
+        comes first, then names that contain it as a word, then names that begin with it. A whole number also finds the
+        class with this index. Without ``model`` the default network's classes are searched.
         """
         model = self._model(request.query_params.get("model", self._default.name))
         query = request.query_params.get("query", "").strip().casefold()
@@ -158,76 +175,81 @@ class AttendService:
     async def attend(self, request: Request) -> Response:
         """``POST /api/attend``, a multipart form → what the network attends to in a picture.
 
-        Fields, of which all but the first may be left out:
+        Only the first field is required:
 
-        - ``picture``: a file (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM), turned upright as its EXIF orientation says;
+        - ``picture``: a file (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM); it is turned upright as its EXIF orientation says;
         - ``model``: a name of ``/api/models``;
         - ``class``: ``predicted``, or a name or index;
         - ``methods``: names of ``/api/methods`` with commas between; ``global_feedback`` when left out;
         - ``steps``: of the iterative methods;
-        - ``trace_weight``: λ in units of the method's default, which is 1 for ``global_feedback``; a method whose
-          default is 0 keeps it;
-        - ``box``: ``contour`` or ``energy``; ``threshold``: its share (0.2, for energy 0.95);
-        - ``trajectory``: 1 adds the map after each step, for up to 10 steps.
+        - ``trace_weight``: λ as a multiple of the method's default, which is 1 for ``global_feedback``; a default of 0
+          stays 0;
+        - ``box``: ``contour`` or ``energy``; ``threshold``: its share (0.2, or 0.95 for energy);
+        - ``trajectory``: 1 adds the map after each step; possible for up to 10 steps.
 
         The answer::
 
             {"model", "weights",
              "picture": {"width", "height", "preview": data URI of a JPEG, at most 1024 pixels on a side},
-             "window": [left, top, right, bottom] of the part the network saw, in pixels of the picture,
-             "predicted": [{"index", "name", "probability"}], the five most probable, "target": one such,
+             "window": [left, top, right, bottom] of the part that the network sees, in pixels of the picture,
+             "predicted": [{"index", "name", "probability"}], the five most probable classes,
+             "target": {"index", "name", "probability"},
              "box_rule": {...},
-             "methods": [{"name", "source", "options", "seconds", "scores": S_k at the start and after each step,
+             "methods": [{"name", "source", "options", "seconds",
+                          "scores": the class score at the start and after each step,
                           "map": data URI of a PNG, 8-bit gray at the input's size,
-                          "boxes": [{"x1", "y1", "x2", "y2", "score"}], half-open pixels of the picture,
+                          "boxes": [{"x1", "y1", "x2", "y2", "score"}] in half-open pixels of the picture,
                           "trajectory": [{"map", "boxes"}] after 0, 1 … steps, or null}]}
 
-        A method that failed has ``name`` and ``error`` alone. A request that its client has given up is dropped.
+        A method that failed has only ``name`` and ``error``. If the client is gone the request is dropped.
         """
         if not self._places.acquire(blocking=False):
             raise HTTPException(503, "too many pictures are waiting; try again in a few seconds", {"Retry-After": "5"})
         try:
-            return JSONResponse(await asyncio.wait_for(self._work_off(request), self._limits.seconds))
+            return JSONResponse(await asyncio.wait_for(self._answer(request), self._limits.seconds))
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # nobody will read it
         except asyncio.TimeoutError:
             remedy = "take fewer methods or steps, or a smaller network"
-            raise HTTPException(504, f"not done after {self._limits.seconds:g} seconds; {remedy}") from None
+            raise HTTPException(504, f"not finished after {self._limits.seconds:g} seconds; {remedy}") from None
         finally:
             self._places.release()
 
-    async def _work_off(self, request: Request) -> dict[str, Any]:
+    async def _answer(self, request: Request) -> dict[str, Any]:
         upload, fields = await read_form(request, self._limits)
-        wish = self._wish(fields)
+        asked = self._checked(fields)
         given_up = threading.Event()
-        job = self._thread.submit(look, upload, wish, self._limits, given_up)
-        answer = asyncio.wrap_future(job)
+        job = asyncio.wrap_future(self._thread.submit(answer, upload, asked, self._limits, given_up))
         try:
-            while not (await asyncio.wait([answer], timeout=0.25))[0]:
+            while not (await asyncio.wait([job], timeout=0.25))[0]:
                 if await request.is_disconnected():
                     raise ClientDisconnect
-            return answer.result()
+            return job.result()
         finally:
             given_up.set()
-            answer.cancel()
+            job.cancel()
 
     def _model(self, name: str) -> Model:
         check_known("model", name, self._models)
         return self._models[name]
 
-    def _wish(self, fields: Mapping[str, str]) -> AttendRequest:
-        """The form's fields, checked."""
+    def _checked(self, fields: Mapping[str, str]) -> AttendRequest:
+        """What the form's fields ask for.
+
+        Raises:
+            LooktwiceError: a field that is unknown, or a value that is not possible.
+        """
         known = ("model", "class", "methods", "steps", "trace_weight", "box", "threshold", "trajectory")
         for name in fields:
             check_known("field", name, known)
         model = self._model(fields.get("model", self._default.name))
         wanted = fields.get("class", "predicted")
-        methods = tuple(dict.fromkeys(fields.get("methods", "global_feedback").split(",")))
+        methods = tuple(dict.fromkeys(fields.get("methods", DEFAULT_METHOD).split(",")))
         for method in methods:
             check_known("method", method, METHODS)
         if len(methods) > self._limits.methods:
             raise OptionError(
-                f"{len(methods)} methods are asked for; at most {self._limits.methods} can be had at once"
+                f"{len(methods)} methods are asked for; at most {self._limits.methods} are possible at once"
             )
         trajectory = number_field(fields, "trajectory", 0, most=1, whole=True) == 1
         most = self._limits.trajectory_steps if trajectory else self._limits.steps
@@ -252,4 +274,4 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:
-    return JSONResponse({"error": "the server failed; its terminal says how"}, 500)
+    return JSONResponse({"error": "the server failed; its terminal says why"}, 500)

@@ -1,4 +1,4 @@
-"""The request: its form's fields and its picture."""
+"""The form of a request: its fields and its picture."""
 
 import math
 import warnings
@@ -19,16 +19,26 @@ from looktwice.localization.boxes import BoxRule
 from looktwice.models.load import Model
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Kinds of upload that are opened; some other readers of Pillow start programs."""
+"""Kinds of picture that are opened. Some of Pillow's other readers start programs."""
 
 
 FORM_BYTES = 64 * 1024
-"""Room beside the picture for the other fields and the boundaries between them."""
+"""Room for the other fields and the boundaries between them, besides the picture."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for, and how many may wait while the network is busy with another."""
+    """What one request may ask for, and how many requests may wait.
+
+    Attributes:
+        upload_bytes: size of the picture's file.
+        pixels: of the picture.
+        methods: in one request.
+        steps: of the iterative methods.
+        trajectory_steps: steps when the map after each step is asked for.
+        seconds: until a request must be answered, its waiting included.
+        waiting: requests that wait while the network works on another.
+    """
 
     upload_bytes: int = 20_000_000
     pixels: int = 50_000_000
@@ -41,7 +51,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class AttendRequest:
-    """What a request asks for: target ``None`` is the predicted class, steps ``None`` each method's own number."""
+    """What a request asks for.
+
+    Attributes:
+        model: the network.
+        target: the class; ``None`` is the predicted one.
+        methods: names of ``METHODS``.
+        steps: of the iterative methods; ``None`` is each method's own number.
+        trace_weight: λ as a multiple of each method's default.
+        rule: how boxes are drawn.
+        trajectory: whether the map after each step is wanted.
+    """
 
     model: Model
     target: int | None
@@ -53,7 +73,18 @@ class AttendRequest:
 
 
 def number_field(fields: Mapping[str, str], name: str, default: float, *, most: float, whole: bool = False) -> float:
-    """A field from 0 to ``most``."""
+    """The number in a field.
+
+    Args:
+        fields: of the form.
+        name: of the field.
+        default: the number if the field is left out.
+        most: the largest number that is possible; the smallest is 0.
+        whole: whether it must be a whole number.
+
+    Raises:
+        OptionError: no such number.
+    """
     if name not in fields:
         return default
     try:
@@ -67,7 +98,11 @@ def number_field(fields: Mapping[str, str], name: str, default: float, *, most: 
 
 
 async def read_form(request: Request, limits: Limits) -> tuple[bytes, dict[str, str]]:
-    """The picture's bytes and the other fields of a multipart form, read no further than the limit goes."""
+    """The picture's bytes and the other fields of a multipart form. No more is read than the limit allows.
+
+    Raises:
+        HTTPException: 413 for an upload that is too large, 422 for a form without a picture.
+    """
     too_large = HTTPException(413, f"the upload is larger than {limits.upload_bytes / 1e6:g} MB; scale it down first")
     most = limits.upload_bytes + FORM_BYTES
     if int(request.headers.get("content-length", 0)) > most:
@@ -91,7 +126,7 @@ async def read_form(request: Request, limits: Limits) -> tuple[bytes, dict[str, 
         fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
         upload = form.get("picture")
         if not isinstance(upload, UploadFile):
-            raise HTTPException(422, "no picture came with the request; send one as the file field picture")
+            raise HTTPException(422, "the request has no picture; send one as the file field picture")
         data = await upload.read()
     finally:
         await form.close()
@@ -101,17 +136,21 @@ async def read_form(request: Request, limits: Limits) -> tuple[bytes, dict[str, 
 
 
 def decode(upload: bytes, *, most_pixels: int) -> Image.Image:
-    """An upload as an upright 8-bit RGB picture, as ``images.read_image`` makes it of a file.
+    """An upload as an upright 8-bit RGB picture, the same that ``images.read_image`` makes of a file.
+
+    Args:
+        upload: the file's bytes.
+        most_pixels: more are refused. The header tells, so no pixel is decoded before.
 
     Raises:
-        HTTPException: 413, more pixels than allowed, by the header, before any is decoded.
-        InputError: no picture, of a kind not taken here, or a damaged one.
+        HTTPException: 413, too many pixels.
+        InputError: not a picture, one of a kind that is not read here, or a damaged one.
     """
     name = Path("the upload")
     too_large = HTTPException(413, f"the picture has more than {most_pixels / 1e6:g} megapixels; scale it down first")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's own limit lies elsewhere
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow has a limit of its own
             image = Image.open(BytesIO(upload), formats=FORMATS)
         if image.width * image.height > most_pixels:
             raise too_large
@@ -123,7 +162,7 @@ def decode(upload: bytes, *, most_pixels: int) -> Image.Image:
         raise InputError(f"{name} is no picture that can be read here; take a JPEG, PNG or WebP file") from error
     except (HTTPException, InputError):
         raise
-    except Exception as error:  # on broken bytes Pillow's decoders raise nearly anything: OSError, SyntaxError, zlib …
+    except Exception as error:  # for broken bytes Pillow's decoders raise nearly anything: OSError, SyntaxError, zlib …
         raise InputError(
             f"{name} is damaged or cut short ({' '.join(str(error).split())}); take another file"
         ) from error

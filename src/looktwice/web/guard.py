@@ -1,4 +1,4 @@
-"""Who may ask, and what every answer carries."""
+"""Which requests are answered, and the security headers of every answer."""
 
 import ipaddress
 import socket
@@ -23,11 +23,10 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses what another site's page could send a browser to do here, and adds the security headers.
+    """Refuses requests that the page of another site could make a browser send, and adds the security headers.
 
-    The Host header must be an IP address, localhost, or a name this machine is known by: a name of someone else's that
-    was made to point here (DNS rebinding) is none of these. A request that says which site it is from must be from
-    this one.
+    The Host header must be an IP address, localhost, or a name of this machine. So a foreign name that was made to
+    point here (DNS rebinding) is refused. If a request says which site it comes from, it must be this one.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:

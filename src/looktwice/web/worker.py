@@ -1,13 +1,12 @@
-"""The network's part of a request, in its own thread."""
+"""The network's part of a request. It runs in a thread of its own."""
 
-import base64
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,20 +14,21 @@ from PIL import Image
 from torch import Tensor, nn
 
 from looktwice.attention.api import attend_look
+from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.attention.look import Look, look_at
 from looktwice.attention.maps import Attention
-from looktwice.attention.methods import METHODS, resolve_options
 from looktwice.errors import LooktwiceError, ModelError
+from looktwice.figures.encode import data_uri, png_bytes
 from looktwice.figures.overlay import scaled
 from looktwice.images import Window
 from looktwice.localization.boxes import BoxRule, locate
 from looktwice.web.forms import AttendRequest, Limits, decode
 
 PREVIEW = 1024
-"""Longer side, in pixels, of the picture that comes back to lie under the maps."""
+"""Longer side of the picture in an answer, which lies under the maps, in pixels."""
 
 
-GUESSES = 5
+SHOWN_PREDICTIONS = 5
 """Predicted classes in an answer."""
 
 
@@ -36,44 +36,64 @@ class GivenUpError(LooktwiceError):
     """Nobody waits for the answer any more."""
 
 
-def look(upload: bytes, wish: AttendRequest, limits: Limits, given_up: threading.Event) -> dict[str, Any]:
-    """The answer of ``POST /api/attend``.
+def answer(upload: bytes, asked: AttendRequest, limits: Limits, given_up: threading.Event) -> dict[str, Any]:
+    """The answer to ``POST /api/attend``.
+
+    Args:
+        upload: the picture's file.
+        asked: the other fields of the form.
+        limits: of a request.
+        given_up: set by another thread when nobody waits any more. The network then stops at its next pass.
 
     Raises:
-        LooktwiceError: the upload is no picture, or the network has no scores for it.
+        LooktwiceError: the upload is not a picture, or the network's scores for it cannot be used.
         HTTPException: the picture is too large.
-        GivenUpError: the event was set meanwhile; the network stops at its next pass.
+        GivenUpError: ``given_up`` was set.
     """
+    model, methods = asked.model, [_with_choices(choose_method(name), asked) for name in asked.methods]
     picture = decode(upload, most_pixels=limits.pixels)
-    pixels, window = wish.model.prepare(picture)
-    options = {method: _options(method, wish) for method in wish.methods}
-    propagate = any(chosen["propagate"] for chosen in options.values())
-    with _until(given_up, wish.model.module), look_at(wish.model.module, pixels, propagate=propagate) as seen:
-        if not seen.scores.isfinite().all():
+    pixels, window = model.prepare(picture)
+    propagate = any(method.options["propagate"] for method in methods)
+    with _until(given_up, model.module), look_at(model.module, pixels, propagate=propagate) as look:
+        if not look.scores.isfinite().all():
             raise ModelError("the network's scores for this picture are not finite; take another network or picture")
-        probabilities = seen.probabilities()[0]
-        target = int(probabilities.argmax()) if wish.target is None else wish.target
-        shot = PreparedUpload(seen, torch.tensor([target], device=pixels.device), window)
-        methods = [_finding_or_error(shot, method, options[method], wish) for method in wish.methods]
+        probabilities = look.probabilities()[0]
+        target = int(probabilities.argmax()) if asked.target is None else asked.target
+        seen = PreparedUpload(look, torch.tensor([target], device=pixels.device), window)
+        rows = [_row_or_error(seen, method, asked) for method in methods]
 
-    def guess(index: int) -> dict[str, Any]:
-        return {"index": index, "name": wish.model.classes[index], "probability": float(probabilities[index])}
+    def prediction(index: int) -> dict[str, Any]:
+        return {"index": index, "name": model.classes[index], "probability": float(probabilities[index])}
 
+    best = probabilities.topk(min(SHOWN_PREDICTIONS, len(probabilities))).indices.tolist()
     return {
-        "model": wish.model.name,
-        "weights": wish.model.weights,
+        "model": model.name,
+        "weights": model.weights,
         "picture": {"width": window.width, "height": window.height, "preview": _preview(picture)},
         "window": [window.left, window.top, window.right, window.bottom],
-        "predicted": [guess(index) for index in probabilities.topk(min(GUESSES, len(probabilities))).indices.tolist()],
-        "target": guess(target),
-        "box_rule": asdict(wish.rule),
-        "methods": methods,
+        "predicted": [prediction(index) for index in best],
+        "target": prediction(target),
+        "box_rule": asdict(asked.rule),
+        "methods": rows,
     }
+
+
+def _with_choices(method: ChosenMethod, asked: AttendRequest) -> ChosenMethod:
+    """The method with the steps and λ that were asked for.
+
+    λ is asked for as a multiple of the method's default, because each method measures λ in its own units.
+    """
+    changed: dict[str, Any] = {}
+    if asked.steps is not None and method.steps:
+        changed["steps"] = asked.steps
+    if "trace_weight" in method.options:
+        changed["trace_weight"] = method.options["trace_weight"] * asked.trace_weight
+    return method.having(changed)
 
 
 @contextmanager
 def _until(given_up: threading.Event, module: nn.Module) -> Iterator[None]:
-    """Every pass through the network inside the ``with`` first asks whether anybody still waits for it."""
+    """Inside the ``with``, every pass of the network first checks whether somebody still waits for it."""
 
     def check(*_: object) -> None:
         if given_up.is_set():
@@ -89,39 +109,44 @@ def _until(given_up: threading.Event, module: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PreparedUpload:
-    """The look at a picture, the class to look for (1,), and the part of the picture that the network sees."""
+    """A picture after the plain pass.
 
-    seen: Look
+    Attributes:
+        look: the pass; the picture is its only image.
+        target: the class to look for, int64 (1,).
+        window: the part of the picture that the network sees.
+    """
+
+    look: Look
     target: Tensor
     window: Window
 
 
-def _finding_or_error(
-    shot: PreparedUpload, method: str, options: dict[str, Any], wish: AttendRequest
-) -> dict[str, Any]:
+def _row_or_error(seen: PreparedUpload, method: ChosenMethod, asked: AttendRequest) -> dict[str, Any]:
     try:
-        return _finding(shot, method, options, wish)
+        return _row(seen, method, asked)
     except GivenUpError:
         raise
-    except LooktwiceError as error:  # a package that is missing, a network this one method cannot be used on
-        return {"name": method, "error": str(error)}
+    except LooktwiceError as error:  # a missing package, or a network on which only this method cannot be used
+        return {"name": method.name, "error": str(error)}
     except torch.OutOfMemoryError:
-        return {"name": method, "error": "the device's memory is too small for this method on this network"}
+        return {"name": method.name, "error": "the device's memory is too small for this method on this network"}
 
 
-def _finding(shot: PreparedUpload, method: str, options: dict[str, Any], wish: AttendRequest) -> dict[str, Any]:
+def _row(seen: PreparedUpload, method: ChosenMethod, asked: AttendRequest) -> dict[str, Any]:
+    """What a method found, and how it came there."""
     begun = time.perf_counter()
-    attention = _attend(shot, method, options)
+    attention = _attend(seen, method)
     seconds = time.perf_counter() - begun
-    last = _drawn(attention, shot.window, wish.rule)
+    last = _drawn(attention, seen.window, asked.rule)
     trajectory = None
-    if wish.trajectory and METHODS[method].optimise is not None:
-        before = (_attend(shot, method, options | {"steps": steps}) for steps in range(options["steps"]))
-        trajectory = [*(_drawn(earlier, shot.window, wish.rule) for earlier in before), last]
+    if asked.trajectory and method.method.has_gates:
+        before = (_attend(seen, method.having({"steps": step})) for step in range(method.steps))
+        trajectory = [*(_drawn(earlier, seen.window, asked.rule) for earlier in before), last]
     return {
-        "name": method,
-        "source": METHODS[method].source,
-        "options": options,
+        "name": method.name,
+        "source": method.method.source,
+        "options": dict(method.options),
         "seconds": seconds,
         "scores": attention.scores[0].tolist(),
         **last,
@@ -129,34 +154,22 @@ def _finding(shot: PreparedUpload, method: str, options: dict[str, Any], wish: A
     }
 
 
-def _options(method: str, wish: AttendRequest) -> dict[str, Any]:
-    """All of a method's options. λ is asked for in units of the default, since each method measures it in its own."""
-    options = resolve_options(method, {})
-    if wish.steps is not None and METHODS[method].optimise is not None:
-        options["steps"] = wish.steps
-    if "trace_weight" in options:
-        options["trace_weight"] *= wish.trace_weight
-    return options
-
-
-def _attend(shot: PreparedUpload, method: str, options: Mapping[str, Any]) -> Attention:
-    attention = attend_look(shot.seen, shot.target, method, options)
+def _attend(seen: PreparedUpload, method: ChosenMethod) -> Attention:
+    attention = attend_look(seen.look, seen.target, method.method, method.options)
     if not attention.scores.isfinite().all():
-        raise ModelError("the score grew beyond all numbers; take fewer steps or a larger λ")
+        raise ModelError("the class score grew beyond all numbers; take fewer steps or a larger λ")
     return attention
 
 
 def _drawn(attention: Attention, window: Window, rule: BoxRule) -> dict[str, Any]:
+    """The map as a gray picture, and its boxes."""
     heat = attention.maps[0].float().cpu().numpy()
     gray = Image.fromarray((heat * 255).round().astype(np.uint8))
-    return {"map": _data_uri(gray, "PNG"), "boxes": [box.as_dict() for box in locate(heat, window, rule)]}
+    boxes = [box.as_dict() for box in locate(heat, window, rule)]
+    return {"map": data_uri("png", png_bytes(gray)), "boxes": boxes}
 
 
 def _preview(picture: Image.Image) -> str:
-    return _data_uri(scaled(picture, PREVIEW), "JPEG")
-
-
-def _data_uri(image: Image.Image, kind: Literal["PNG", "JPEG"]) -> str:
-    buffer = BytesIO()
-    image.save(buffer, kind, **({"quality": 88} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    content = BytesIO()
+    scaled(picture, PREVIEW).save(content, "JPEG", quality=88)
+    return data_uri("jpeg", content.getvalue())

@@ -1,30 +1,19 @@
-// The page of `looktwice serve`. The picture is sent anew with every request, since the server keeps nothing.
+// The page of `looktwice serve`. The server keeps nothing, so every request sends the picture again.
 
 const $ = (id) => document.getElementById(id);
 const DEFAULT_METHODS = ["gradient", "global_feedback"];
-const PAPER_METHODS = ["gradient", "guided_backprop", "feedback", "global_feedback"]; // the others are folded away
-const TITLES = {
-  guided_backprop: "Guided backpropagation",
-  feedback: "Local feedback",
-  feedback_closed_form: "Local feedback, closed form",
-  global_feedback_paper: "Global feedback, as printed",
-  grad_cam: "Grad-CAM",
-  grad_cam_plus_plus: "Grad-CAM++",
-  layer_cam: "LayerCAM",
-  guided_grad_cam: "Guided Grad-CAM",
-};
 const PREDICTED = "predicted";
 
 const page = {
   limits: null,
   models: [],
   methods: [],
-  file: null, // asked about
-  shown: null, // answered: what is on the page is of this one
+  file: null, // the picture that was asked about last
+  shown: null, // the picture whose answer is on the page
   target: PREDICTED, // or the index of a class
-  request: null, // the AbortController of the one under way
+  request: null, // the AbortController of the request under way
   answer: null,
-  works: [], // {finding, figure, canvas, maps: a canvas with the map's values for each step}
+  works: [], // {result, figure, stages: {map, boxes} for each step, maps: size and values for each step}
   picture: null,
 };
 
@@ -94,7 +83,7 @@ async function look() {
   }
 }
 
-/** To what is on the page, after a picture that cannot be had. */
+/** Back to the picture and class that are on the page, after a request that failed. */
 function goBack() {
   page.file = page.shown;
   page.target = page.answer?.target.index ?? PREDICTED;
@@ -111,7 +100,7 @@ function take(file) {
   look();
 }
 
-// What is said.
+// Messages.
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
@@ -129,7 +118,7 @@ function busy(is) {
   document.body.classList.toggle("busy", is);
 }
 
-const title = (name) => TITLES[name] ?? sentence(name.replaceAll("_", " ")).slice(0, -1);
+const title = (name) => page.methods.find((method) => method.name === name).title;
 const percent = (share) => (share >= 0.001 ? `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %` : "< 0.1 %");
 const plain = (number) => Number(number.toPrecision(3)).toString();
 const count = (number, one) => `${number} ${one}${number === 1 ? "" : /[sx]$/.test(one) ? "es" : "s"}`;
@@ -146,10 +135,10 @@ function element(tag, attributes = {}, ...children) {
 async function unpack(answer) {
   const picture = await image(answer.picture.preview);
   const works = await Promise.all(
-    answer.methods.map(async (finding) => {
-      const stages = finding.error ? [] : (finding.trajectory ?? [finding]);
+    answer.methods.map(async (result) => {
+      const stages = result.error ? [] : (result.trajectory ?? [result]);
       const maps = await Promise.all(stages.map(async (stage) => values(await image(stage.map))));
-      return { finding, maps, stages };
+      return { result, maps, stages };
     }),
   );
   return [picture, works];
@@ -185,29 +174,29 @@ function showAnswer() {
   $("scrubber").hidden = lastStep === 0;
   $("step").max = lastStep;
   $("step").value = lastStep;
-  $("works").replaceChildren(...works.map(hang));
+  $("works").replaceChildren(...works.map(makeFigure));
   $("works").classList.toggle("single", works.length === 1);
   draw();
-  const failed = works.filter((work) => work.finding.error).length;
+  const failed = works.filter((work) => work.result.error).length;
   say(`${count(works.length - failed, "map")} of “${answer.target.name}”.`);
 }
 
-/** A figure with its label, without the drawing. */
-function hang(work) {
+/** A figure with its texts, not drawn yet. */
+function makeFigure(work) {
   const figure = $("work").content.cloneNode(true).firstElementChild;
-  const { finding } = work;
-  figure.querySelector("h3").textContent = title(finding.name);
-  if (finding.error) {
+  const { result } = work;
+  figure.querySelector("h3").textContent = title(result.name);
+  if (result.error) {
     figure.classList.add("failed");
     figure.querySelector("canvas").remove();
-    figure.querySelector(".source").textContent = sentence(finding.error);
+    figure.querySelector(".source").textContent = sentence(result.error);
     for (const part of figure.querySelectorAll(".made, .plot, details, button")) part.remove();
     return figure;
   }
-  figure.querySelector(".source").textContent = finding.source;
-  const made = [`${finding.seconds.toFixed(2)} s`];
-  if (finding.options.trace_weight !== undefined) made.unshift(`λ ${plain(finding.options.trace_weight)}`);
-  if (finding.options.steps !== undefined) made.unshift(count(finding.options.steps, "step"));
+  figure.querySelector(".source").textContent = result.source;
+  const made = [`${result.seconds.toFixed(2)} s`];
+  if (result.options.trace_weight !== undefined) made.unshift(`λ ${plain(result.options.trace_weight)}`);
+  if (result.options.steps !== undefined) made.unshift(count(result.options.steps, "step"));
   figure.querySelector(".made").textContent = made.join(" · ");
   figure.querySelector(".save-png").addEventListener("click", () => savePng(work));
   work.figure = figure;
@@ -218,17 +207,17 @@ function draw() {
   const last = Number($("step").max);
   const step = Number($("step").value);
   $("step").setAttribute("aria-valuetext", `step ${step} of ${last}`);
-  for (const work of page.works.filter((each) => !each.finding.error)) {
-    // A shorter one, and one without steps, stays at its end.
+  for (const work of page.works.filter((each) => !each.result.error)) {
+    // A method with fewer steps, or without any, shows its last map.
     const now = Math.min(step, work.stages.length - 1);
     const { boxes } = work.stages[now];
     const canvas = work.figure.querySelector("canvas");
     paint(canvas, work.maps[now], boxes);
-    const what = `Where ${title(work.finding.name)} sees ${page.answer.target.name}`;
+    const what = `Where ${title(work.result.name)} sees ${page.answer.target.name}`;
     canvas.setAttribute("aria-label", `${what}: the map over the picture, ${count(boxes.length, "box")}`);
     work.figure.querySelector("summary").textContent = count(boxes.length, "box");
     work.figure.querySelector("ol").replaceChildren(...boxes.map(boxLine));
-    work.figure.querySelector(".plot").replaceChildren(...plot(work.finding.scores, work.stages.length > 1 ? now : null));
+    work.figure.querySelector(".plot").replaceChildren(...plot(work.result.scores, work.stages.length > 1 ? now : null));
   }
   for (const output of document.querySelectorAll("output")) showValue(output);
 }
@@ -240,7 +229,7 @@ function boxLine(box) {
 
 // Drawing.
 
-/** Turbo (A. Mikhailov, Apache-2.0) at every 15th of 256 levels; off by less than 6 in between. */
+/** The colours of Turbo (A. Mikhailov, Apache-2.0) at every 15th of 256 levels; off by less than 6 in between. */
 const STOPS = (
   "30123b 3f3e9c 4666dd 458cfd 2fb2f4 1ad4d0 22ebaa 52fa7a 8bff4b " +
   "b7f735 dbe236 f5c53a fea130 f9751d e84b0c ce2d04 a91601 7a0403"
@@ -252,7 +241,7 @@ const TURBO = Array.from({ length: 256 }, (_, level) => {
   return STOPS[below].map((value, channel) => value + (level / 15 - below) * (STOPS[below + 1][channel] - value));
 });
 
-/** The picture, dimmed where the network did not look, under the map in colour, under the boxes. */
+/** The picture, the map in colour over it, the boxes over both. What the network does not see is dimmed. */
 function paint(canvas, map, boxes) {
   const { picture, answer } = page;
   canvas.width = picture.naturalWidth;
@@ -271,7 +260,7 @@ function paint(canvas, map, boxes) {
   if ($("boxes").checked) for (const box of boxes) outline(context, box, across, down);
 }
 
-/** A map in colour, the hotter the less transparent; the curve is that of the pictures the command line writes. */
+/** A map in colour: the hotter, the less transparent, on the same curve as in the command line's pictures. */
 function coloured(map, opacity) {
   const canvas = new OffscreenCanvas(map.width, map.height);
   const pixels = new ImageData(map.width, map.height);
@@ -293,7 +282,7 @@ function outline(context, box, across, down) {
   }
 }
 
-/** The score over the steps, as a list of no or one SVG. */
+/** A plot of the class score over the steps: a list with one SVG, or none if there are no steps. */
 function plot(scores, now) {
   if (scores.length < 2) return [];
   const [width, height, left, right, top, bottom] = [340, 86, 44, 12, 8, 22];
@@ -305,7 +294,7 @@ function plot(scores, now) {
   const points = scores.map((score, step) => `${x(step)},${y(score)}`).join(" ");
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   drawing.append(
-    svg("title", {}, `Score of the class: ${plain(scores[0])} at the start, ${plain(scores.at(-1))} after the last step`),
+    svg("title", {}, `Class score: ${plain(scores[0])} at the start, ${plain(scores.at(-1))} after the last step`),
     svg("line", { class: "axis", x1: left, x2: width - right, y1: floor, y2: floor }),
     text(plain(high), { x: left - 10, y: y(high) + 4, "text-anchor": "end" }),
     ...(high > low ? [text(plain(low), { x: left - 10, y: y(low) + 4, "text-anchor": "end" })] : []),
@@ -352,7 +341,7 @@ function showFound(classes) {
   keepFocus($("found"), classes.map(classButton));
 }
 
-/** New buttons in place of a list's old ones; the one in the same place has the keyboard's focus again. */
+/** New buttons in place of the old ones. If an old one had the focus, the new one in its place gets it. */
 function keepFocus(list, buttons) {
   const place = [...list.children].indexOf(document.activeElement);
   list.replaceChildren(...buttons);
@@ -372,7 +361,7 @@ async function search() {
     const { classes } = query
       ? await ask(`api/classes?${new URLSearchParams({ model: $("model").value, query })}`)
       : { classes: [] };
-    if (query !== $("query").value.trim()) return; // typed on meanwhile
+    if (query !== $("query").value.trim()) return; // the user typed on meanwhile
     showFound(classes);
     if (query) say(classes.length ? `${count(classes.length, "class")} found.` : `No class is named like “${query}”.`);
   } catch (error) {
@@ -391,7 +380,7 @@ function save(blob, name) {
 }
 
 function savePng(work) {
-  const name = `${stem()}.${page.answer.target.index}.${work.finding.name}.png`;
+  const name = `${stem()}.${page.answer.target.index}.${work.result.name}.png`;
   work.figure.querySelector("canvas").toBlob((blob) => save(blob, name));
 }
 
@@ -419,15 +408,14 @@ function showWeights() {
 }
 
 function showMethods() {
-  const row = ({ name, summary }) => {
+  const row = ({ name, title, summary }) => {
     const input = element("input", { type: "checkbox", value: name });
     input.checked = DEFAULT_METHODS.includes(name);
-    return element("label", { class: "check" }, input, title(name), element("small", {}, summary));
+    return element("label", { class: "check" }, input, title, element("small", {}, summary));
   };
-  const ofPaper = ({ name }) => PAPER_METHODS.includes(name);
-  const others = page.methods.filter((method) => !ofPaper(method)).map(row);
+  const others = page.methods.filter((method) => !method.in_paper).map(row);
   $("methods").replaceChildren(
-    ...page.methods.filter(ofPaper).map(row),
+    ...page.methods.filter((method) => method.in_paper).map(row),
     element("details", {}, element("summary", {}, "More methods"), ...others),
   );
 }
