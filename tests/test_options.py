@@ -20,6 +20,9 @@ from looktwice.options import check_known, option_value
         ("layers", "0,-1", None, [0, -1]),
         ("rank", "none", 1, None),
         ("m.rank", "2", None, 2),
+        ("m.size", "None", (3, 3), None),
+        ("m.size", "(1, 2)", None, (1, 2)),
+        ("m.size", "[0.5]", None, [0.5]),
     ],
 )
 def test_a_text_becomes_its_options_value(name, text, default, value):
@@ -36,6 +39,8 @@ def test_a_text_becomes_its_options_value(name, text, default, value):
         ("fixed_scale", "yes", True, "true or false"),
         ("layers", "some", None, "all, fine, coarse, coarsest or whole numbers"),
         ("rank", "one", 1, "none or a whole number"),
+        ("size", "x y", None, "a Python value"),
+        ("size", "os.name", None, "a Python value"),
     ],
 )
 def test_a_text_that_says_no_value_is_refused(name, text, default, needed):

@@ -1,6 +1,6 @@
 """looktwice: global perception feedback (Fu et al. 2017) for any ReLU classifier, from an image to maps and boxes.
 
-Nothing heavy is imported before it is used: ``import looktwice`` loads no torch.
+Each name is imported when it is first used, so ``import looktwice`` does not load torch.
 """
 
 from importlib import import_module
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from looktwice.attention import Attention as Attention
     from looktwice.attention import attend as attend
     from looktwice.errors import LooktwiceError as LooktwiceError
+    from looktwice.evaluation.evaluate import evaluate as evaluate
+    from looktwice.evaluation.plan import EvaluationPlan as EvaluationPlan
     from looktwice.images import read_image as read_image
     from looktwice.localization import locate as locate
     from looktwice.models import load_model as load_model
@@ -20,13 +22,26 @@ if TYPE_CHECKING:
 _HOMES = {
     "METHODS": "attention",
     "Attention": "attention",
+    "EvaluationPlan": "evaluation.plan",
     "LooktwiceError": "errors",
     "attend": "attention",
+    "evaluate": "evaluation.evaluate",
     "load_model": "models",
     "locate": "localization",
     "read_image": "images",
 }
-__all__ = ["METHODS", "Attention", "LooktwiceError", "__version__", "attend", "load_model", "locate", "read_image"]
+__all__ = [
+    "METHODS",
+    "Attention",
+    "EvaluationPlan",
+    "LooktwiceError",
+    "__version__",
+    "attend",
+    "evaluate",
+    "load_model",
+    "locate",
+    "read_image",
+]
 
 
 def __getattr__(name: str) -> Any:

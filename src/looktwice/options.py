@@ -1,6 +1,7 @@
 """Checks of names and values that a user writes."""
 
 import math
+from ast import literal_eval
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -44,7 +45,8 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
 def option_value(name: str, text: str, default: object) -> object:
     """An option of a method as the user wrote it → its value.
 
-    ``layers`` and ``rank`` have their own rules. Every other option takes a value of its default's type.
+    ``layers`` and ``rank`` have their own rules. Every other option takes a value of its default's type: a text, a
+    number, true or false. An option with a default of another type takes a Python literal, such as ``None`` or (1, 2).
 
     Args:
         name: "OPTION" or "METHOD.OPTION".
@@ -65,16 +67,18 @@ def option_value(name: str, text: str, default: object) -> object:
             return None if text == "none" else int(text)
         if isinstance(default, bool):
             return {"true": True, "false": False}[text.lower()]
-        value = type(default)(text)  # type: ignore[call-arg]
+        if not isinstance(default, str | int | float):
+            return literal_eval(text)
+        value = type(default)(text)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError
-    except (KeyError, ValueError) as error:
+    except (KeyError, SyntaxError, ValueError) as error:
         kinds = {bool: "true or false", int: "a whole number", float: "a number"}
         own = {
             "layers": "all, fine, coarse, coarsest or whole numbers with commas between",
             "rank": "none or a whole number",
         }
-        needed = own.get(key) or kinds.get(type(default), "text")
+        needed = own.get(key) or kinds.get(type(default), "a Python value")
         raise OptionError(f"--option {name}={text}: {needed} is needed; the default is {default}") from error
     return value
 

@@ -39,6 +39,19 @@ def load_object(name: str, kind: str) -> Any:
     return getattr(home, attribute)
 
 
+def source_file(name: str) -> Path | None:
+    """The file that an object is in which ``load_object`` has loaded; ``None`` if its module has no file.
+
+    Args:
+        name: as for ``load_object``.
+    """
+    place = name.rpartition(":")[0]
+    if place.endswith(".py"):
+        return Path(place)
+    file = getattr(sys.modules.get(place), "__file__", None)
+    return Path(file) if file else None
+
+
 @contextlib.contextmanager
 def importable(place: str) -> Iterator[None]:
     """Inside the ``with``, modules can be imported from the folder of a file.

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 
 from command_line import NETWORKS, Ran, noise
 from looktwice.cli import run
@@ -32,3 +33,9 @@ def photo(tmp_path):
     file = tmp_path / "photo.png"
     noise().save(file)
     return file
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(monkeypatch):
+    """What the commands compute is compared with what the CPU computes."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -267,9 +267,11 @@ def test_models_and_methods_are_tables_for_programs(looktwice):
     assert ["inception_v3", "299"] in [row[:2] for row in models]
     assert all(int(size) >= 200 and weights for _, size, weights in models)
     methods = {
-        name: (source, options) for name, _, source, options in (row.split("\t") for row in looktwice("methods").out)
+        name: (source, options, title)
+        for name, title, _, source, options in (row.split("\t") for row in looktwice("methods").out)
     }
     assert list(methods) == list(METHODS)
+    assert {name: row[2] for name, row in methods.items()} == {name: row.label.title for name, row in METHODS.items()}
     assert methods["feedback"][0] == METHODS["feedback"].source
     assert "trace_weight=0.0" in methods["feedback"][1].split(", ")
 
@@ -279,7 +281,7 @@ def test_on_a_terminal_tables_have_a_header(looktwice, monkeypatch):
     monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True, raising=False)
     text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(looktwice("methods").out))
     assert "\t" not in text
-    assert re.search(r"method\W+summary\W+source\W+options", text.splitlines()[1])
+    assert re.search(r"method\W+title\W+summary\W+source\W+options", text.splitlines()[1])
 
 
 def test_version_and_help(looktwice):

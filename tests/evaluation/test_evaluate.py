@@ -193,11 +193,11 @@ def test_a_corrupt_image_costs_its_own_rows_only(broken, undisturbed, tmp_path):
 
 def test_a_corrupt_image_keeps_its_place_in_the_batch(broken):
     """Without it the others' batch would be another, and so would their last bits."""
-    pictures = [EvaluationImage(sample, order, False) for order, sample in enumerate(broken.samples)]
-    chunks = Chunks(pictures, 4, PREPROCESSING)
+    images = [EvaluationImage(sample, order, False) for order, sample in enumerate(broken.samples)]
+    chunks = Chunks(images, 4, PREPROCESSING)
     decoded = chunks[2]
-    assert [picture.sample.id for picture in decoded.pictures] == ["008.png", "009.png", "010.png", "011.png"]
-    assert [bool(picture.error) for picture in decoded.pictures] == [True, False, False, False]
+    assert [image.sample.id for image in decoded.images] == ["008.png", "009.png", "010.png", "011.png"]
+    assert [bool(image.error) for image in decoded.images] == [True, False, False, False]
     assert decoded.pixels.shape == (4, 3, 40, 40)
     assert [bool(pixels.any()) for pixels in decoded.pixels] == [False, True, True, True]
     assert chunks[5].pixels.shape == (2, 3, 40, 40)

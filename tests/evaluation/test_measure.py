@@ -23,16 +23,16 @@ def sample(name="a.png", labels=(1,), boxes=(((4.0, 4.0, 16.0, 16.0),),)):
     return Sample(name, Path(name), labels, boxes)
 
 
-def guess(picture=0, target=1, rank=0, predicted=1):
-    return TargetClass(picture, rank, target, 0 if target == predicted else 1, 0.75, predicted, 0.75, 0)
+def target_class(image=0, target=1, rank=0, predicted=1):
+    return TargetClass(image, rank, target, 0 if target == predicted else 1, 0.75, predicted, 0.75, 0)
 
 
-def chunk(pictures, guesses, heat):
+def chunk(images, targets, heat):
     maps = {"gradient": np.asarray(heat, dtype=np.float32)}
-    return Chunk(3, tuple(pictures), tuple(guesses), maps, {"gradient": [0.5] * len(guesses)}, SIDE)
+    return Chunk(3, tuple(images), tuple(targets), maps, {"gradient": [0.5] * len(targets)}, SIDE)
 
 
-def sheet(run=Path(), **choices):
+def plan(run=Path(), **choices):
     names = ("gradient", "center_box", "full_image")
     return MeasurementPlan(run, dict.fromkeys(names, BoxRule(smallest=0.0)), dict.fromkeys(names, "hash"), **choices)
 
@@ -44,13 +44,13 @@ def square(x1, y1, x2, y2, value=1.0):
 
 
 def rows_of(*arguments):
-    return {row["method"]: row for row in measure_chunk(sheet(), chunk(*arguments))}
+    return {row["method"]: row for row in measure_chunk(plan(), chunk(*arguments))}
 
 
 def test_a_row_by_hand():
     # A map pixel is 2×2 image pixels: the square (4, 2, 8, 8) is (8, 4, 16, 16) of the image, inside the truth.
     heat = square(4, 2, 8, 8) + square(15, 15, 17, 17, 0.5)
-    row = rows_of([EvaluationImage(sample(), 7, False, WINDOW, seconds=0.3)], [guess()], [heat])["gradient"]
+    row = rows_of([EvaluationImage(sample(), 7, False, WINDOW, seconds=0.3)], [target_class()], [heat])["gradient"]
     assert row["boxes"] == [
         {"x1": 8, "y1": 4, "x2": 16, "y2": 16, "score": pytest.approx(24 / 26)},
         {"x1": 30, "y1": 30, "x2": 34, "y2": 34, "score": pytest.approx(2 / 26)},
@@ -61,7 +61,7 @@ def test_a_row_by_hand():
     assert (row["sample"], row["order"], row["labels"], row["judged"]) == ("a.png", 7, (1,), 1)
     assert (row["correct"], row["right"], row["width"], row["height"]) == (True, True, 40, 40)
     assert row["seconds_method"] == 0.5
-    assert 0.1 < row["overhead_seconds"] < 0.4  # a third of the picture's decoding, and its own measuring
+    assert 0.1 < row["overhead_seconds"] < 0.4  # a third of the image's decoding, and its own measuring
     assert row["iou_by_max_largest"].tolist() == pytest.approx([96 / 144] * 100)
     assert set(row) == set(COLUMNS)
     assert row["iou_by_energy_any"] is None  # kept only where the rule is by energy
@@ -70,7 +70,7 @@ def test_a_row_by_hand():
 def test_several_truths_and_boxes():
     truths = ((0.0, 0.0, 20.0, 20.0), (30.0, 30.0, 34.0, 34.0))
     heat = square(0, 0, 6, 6) + square(15, 15, 17, 17)
-    row = rows_of([EvaluationImage(sample(boxes=(truths,)), 0, False, WINDOW)], [guess()], [heat])["gradient"]
+    row = rows_of([EvaluationImage(sample(boxes=(truths,)), 0, False, WINDOW)], [target_class()], [heat])["gradient"]
     assert row["iou_per_truth"] == [144 / 400, 0.0]
     assert (row["iou"], row["iou_any"]) == (144 / 400, 1.0)
     assert row["iou_by_max_any"].tolist() == [1.0] * 100
@@ -81,7 +81,7 @@ def test_values_are_those_of_the_rooms_below():
     heat = rng.random((SIDE, SIDE)).astype(np.float32)
     window = Window.cropped(50, 40, resized=(30, 24), crop=(5, 2, 25, 22))
     truths = ((3.0, 4.0, 20.0, 30.0), (25.0, 10.0, 49.0, 39.0))
-    row = rows_of([EvaluationImage(sample(boxes=(truths,)), 0, False, window)], [guess()], [heat])["gradient"]
+    row = rows_of([EvaluationImage(sample(boxes=(truths,)), 0, False, window)], [target_class()], [heat])["gradient"]
     protocol = box_curve(heat, truths, window)
     assert row["max_box_acc_iou"].tolist() == protocol.largest.astype(np.float32).tolist()
     assert row["max_box_acc_v2_iou"].tolist() == protocol.best.astype(np.float32).tolist()
@@ -93,14 +93,16 @@ def test_values_are_those_of_the_rooms_below():
 def test_curves_by_energy_are_kept_where_the_rule_is():
     by_energy = MeasurementPlan(Path(), {"gradient": BoxRule("contour", 0.9, "energy", 0.0)}, {"gradient": "hash"})
     heat = square(4, 2, 8, 8) + square(15, 15, 17, 17, 0.5)  # 24 and 2 of the energy: 0.92 lie in the first alone
-    work = chunk([EvaluationImage(sample(boxes=(((30.0, 30.0, 34.0, 34.0),),)), 0, False, WINDOW)], [guess()], [heat])
+    work = chunk(
+        [EvaluationImage(sample(boxes=(((30.0, 30.0, 34.0, 34.0),),)), 0, False, WINDOW)], [target_class()], [heat]
+    )
     (row,) = measure_chunk(by_energy, work)
     assert row["iou_by_energy_any"].tolist() == [0.0] * 93 + [1.0] * 7
     assert row["iou_any"] == 0.0
 
 
 def test_baselines_by_hand():
-    rows = rows_of([EvaluationImage(sample(), 0, False, WINDOW)], [guess()], [square(0, 0, 1, 1)])
+    rows = rows_of([EvaluationImage(sample(), 0, False, WINDOW)], [target_class()], [square(0, 0, 1, 1)])
     whole, center = rows["full_image"], rows["center_box"]
     assert whole["boxes"] == [{"x1": 0, "y1": 0, "x2": 40, "y2": 40, "score": 1.0}]
     assert (whole["iou"], whole["energy_in_box"]) == (144 / 1600, pytest.approx(144 / 1600))
@@ -113,18 +115,18 @@ def test_baselines_by_hand():
     assert center["seconds_method"] == 0.0
 
 
-def test_a_wrong_guess_is_judged_by_the_first_label_with_boxes():
+def test_a_wrong_prediction_is_judged_by_the_first_label_with_boxes():
     two = sample(labels=(5, 1, 2), boxes=((), ((0.0, 0.0, 8.0, 8.0),), ((20.0, 20.0, 40.0, 40.0),)))
     assert [judged_label(two, target) for target in (1, 2, 9, 5)] == [1, 2, 1, None]
-    row = rows_of([EvaluationImage(two, 0, False, WINDOW)], [guess(target=9, predicted=9)], [square(0, 0, 4, 4)])[
-        "gradient"
-    ]
+    row = rows_of(
+        [EvaluationImage(two, 0, False, WINDOW)], [target_class(target=9, predicted=9)], [square(0, 0, 4, 4)]
+    )["gradient"]
     assert (row["right"], row["correct"], row["judged"], row["iou"]) == (False, False, 1, 1.0)
 
 
 def test_without_boxes_there_is_nothing_to_judge_by():
     bare = sample(boxes=((),))
-    for row in rows_of([EvaluationImage(bare, 0, False, WINDOW)], [guess()], [square(0, 0, 4, 4)]).values():
+    for row in rows_of([EvaluationImage(bare, 0, False, WINDOW)], [target_class()], [square(0, 0, 4, 4)]).values():
         assert row["boxes"]
         assert row["judged"] is None
         assert not {"iou", "pointing_hit", "energy_in_box", *CURVES} & {k for k, v in row.items() if v is not None}
@@ -132,7 +134,9 @@ def test_without_boxes_there_is_nothing_to_judge_by():
 
 def test_an_empty_map_is_no_error_and_hits_nothing():
     row = rows_of(
-        [EvaluationImage(sample(boxes=(((0.0, 0.0, 9.0, 9.0),),)), 0, False, WINDOW)], [guess()], [square(0, 0, 0, 0)]
+        [EvaluationImage(sample(boxes=(((0.0, 0.0, 9.0, 9.0),),)), 0, False, WINDOW)],
+        [target_class()],
+        [square(0, 0, 0, 0)],
     )
     assert row["gradient"]["error"] is None
     assert (row["gradient"]["boxes"], row["gradient"]["iou"], row["gradient"]["pointing_hit"]) == ([], 0.0, False)
@@ -140,14 +144,14 @@ def test_an_empty_map_is_no_error_and_hits_nothing():
 
 
 def test_what_cannot_be_used_leaves_its_error_and_no_values():
-    pictures = [
+    images = [
         EvaluationImage(sample(), 0, False, error="a.png: damaged"),
         EvaluationImage(sample("b.png"), 1, False, WINDOW),
     ]
-    guesses = [guess(), guess(target=2, rank=1), guess(1), guess(1, target=2, rank=1)]
+    targets = [target_class(), target_class(target=2, rank=1), target_class(1), target_class(1, target=2, rank=1)]
     broken = square(0, 0, 4, 4)
     broken[0, 0] = np.nan
-    rows = list(measure_chunk(sheet(), chunk(pictures, guesses, [square(0, 0, 4, 4)] * 3 + [broken])))
+    rows = list(measure_chunk(plan(), chunk(images, targets, [square(0, 0, 4, 4)] * 3 + [broken])))
     assert [row["method"] for row in rows[:3]] == ["gradient", "center_box", "full_image"]
     values = set(COLUMNS) - {"sample", "order", "tuning", "method", "options", "rank", "labels", "error"}
     for row in rows[:3]:
@@ -164,14 +168,14 @@ def test_what_cannot_be_used_leaves_its_error_and_no_values():
 
 
 def test_a_written_chunk_can_be_read_and_is_complete(tmp_path):
-    pictures = [
+    images = [
         EvaluationImage(sample(), 0, False, WINDOW),
         EvaluationImage(sample("c/b.png"), 1, True, error="c/b.png: empty"),
     ]
-    guesses = [guess(), guess(1)]
+    targets = [target_class(), target_class(1)]
     heat = np.random.default_rng(0).random((2, SIDE, SIDE))
-    where = sheet(tmp_path, save_maps=True, save_npy=True)
-    write_chunk(where, chunk(pictures, guesses, heat))
+    where = plan(tmp_path, save_maps=True, save_npy=True)
+    write_chunk(where, chunk(images, targets, heat))
     schema = row_schema(COLUMNS)
     keys = {(name, method) for name in ("a.png", "c/b.png") for method in where.rules}
     assert is_complete(tmp_path, 3, keys, schema)
@@ -179,7 +183,7 @@ def test_a_written_chunk_can_be_read_and_is_complete(tmp_path):
     assert not is_complete(tmp_path, 4, keys, schema)
     table = pq.read_table(tmp_path / "rows" / "part-000003.parquet")
     assert table.schema.equals(schema)
-    expected = list(measure_chunk(where, chunk(pictures, guesses, heat)))
+    expected = list(measure_chunk(where, chunk(images, targets, heat)))
     for written, row in zip(table.to_pylist(), expected, strict=True):
         for name in set(COLUMNS) - {"overhead_seconds"}:
             value = row.get(name)

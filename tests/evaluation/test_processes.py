@@ -34,6 +34,7 @@ def test_shares_come_from_the_environment():
 
 NETWORK = """
 import time
+import torch
 from torch import nn
 
 class Slow(nn.Module):

@@ -81,9 +81,10 @@ def test_unusable_parts_are_redone_and_leftovers_swept(dataset, undisturbed, tmp
 def test_the_first_process_decides_on_threads(dataset, undisturbed, tmp_path, monkeypatch):
     """Convolutions split over threads differ in their last bits."""
     used = []
-    real = pipeline.look
+    real = pipeline.attend_chunk
     monkeypatch.setattr(
-        "looktwice.evaluation.evaluate.look", lambda *given: used.append(torch.get_num_threads()) or real(*given)
+        "looktwice.evaluation.evaluate.attend_chunk",
+        lambda *given: used.append(torch.get_num_threads()) or real(*given),
     )
     torch.set_num_threads(2)
     try:

@@ -1,6 +1,7 @@
 """Evaluations that take a moment: six colours, small pictures of one square each, and what runs left on the disk."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +11,12 @@ from PIL import Image
 from torch import nn
 
 from looktwice.evaluation.evaluate import evaluate
+from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.models import Model, Preprocessing
 from looktwice.runs.columns import COLUMNS, TIMES
 
 METHODS = {"gradient": {"blur": 0.03}, "feedback": {"steps": 1, "blur": 0.03}}  # small squares, a small blur
+PLANNED = {field.name for field in fields(EvaluationPlan)}
 ALL = (*METHODS, "center_box", "full_image")
 PREPROCESSING = Preprocessing(44, 40, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), squash=True)
 
@@ -61,9 +64,10 @@ def draw(folder, count, seed=0):
 
 
 def run_on(dataset, run, *, model=None, methods=METHODS, workers=0, batch_size=4, **choices):
-    return evaluate(
-        dataset, model or colours(), run, methods=methods, workers=workers, batch_size=batch_size, **choices
-    )
+    """An evaluation; ``choices`` are those of the plan, and those of the work."""
+    planned = {name: choices.pop(name) for name in list(choices) if name in PLANNED}
+    plan = EvaluationPlan(methods, batch_size=batch_size, **planned)
+    return evaluate(dataset, model or colours(), run, plan, workers=workers, **choices)
 
 
 def rows_of(run):

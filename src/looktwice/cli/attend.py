@@ -7,58 +7,57 @@ from typing import Annotated
 import typer
 
 from looktwice.cli.inputs import (
+    BoxKindName,
     Device,
     Images,
     ModelName,
     Output,
     Squash,
     TargetOption,
+    Threshold,
+    ThresholdBy,
     Weights,
     box_rule,
+    chosen_method,
     class_index,
     make_folder,
-    method_options,
     run_on_images,
 )
+from looktwice.defaults import DEFAULT_METHOD, DEFAULT_MODEL
 from looktwice.errors import OptionError
 
 
 def attend_command(
     images: Images,
-    model: ModelName = "efficientnet_lite0",
+    model: ModelName = DEFAULT_MODEL,
     weights: Weights = "default",
     squash: Squash = False,
-    method: Annotated[str, typer.Option(help="A name from `looktwice methods`.")] = "global_feedback",
+    method: Annotated[str, typer.Option(help="A name from `looktwice methods`, or FILE.py:METHOD.")] = DEFAULT_METHOD,
     target: TargetOption = "auto",
     top: Annotated[int | None, typer.Option(help="The N most probable classes of each image.", min=1)] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method.")] = None,
-    box: Annotated[str, typer.Option(help="contour: a box for each region; energy: one that holds the energy.")] = (
-        "contour"
-    ),
-    threshold: Annotated[
-        float | None, typer.Option(help="The share that counts as object. [default: 0.2; for --box energy 0.95]")
-    ] = None,
-    threshold_by: Annotated[
-        str | None, typer.Option(help="What a contour's share is of: max (of the map) or energy. [default: max]")
-    ] = None,
+    box: BoxKindName = "contour",
+    threshold: Threshold = None,
+    threshold_by: ThresholdBy = None,
     output: Output = Path("out"),
-    device: Device = "cpu",
+    device: Device = None,
 ) -> None:
     """Draw a class's attention map and boxes on each image.
 
-    Written are STEM.CLASS.png to look at and STEM.CLASS.json to go on with. Boxes are half-open pixels of the image,
-    turned upright as its EXIF orientation says.
+    For each image and class it writes STEM.CLASS.png, a picture, and STEM.CLASS.json, a record for programs. Boxes are
+    half-open pixels of the image, after it is turned upright as its EXIF orientation says.
     """
     if top is not None and target != "auto":
         raise OptionError("--top takes the most probable classes, --target names one; leave one of them out")
-    options = method_options(method, option or [])
+    chosen = chosen_method(method, option or [])
     rule = box_rule(box, threshold, threshold_by)
     make_folder(output)
 
     from looktwice.explain.images import attend_images
+    from looktwice.models.device import default_device
     from looktwice.models.load import load_model
 
-    network = load_model(model, weights=weights, squash=squash, device=device)
+    network = load_model(model, weights=weights, squash=squash, device=default_device(device))
     index = class_index(network, target)
-    look = partial(attend_images, target=index, top=top or 1, method=method, options=options, rule=rule)
-    run_on_images(images, lambda paths: look(network, paths, output))
+    attend = partial(attend_images, target=index, top=top or 1, method=chosen, rule=rule)
+    run_on_images(images, lambda paths: attend(network, paths, output))

@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
-from looktwice.cli.inputs import PAPER_METHODS, Device, Images, Output, Squash, class_index, make_folder, run_on_images
+from looktwice.cli.inputs import Device, Images, Output, Squash, class_index, make_folder, run_on_images
+from looktwice.defaults import DEFAULT_METHOD, DEFAULT_MODEL
 from looktwice.errors import OptionError
+from looktwice.labels import PAPER_METHODS
+
+USUAL_METHODS = {"methods": PAPER_METHODS, "networks": ("feedback", "global_feedback")}
+"""The methods of a figure if the user names none; ``DEFAULT_METHOD`` for any other figure."""
 
 
 def compare_command(
@@ -17,14 +22,15 @@ def compare_command(
         str | None,
         typer.Option(
             help="methods, classes or networks: a column for each; boxes: input, map, energy box, contour boxes; "
-            "gates: input, map with boxes, where the gates are open. [default: what there are several of; else "
-            "methods, with --animate gates]"
+            "gates: input, map with boxes, where the gates are open. [default: what is given several times; else "
+            "methods, or with --animate gates]"
         ),
     ] = None,
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Names, with commas between. [default: the paper's for methods, FB and GP for networks, else GP]"
+            help="Names from `looktwice methods`, or FILE.py:METHOD, with commas between. [default: the paper's four "
+            "for methods, local and global feedback for networks, else global feedback]"
         ),
     ] = None,
     target: Annotated[
@@ -39,7 +45,7 @@ def compare_command(
         list[str] | None,
         typer.Option(
             help="A name from `looktwice models`, or FILE.py:FACTORY; repeat it for several. "
-            "[default: efficientnet_lite0]",
+            f"[default: {DEFAULT_MODEL}]",
             show_default=False,
         ),
     ] = None,
@@ -59,30 +65,31 @@ def compare_command(
         str | None, typer.Option(help="png, svg or pdf; gif or mp4, step by step. [default: png; with --animate gif]")
     ] = None,
     output: Output = Path("out"),
-    device: Device = "cpu",
+    device: Device = None,
 ) -> None:
     """Put methods, classes, networks or ways to draw boxes side by side.
 
-    Written is compare-FIGURE.FORM, with a row for each image, and for whatever else there are several of.
+    It writes compare-FIGURE.FORM. Each image has a row, or several if more than one thing is compared.
     """
-    names, files = model or ["efficientnet_lite0"], weights or ["default"]
+    names, files = model or [DEFAULT_MODEL], weights or ["default"]
     if len(files) not in (1, len(names)):
         raise OptionError(f"{len(files)} times --weights for {len(names)} networks; give it once, or once for each")
     moving = animate or form in ("gif", "mp4")
     if animate and form in ("png", "svg", "pdf"):
-        raise OptionError(f"--form {form} stands still; leave --animate out, or take gif or mp4")
-    chosen = figure or _likely_figure(names, target or [], moving)
+        raise OptionError(f"--form {form} does not move; leave --animate out, or take gif or mp4")
+    shown = figure or _likely_figure(names, target or [], moving)
 
+    from looktwice.attention.choice import choose_method
     from looktwice.explain.comparison import Comparison, compare_images
+    from looktwice.models.device import default_device
     from looktwice.models.load import load_model
 
-    wanted = methods or {"methods": PAPER_METHODS, "networks": "feedback,global_feedback"}.get(
-        chosen, "global_feedback"
-    )
-    plan = Comparison(chosen, tuple(wanted.split(",")), form=form or ("gif" if animate else "png"))
+    wanted = methods.split(",") if methods else USUAL_METHODS.get(shown, (DEFAULT_METHOD,))
+    chosen = tuple(choose_method(name) for name in wanted)
+    plan = Comparison(shown, chosen, form=form or ("gif" if animate else "png"))
     make_folder(output)
     networks = [
-        load_model(name, weights=file, squash=squash, device=device)
+        load_model(name, weights=file, squash=squash, device=default_device(device))
         for name, file in zip(names, files * len(names) if len(files) == 1 else files, strict=True)
     ]
     plan = replace(plan, targets=tuple(class_index(networks[0], text) for text in target or []))
@@ -90,7 +97,7 @@ def compare_command(
 
 
 def _likely_figure(models: Sequence[str], targets: Sequence[str], moving: bool) -> str:
-    """What is to be compared where that is not said: what was given several times."""
+    """The figure if the user names none: of what is given several times."""
     if len(models) > 1:
         return "networks"
     if len(targets) > 1:

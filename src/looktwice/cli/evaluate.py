@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from looktwice.cli.inputs import box_rule
+from looktwice.cli.inputs import (
+    BoxKindName,
+    Device,
+    ModelName,
+    Squash,
+    Threshold,
+    ThresholdBy,
+    Weights,
+    box_rule,
+    chosen_methods,
+    complain,
+)
+from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import OptionError
-from looktwice.options import check_known, option_value
+from looktwice.labels import PAPER_METHODS
 
 if TYPE_CHECKING:
     from looktwice.evaluation.evaluate import Progress
@@ -19,11 +31,8 @@ if TYPE_CHECKING:
     from looktwice.runs.summarise import RunStatus
 
 
-PAPER_METHODS = "gradient,guided_backprop,feedback,global_feedback"
-"""The four that Fu et al. (2017) compare."""
-
-
 SHOWN_PROBLEMS = 5
+"""Lines of trouble on standard error; more are only counted."""
 
 
 def evaluate_command(
@@ -34,41 +43,32 @@ def evaluate_command(
     classes: Annotated[Path | None, typer.Option(help="File: the network's index of each class.")] = None,
     metadata: Annotated[Path | None, typer.Option(help="wsolevaluation's metadata folder.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first thing wrong with the data.")] = False,
-    model: Annotated[str, typer.Option(help="A name from `looktwice models`, or FILE.py:FACTORY.")] = (
-        "efficientnet_lite0"
-    ),
-    weights: Annotated[str, typer.Option(help="default, random, or a .safetensors, .pth or .pt file.")] = "default",
-    squash: Annotated[
-        bool, typer.Option("--squash", help="Resize the whole image instead of cutting out its centre.")
-    ] = False,
-    methods: Annotated[str, typer.Option(help="Names from `looktwice methods`, commas between.")] = PAPER_METHODS,
+    model: ModelName = DEFAULT_MODEL,
+    weights: Weights = "default",
+    squash: Squash = False,
+    methods: Annotated[
+        str, typer.Option(help="Names from `looktwice methods`, or FILE.py:METHOD, with commas between.")
+    ] = ",".join(PAPER_METHODS),
     option: Annotated[
         list[str] | None, typer.Option(metavar="METHOD.KEY=VALUE", help="An option of a method.", show_default=False)
     ] = None,
     target: Annotated[
         str, typer.Option(help="Class of a map: predicted, true (every label) or top5 (five maps an image).")
     ] = "predicted",
-    box: Annotated[str, typer.Option(help="contour: a box for each region; energy: one that holds the energy.")] = (
-        "contour"
-    ),
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="The share that counts as object. [default: 0.2 of the maximum; for --box energy 0.95]"),
-    ] = None,
-    threshold_by: Annotated[
-        str | None, typer.Option(help="What a contour's share is of: max (of the map) or energy. [default: max]")
-    ] = None,
+    box: BoxKindName = "contour",
+    threshold: Threshold = None,
+    threshold_by: ThresholdBy = None,
     boxes: Annotated[str, typer.Option(help="Which box of a map counts: largest, or any.")] = "largest",
     tune_on: Annotated[
         str | None,
-        typer.Option(help="Choose thresholds on other images: hash:0.4 sets 40 % aside, or a finished run's folder."),
+        typer.Option(
+            help="Choose thresholds on other images: hash:0.4 sets 40 % of them aside; or a finished run's folder."
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only so many images.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Order of the images, so also which ones --limit takes.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="How many images at most.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Order of the images; so it decides which ones --limit takes.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images in one pass of the network.", min=1)] = 8,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps … [default: cuda where there is one]")
-    ] = None,
+    device: Device = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that decode, and as many that measure. [default: up to 4]", min=0)
     ] = None,
@@ -79,46 +79,42 @@ def evaluate_command(
 ) -> None:
     """Measure how well methods find objects, over a whole data set.
 
-    Written are OUTPUT/rows (a row for each image, class and method), manifest.json and, when all is done, summary.json.
-    Stopped at any moment, the same command goes on. Under torchrun or SLURM the images are split over the processes.
+    It writes manifest.json, rows (one for each image, class and method) and, when everything is done, summary.json. It
+    may be stopped at any moment: the same command goes on. Under torchrun or SLURM the processes share the images.
     """
-    chosen = _method_options(methods.split(","), option or [])
+    chosen = chosen_methods(methods.split(","), option or [])
     rule = _run_rule(box, threshold, threshold_by, tuned=tune_on is not None)
 
     from looktwice.datasets.load import load_dataset
     from looktwice.evaluation.evaluate import evaluate
+    from looktwice.evaluation.plan import EvaluationPlan
     from looktwice.evaluation.processes import Shard
     from looktwice.models.device import default_device
     from looktwice.models.load import load_model
 
+    plan = EvaluationPlan(
+        chosen,
+        target=cast(Any, target),
+        rule=rule,
+        boxes=cast(Any, boxes),
+        tune_on=tune_on,
+        limit=limit,
+        seed=seed,
+        batch_size=batch_size,
+        save_maps=save_maps,
+        save_npy=save_npy,
+    )
     shard = Shard.from_environment()
     dataset = load_dataset(root, layout, split=split, classes=classes, metadata=metadata, strict=strict)
     if shard.rank == 0:
-        _complain(dataset.problems, f"{output}/problems.txt")
+        _complain_of(dataset.problems, f"{output}/problems.txt")
     network = load_model(model, weights=weights, squash=squash, device=default_device(device))
-    about = {"command": _command(), "root": str(root), "layout": layout}
+    about = {"command": _command(), "root": str(root), "layout": layout} | ({"split": split} if split else {})
     with _progress("images", shown=shard.rank == 0 and sys.stderr.isatty()) as progress:
-        outcome = evaluate(
-            dataset,
-            network,
-            output,
-            methods=chosen,
-            target=cast(Any, target),
-            rule=rule,
-            boxes=cast(Any, boxes),
-            tune_on=tune_on,
-            limit=limit,
-            seed=seed,
-            batch_size=batch_size,
-            save_maps=save_maps,
-            save_npy=save_npy,
-            strict=strict,
-            workers=workers,
-            shard=shard,
-            about=about | ({"split": split} if split else {}),
-            progress=progress,
+        status = evaluate(
+            dataset, network, output, plan, strict=strict, workers=workers, shard=shard, about=about, progress=progress
         )
-    _tell(outcome)
+    _tell(status)
 
 
 def merge_command(
@@ -127,61 +123,44 @@ def merge_command(
     ],
     output: Annotated[Path, typer.Option(help="Folder of the new run; the same command goes on with it.")],
 ) -> None:
-    """Join finished runs that differ in nothing but their methods into one run with all of them.
+    """Join finished runs that differ only in their methods into one run with all methods.
 
-    So a method is added to finished work without computing the others again. The new run has what one evaluation of all
-    methods would have: the baselines once, and the differences between any two methods. What does not fit is named.
+    So a method can be added to finished work, and the others are not computed again. The new run has what one
+    evaluation of all methods would have: the baselines once, and the differences between any two methods. If runs do
+    not fit, what differs is named.
     """
     from looktwice.runs.merge import merge
 
     with _progress("parts", shown=sys.stderr.isatty()) as progress:
-        outcome = merge(run, output, about={"command": _command()}, progress=progress)
-    _tell(outcome)
+        status = merge(run, output, about={"command": _command()}, progress=progress)
+    _tell(status)
 
 
 def table_command(
     run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs.", show_default=False)],
     form: Annotated[str, typer.Option(help="text, markdown, latex or csv.")] = "text",
 ) -> None:
-    """Print the paper's two tables from finished runs, its own figures beside them, and what differs."""
+    """Print the paper's two tables from finished runs, with the paper's numbers beside them and what differs."""
     from looktwice.report.paper_tables import paper_tables
 
     typer.echo(paper_tables(run, form))
 
 
-def _method_options(methods: Sequence[str], pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """METHOD.KEY=VALUE texts → each method's options, of their defaults' types."""
-    from looktwice.attention.methods import METHODS
-
-    for method in methods:
-        check_known("method", method, METHODS)
-    chosen: dict[str, dict[str, Any]] = {method: {} for method in methods}
-    for pair in pairs:
-        place, equals, text = pair.partition("=")
-        method, dot, key = place.partition(".")
-        if not (equals and dot):
-            raise OptionError(f"--option {pair}: METHOD.KEY=VALUE is needed, such as global_feedback.steps=20")
-        check_known("method of this run", method, chosen)
-        defaults = METHODS[method].options
-        check_known(f"option for {method}", key, defaults)
-        chosen[method][key] = option_value(place, text, defaults[key])
-    return chosen
-
-
 def _run_rule(box: str, threshold: float | None, by: str | None, *, tuned: bool) -> "BoxRule":
     if tuned and threshold is not None:
-        raise OptionError("--threshold gives what --tune-on would choose; leave one of them out")
+        raise OptionError("--threshold gives the threshold, --tune-on chooses it; leave one of them out")
     rule = box_rule(box, threshold, by)
     if by == "energy" and threshold is None and not tuned:
-        raise OptionError("--threshold-by energy: no share is usual there; give --threshold or --tune-on")
+        raise OptionError("--threshold-by energy has no usual share; give --threshold or --tune-on")
     return rule
 
 
-def _complain(problems: Sequence[str], where: str) -> None:
+def _complain_of(problems: Sequence[str], where: str) -> None:
+    """The first problems on standard error, and where all of them are."""
     for line in problems[:SHOWN_PROBLEMS]:
-        typer.echo(f"looktwice: {line}", err=True)
+        complain(line)
     if len(problems) > SHOWN_PROBLEMS:
-        typer.echo(f"looktwice: {len(problems)} problems in all; every one is in {where}", err=True)
+        complain(f"{len(problems)} problems in all; every one is in {where}")
 
 
 def _command() -> str:
@@ -199,17 +178,18 @@ def _progress(what: str, *, shown: bool) -> "Iterator[Progress]":
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _tell(outcome: "RunStatus") -> None:
+def _tell(status: "RunStatus") -> None:
+    """The measures and where the summary is, or how much is missing."""
     from looktwice.report.paper_tables import measures
     from looktwice.runs.folder import read_summary
 
-    if outcome.summary is None:
+    if status.summary is None:
         typer.echo(
-            f"{outcome.run}: {outcome.missing} of {outcome.parts} parts are still missing; other processes may be at "
-            "work on them, else the same command goes on",
+            f"{status.run}: {status.missing} of {status.parts} parts are still missing; other processes may be working "
+            "on them; if not, the same command goes on",
             err=True,
         )
         return
-    _complain(outcome.failures, f"the column error of {outcome.run}/rows")
-    typer.echo(measures(read_summary(outcome.run)))
-    typer.echo(outcome.summary)
+    _complain_of(status.failures, f"the column error of {status.run}/rows")
+    typer.echo(measures(read_summary(status.run)))
+    typer.echo(status.summary)

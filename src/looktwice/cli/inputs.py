@@ -1,8 +1,8 @@
-"""What commands share: their arguments, and the images that these name."""
+"""What the commands share: their arguments, and the images that these name."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,13 +12,10 @@ from looktwice.errors import InputError, LooktwiceError, OptionError
 from looktwice.options import check_known, option_value
 
 if TYPE_CHECKING:
+    from looktwice.attention.choice import ChosenMethod
     from looktwice.explain.explanation import ImageResult
     from looktwice.localization.boxes import BoxRule
     from looktwice.models.load import Model
-
-
-PAPER_METHODS = "gradient,guided_backprop,feedback,global_feedback"
-"""The four methods that Fu et al. (2017) compare."""
 
 
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files, folders, globs.", show_default=False)]
@@ -36,44 +33,80 @@ Squash = Annotated[bool, typer.Option("--squash", help="Resize the whole image i
 TargetOption = Annotated[str, typer.Option(help="A class by name or index; auto: the network's own prediction.")]
 
 
-Output = Annotated[Path, typer.Option(help="Folder for the results, made when it is missing.")]
+BoxKindName = Annotated[
+    str, typer.Option("--box", help="contour: a box for each region; energy: one box that holds a share of the energy.")
+]
 
 
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="The share that counts as object. [default: 0.2 of the maximum; for --box energy 0.95]"),
+]
 
 
-def complain(error: LooktwiceError | OSError) -> None:
+ThresholdBy = Annotated[
+    str | None, typer.Option(help="What a contour's share is of: max (of the map) or energy. [default: max]")
+]
+
+
+Output = Annotated[Path, typer.Option(help="Folder for the results; it is made if it is missing.")]
+
+
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps … [default: cuda if there is a GPU, else cpu]")
+]
+
+
+def complain(trouble: str | LooktwiceError | OSError) -> None:
     """One line of trouble on standard error."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename or 'output'}: {error.strerror}"
+    text = str(trouble)
+    if isinstance(trouble, OSError) and trouble.strerror:
+        text = f"{trouble.filename or 'output'}: {trouble.strerror}"
     print("looktwice:", " ".join(text.split()), file=sys.stderr)
 
 
-def _check_method(name: str) -> None:
-    from looktwice.attention.methods import METHODS
+def chosen_methods(methods: Sequence[str], pairs: Sequence[str]) -> dict[str, "ChosenMethod"]:
+    """Methods and METHOD.KEY=VALUE texts → the methods by name, each with its options.
 
-    check_known("method", name, METHODS)
+    An option's value gets the type of its default.
 
+    Raises:
+        OptionError: an unknown method or option, or a text that is no value of it.
+    """
+    from looktwice.attention.choice import choose_methods
 
-def method_options(method: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE texts → the method's options, each of its default's type."""
-    from looktwice.attention.methods import METHODS
-
-    _check_method(method)
-    defaults = METHODS[method].options
-    chosen = {}
+    chosen = {method.name: method for method in choose_methods({name: {} for name in methods})}
     for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise OptionError(f"--option {pair}: KEY=VALUE is needed, with one of {', '.join(defaults)}")
-        check_known(f"option for {method}", key, defaults)
-        chosen[key] = option_value(key, text, defaults[key])
+        place, equals, text = pair.partition("=")
+        name, dot, key = place.partition(".")
+        if not (equals and dot):
+            raise OptionError(f"--option {pair}: METHOD.KEY=VALUE is needed, such as global_feedback.steps=20")
+        check_known("method of this run", name, chosen)
+        chosen[name] = chosen[name].having(_as_value(chosen[name], place, key, text))
     return chosen
 
 
+def chosen_method(name: str, pairs: Sequence[str]) -> "ChosenMethod":
+    """A method and KEY=VALUE texts → the method with its options; see ``chosen_methods``."""
+    from looktwice.attention.choice import choose_method
+
+    method = choose_method(name)
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise OptionError(f"--option {pair}: KEY=VALUE is needed, with one of {', '.join(method.options)}")
+        method = method.having(_as_value(method, key, key, text))
+    return method
+
+
+def _as_value(method: "ChosenMethod", place: str, key: str, text: str) -> Mapping[str, Any]:
+    defaults = method.method.options
+    check_known(f"option for {method.name}", key, defaults)
+    return {key: option_value(place, text, defaults[key])}
+
+
 def class_index(network: "Model", target: str) -> int | None:
-    """The class a user names; ``None`` for "auto"."""
+    """The class that a user names; ``None`` for "auto"."""
     from looktwice.models.load import find_class
 
     return None if target == "auto" else find_class(network.classes, target)
@@ -90,33 +123,35 @@ def make_folder(folder: Path) -> None:
 
 
 def run_on_images(images: Sequence[str], work: "Callable[[list[Path]], Iterator[ImageResult]]") -> None:
-    """Does the work on the images named: files on standard output, trouble on standard error, a bar on a terminal.
+    """Does the work on the images that are named.
+
+    Files go to standard output, trouble goes to standard error, and a terminal shows a progress bar.
 
     Raises:
-        typer.Exit: with 1, when an image could not be used.
+        typer.Exit: with 1, if an image could not be used.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     paths, failures = _find(images)
-    # The bar goes to standard error; what is printed passes above it only where that is the same terminal.
+    # The bar is on standard error. Only if standard output is the same terminal, what is printed has to go above it.
     bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), redirect_stdout=sys.stdout.isatty())
     with bar:
         task = bar.add_task("images", total=len(paths))
-        for outcome in work(paths) if paths else ():
-            for file in outcome.files:
+        for result in work(paths) if paths else ():
+            for file in result.files:
                 print(file, flush=True)
-            if outcome.error is not None:
-                complain(outcome.error)
+            if result.error is not None:
+                complain(result.error)
                 failures += 1
-            bar.advance(task, outcome.image is not None)
+            bar.advance(task, result.image is not None)
     if failures:
-        print(f"looktwice: {failures} of the inputs could not be used; see above", file=sys.stderr)
+        complain(f"{failures} of the inputs could not be used; see above")
         raise typer.Exit(1)
 
 
 def _find(images: Sequence[str]) -> tuple[list[Path], int]:
-    """The files behind the arguments, each once, and how many arguments had none."""
+    """The files that the arguments name, each once, and how many arguments name none."""
     found = [_find_one(image) for image in images]
     paths = [path for files in found if files is not None for path in files]
     return list(dict.fromkeys(paths)), found.count(None)
@@ -133,11 +168,11 @@ def _find_one(image: str) -> list[Path] | None:
 
 
 def box_rule(box: str, threshold: float | None, by: str | None) -> "BoxRule":
-    """The rule that --box, --threshold and --threshold-by name, with its usual threshold where none is given."""
+    """The rule that --box, --threshold and --threshold-by name, with the usual threshold if none is given."""
     from looktwice.localization.boxes import BoxRule
 
     if box == "energy" and by is not None:
-        raise OptionError("--threshold-by is for contours; the energy box's threshold is a share of the energy anyway")
+        raise OptionError("--threshold-by is for contours; the energy box's threshold is always a share of the energy")
     if threshold is None:
         threshold = 0.95 if box == "energy" else BoxRule.threshold
     return BoxRule(cast(Any, box), threshold, cast(Any, by or BoxRule.by))

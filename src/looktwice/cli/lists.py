@@ -1,13 +1,13 @@
-"""The commands that list what there is: ``models`` and ``methods``."""
+"""The commands that list networks and methods: ``models`` and ``methods``."""
 
 import sys
 from collections.abc import Sequence
 
 
 def models_command() -> None:
-    """List the networks known by name.
+    """List the networks that have a name.
 
-    In a pipe: name, input size, default weights. A network of your own goes by FILE.py:FACTORY.
+    In a pipe the columns are name, input size and default weights. A network of your own is named FILE.py:FACTORY.
     """
     from torchvision.models import get_model_weights  # type: ignore[import-untyped]
 
@@ -28,19 +28,26 @@ def models_command() -> None:
 def methods_command() -> None:
     """List the methods with their options.
 
-    In a pipe: name, summary, source, options with their defaults.
+    In a pipe the columns are name, title, summary, source, and options with their defaults. A method of your own is
+    named FILE.py:METHOD.
     """
     from looktwice.attention.methods import METHODS
 
     rows = [
-        (name, row.summary, row.source, ", ".join(f"{key}={value}" for key, value in row.options.items()))
+        (
+            name,
+            row.label.title,
+            row.summary,
+            row.source,
+            ", ".join(f"{key}={value}" for key, value in row.options.items()),
+        )
         for name, row in METHODS.items()
     ]
-    _print_table(("method", "summary", "source", "options"), rows)
+    _print_table(("method", "title", "summary", "source", "options"), rows)
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """For people on a terminal; for programs in a pipe: no header, tabs between."""
+    """On a terminal a table for people; in a pipe lines for programs, without a header and with tabs between."""
     if not sys.stdout.isatty():
         for row in rows:
             print(*row, sep="\t")

@@ -1,4 +1,4 @@
-"""The command line: what every command shares, from streams to exit codes."""
+"""The program: its commands, its streams and its exit codes."""
 
 import os
 import sys
@@ -24,12 +24,16 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=T
 
 
 def run() -> None:
-    """The program: one line for what its user can mend, with exit code 1 (2 for usage); quiet when a pipe closes."""
+    """Runs the program and exits.
+
+    A mistake that its user can repair is one line, with exit code 1. Wrong usage has exit code 2. A closed pipe ends
+    the program without a message.
+    """
     _prepare_streams()
     try:
         code = _exit_code()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # now, since at the interpreter's end a closed pipe would be reported
+            stream.flush()  # now: at the interpreter's end a closed pipe would be reported
     except BrokenPipeError:
         for number in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
@@ -42,10 +46,10 @@ def run() -> None:
 def _prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started the program
+        if stream is None:  # whoever started the program has closed it
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the program runs
         elif isinstance(stream, TextIOWrapper):
-            # A path need not be text, and text need not exist in a terminal's encoding; neither may end a run.
+            # A path may not be text, and a terminal's encoding may not have a letter; neither may end a run.
             utf8 = stream.encoding.lower() in ("utf-8", "utf8")
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 

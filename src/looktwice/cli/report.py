@@ -11,13 +11,13 @@ def report_command(
     output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     data: Annotated[
         Path | None,
-        typer.Option(help="Where the images are now, if not where the runs found them.", show_default=False),
+        typer.Option(help="Where the images are now, if they have moved.", show_default=False),
     ] = None,
 ) -> None:
     """Make one HTML page of finished runs: tables, plots, and a gallery of their images with filters.
 
-    The page needs no network and no other file. Pictures are in it when the data set is still where the runs found it,
-    or is named with --data; maps when the runs kept them (`evaluate --save-maps`).
+    The page needs no internet and no other file. It shows pictures if the data set is still where the runs found it, or
+    if --data names its place. It shows maps if the runs kept them (`evaluate --save-maps`).
     """
     from looktwice.report.page import write_report
 

@@ -4,28 +4,31 @@ from typing import Annotated
 
 import typer
 
-EMBEDDED = "efficientnet_lite0"
+from looktwice.cli.inputs import Device, ModelName, Weights
+from looktwice.defaults import DEFAULT_MODEL
 
 
 def serve_command(
-    port: Annotated[int, typer.Option(help="Where the page is; 0 takes any free port.", min=0, max=65535)] = 8123,
+    port: Annotated[int, typer.Option(help="The page's port; 0 takes any free one.", min=0, max=65535)] = 8123,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    model: Annotated[str, typer.Option(help="A name from `looktwice models`, or FILE.py:FACTORY.")] = EMBEDDED,
-    weights: Annotated[str, typer.Option(help="default, random, or a .safetensors, .pth or .pt file.")] = "default",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
+    model: ModelName = DEFAULT_MODEL,
+    weights: Weights = "default",
+    device: Device = None,
 ) -> None:
     """Open a page on this machine: drop a picture, see what the network attends to.
 
-    The page offers the network named and the embedded one. No upload is kept. Ctrl-C ends it.
+    The page offers the network that is named and the default one. No picture is kept. Ctrl-C ends it.
     """
-    from looktwice.web.app import create_app, listen, serve  # first, since it may be the extra that is missing
+    from looktwice.web.app import create_app, listen, serve  # first, because this extra may be missing
 
     connections = listen(host, port)
+    from looktwice.models.device import default_device
     from looktwice.models.load import load_model
 
-    models = [load_model(model, weights=weights, device=device)]
-    if model != EMBEDDED:
-        models.append(load_model(EMBEDDED, device=device))
+    place = default_device(device)
+    models = [load_model(model, weights=weights, device=place)]
+    if model != DEFAULT_MODEL:
+        models.append(load_model(DEFAULT_MODEL, device=place))
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"looktwice: http://{shown}:{connections.getsockname()[1]} (Ctrl-C ends it)")
     serve(create_app(models, hosts=(host,)), connections)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from looktwice.datasets.records import Sample, fit_to_image
-from looktwice.errors import InputError
+from looktwice.datasets.records import Sample, fit_to_image, shuffled, split_by_hash
+from looktwice.errors import InputError, RunError
 from looktwice.images import Window, read_image
 from looktwice.localization.boxes import BoxRule
 from looktwice.models.preprocessing import Preprocessing
@@ -23,7 +23,17 @@ from looktwice.models.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class EvaluationImage:
-    """An image of the run, decoded or not: ``error`` says why not, and then there is no ``window``."""
+    """An image of the run.
+
+    Attributes:
+        sample: the image's file, labels and boxes.
+        order: its place in the run's order.
+        tuning: whether thresholds are chosen on it; then it is not judged.
+        window: the part of the image that the network sees; ``None`` before it is decoded, or if it cannot be.
+        note: what was wrong with its annotation.
+        error: why it cannot be decoded.
+        seconds: how long decoding took.
+    """
 
     sample: Sample
     order: int
@@ -36,9 +46,22 @@ class EvaluationImage:
 
 @dataclass(frozen=True)
 class TargetClass:
-    """A class that a picture (its index in the chunk) is looked at for, and what the network thinks of both."""
+    """A class for which an image gets a map, and what the network says of the image.
 
-    picture: int
+    Places are counted from 0, by score among all classes.
+
+    Attributes:
+        image: the image's index in its chunk.
+        rank: 0 … 4 for the first to fifth class of target top5, else 0.
+        target: the class.
+        target_place: its place.
+        probability: its probability.
+        predicted: the class with the best score.
+        predicted_probability: its probability.
+        label_place: the best place of the image's labels.
+    """
+
+    image: int
     rank: int
     target: int
     target_place: int
@@ -50,11 +73,20 @@ class TargetClass:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pictures, guesses, and by method a map (H, W) and the seconds it took for each guess."""
+    """The images of a chunk and their maps.
+
+    Attributes:
+        index: the chunk's number.
+        images: its images.
+        targets: T classes, one or more for each image.
+        maps: for each method (T, H, W).
+        seconds: for each method the seconds that each of the T maps took.
+        side: H, which is W.
+    """
 
     index: int
-    pictures: tuple[EvaluationImage, ...]
-    guesses: tuple[TargetClass, ...]
+    images: tuple[EvaluationImage, ...]
+    targets: tuple[TargetClass, ...]
     maps: Mapping[str, NDArray[np.float32]]
     seconds: Mapping[str, Sequence[float]]
     side: int
@@ -62,7 +94,15 @@ class Chunk:
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """Where rows go and how they are measured: by method, the box rule and the hash of its options."""
+    """Where rows are written, and how they are measured.
+
+    Attributes:
+        run: the run's folder.
+        rules: for each method and baseline, how boxes are drawn.
+        options: for each method and baseline, the hash of its options.
+        save_maps: whether maps are written too.
+        save_npy: whether they are written as wsolevaluation reads them.
+    """
 
     run: Path
     rules: Mapping[str, BoxRule]
@@ -71,65 +111,95 @@ class MeasurementPlan:
     save_npy: bool = False
 
 
+def images_in_order(
+    samples: Sequence[Sample], *, seed: int, limit: int | None, tuning_share: float | None
+) -> tuple[EvaluationImage, ...]:
+    """A run's images in its order. Those on which thresholds are chosen come first.
+
+    Args:
+        samples: of the data set.
+        seed: the order.
+        limit: how many images at most.
+        tuning_share: the share of them on which thresholds are chosen; ``None`` is none.
+
+    Raises:
+        RunError: there are too few images to choose thresholds on, or to judge.
+    """
+    chosen = shuffled(samples, seed)[:limit]
+    tuning, judged = split_by_hash(chosen, tuning_share or 0.0)
+    if tuning_share is not None and not (tuning and judged):
+        raise RunError(
+            f"of {len(chosen)} images {len(tuning)} are to choose thresholds on and {len(judged)} to judge; "
+            "take more images or another share"
+        )
+    return tuple(EvaluationImage(sample, order, order < len(tuning)) for order, sample in enumerate(tuning + judged))
+
+
 @dataclass(frozen=True)
 class Decoded:
-    """A chunk's pictures and their pixels (N, 3, H, W); zeros where one could not be decoded."""
+    """The images of a chunk and their pixels (N, 3, H, W): zeros if an image could not be decoded."""
 
     index: int
-    pictures: tuple[EvaluationImage, ...]
+    images: tuple[EvaluationImage, ...]
     pixels: Tensor
 
 
 class Chunks(Dataset[Decoded]):
-    """Chunk by chunk the run's images, decoded."""
+    """The run's images, chunk by chunk. An item is a decoded chunk."""
 
-    def __init__(self, pictures: Sequence[EvaluationImage], size: int, preprocessing: Preprocessing) -> None:
-        self._pictures, self._size, self._preprocessing = tuple(pictures), size, preprocessing
+    def __init__(self, images: Sequence[EvaluationImage], size: int, preprocessing: Preprocessing) -> None:
+        self._images, self._size, self._preprocessing = tuple(images), size, preprocessing
 
     def __len__(self) -> int:
-        return math.ceil(len(self._pictures) / self._size)
+        return math.ceil(len(self._images) / self._size)
 
-    def pictures(self, index: int) -> tuple[EvaluationImage, ...]:
-        """Those of a chunk, not decoded."""
-        return self._pictures[index * self._size : (index + 1) * self._size]
+    def images(self, index: int) -> tuple[EvaluationImage, ...]:
+        """The images of a chunk, not decoded."""
+        return self._images[index * self._size : (index + 1) * self._size]
 
     def __getitem__(self, index: int) -> Decoded:
-        decoded = [_decode(picture, self._preprocessing) for picture in self.pictures(index)]
-        return Decoded(index, tuple(picture for picture, _ in decoded), torch.cat([pixels for _, pixels in decoded]))
+        decoded = [_decode(image, self._preprocessing) for image in self.images(index)]
+        return Decoded(index, tuple(image for image, _ in decoded), torch.cat([pixels for _, pixels in decoded]))
 
 
-def _decode(picture: EvaluationImage, preprocessing: Preprocessing) -> tuple[EvaluationImage, Tensor]:
+def _decode(image: EvaluationImage, preprocessing: Preprocessing) -> tuple[EvaluationImage, Tensor]:
     begun = time.perf_counter()
-    sample = picture.sample
+    sample = image.sample
     try:
-        image = read_image(sample.image, upright=False)  # annotations count pixels as stored
-        pixels, window = preprocessing.prepare(image)
+        picture = read_image(sample.image, upright=False)  # annotations count pixels as they are stored
+        pixels, window = preprocessing.prepare(picture)
     except InputError as error:
-        # Its place in the batch stays taken: the others' numbers must not hang on whether this file gets mended.
+        # It keeps its place in the batch: the other images' numbers must stay the same when this file is repaired.
         blank = torch.zeros(1, 3, preprocessing.crop, preprocessing.crop)
-        return replace(picture, error=_without_place(str(error), sample)), blank
-    fitted, faults = fit_to_image(sample, *image.size)
+        return replace(image, error=_without_place(str(error), sample)), blank
+    fitted, faults = fit_to_image(sample, *picture.size)
     note = _without_place("; ".join(faults), sample) or None
-    return replace(picture, sample=fitted, window=window, note=note, seconds=time.perf_counter() - begun), pixels
+    return replace(image, sample=fitted, window=window, note=note, seconds=time.perf_counter() - begun), pixels
 
 
 def _without_place(text: str, sample: Sample) -> str:
-    """Rows of one data set are the same wherever it lies."""
+    """The text with the image's name for its path: the rows of a data set are the same wherever it lies."""
     return text.replace(str(sample.image), sample.id)
 
 
 def decoded_chunks(chunks: Chunks, indices: Sequence[int], *, workers: int) -> Iterable[Decoded]:
-    """Chunks in that order, decoded by worker processes a few ahead; with 0 workers by this one."""
+    """The chunks with these numbers, in this order.
+
+    Args:
+        chunks: of the run.
+        indices: which ones.
+        workers: processes that decode them a few ahead; with 0 this process decodes.
+    """
     return DataLoader(
         chunks,
         batch_size=None,
         sampler=list(indices),
         num_workers=workers,
         multiprocessing_context=worker_context() if workers else None,
-        generator=torch.Generator(),  # the loader draws a seed, and the caller's own draws are not its business
+        generator=torch.Generator(),  # the loader draws a seed; the caller's own random numbers must not change
     )
 
 
 def worker_context() -> multiprocessing.context.BaseContext:
-    """Forked where that is safe: the caller's script need not be importable, and workers start at once."""
+    """How workers start: by a fork where that is safe, so at once and without importing the caller's script again."""
     return multiprocessing.get_context("fork" if sys.platform == "linux" else None)

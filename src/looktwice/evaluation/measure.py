@@ -1,8 +1,8 @@
-"""What is measured of each image, class and method: a row.
+"""What is measured of each image, method and class: a row.
 
-A row judges a map by the boxes of one label: the target itself where the image shows it, else the image's first label
-that has boxes, so that a wrong prediction's map is still judged by what there is to find. ``right`` tells the two cases
-apart, and no localization error counts a row without it.
+A row judges a map by the boxes of one label. That is the map's own class if the image shows it; else it is the first
+label of the image that has boxes. So the map of a wrong prediction is still judged by the objects in the image. The
+column ``right`` tells the two cases apart: no localization error counts a row as a hit without it.
 """
 
 import time
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from looktwice.atomic_files import write_atomically
 from looktwice.datasets.records import Sample
 from looktwice.errors import InputError
-from looktwice.evaluation.chunks import Chunk, EvaluationImage, MeasurementPlan
+from looktwice.evaluation.chunks import Chunk, EvaluationImage, MeasurementPlan, TargetClass
 from looktwice.images import Window
 from looktwice.localization.boxes import Box, BoxRule, find_boxes, to_image
 from looktwice.localization.sweep import Floats, Traces, trace
@@ -36,87 +36,96 @@ WSOL_SIZE = 224
 """Side, in pixels, of the maps that wsolevaluation reads."""
 
 
-def write_chunk(sheet: MeasurementPlan, chunk: Chunk) -> None:
-    """Measures a chunk and writes what it leaves, its part last: a part says that all else is there.
+def write_chunk(plan: MeasurementPlan, chunk: Chunk) -> None:
+    """Measures a chunk and writes what is kept of it. Its part comes last, so a part says that all is there.
 
     Raises:
         RunError: a file cannot be written.
     """
-    if sheet.save_maps:
-        _save_maps(sheet.run, chunk)
-    if sheet.save_npy:
-        _save_npy(sheet.run, chunk)
-    write_part(sheet.run, chunk.index, list(measure_chunk(sheet, chunk)), row_schema(COLUMNS))
+    if plan.save_maps:
+        _save_maps(plan.run, chunk)
+    if plan.save_npy:
+        _save_npy(plan.run, chunk)
+    write_part(plan.run, chunk.index, list(measure_chunk(plan, chunk)), row_schema(COLUMNS))
 
 
-def measure_chunk(sheet: MeasurementPlan, chunk: Chunk) -> Iterator[dict[str, Any]]:
-    """The rows of a chunk: picture after picture, method after method, guess after guess.
+def measure_chunk(plan: MeasurementPlan, chunk: Chunk) -> Iterator[dict[str, Any]]:
+    """The rows of a chunk: image after image, for each its methods, for each method the image's classes.
 
-    A picture or a map that cannot be used leaves a row with the error instead of values.
+    An image or a map that cannot be used leaves a row with the error and no numbers.
     """
-    of_picture: dict[int, list[int]] = {}
-    for number, guess in enumerate(chunk.guesses):
-        of_picture.setdefault(guess.picture, []).append(number)
-    for index, picture in enumerate(chunk.pictures):
-        numbers = of_picture[index]
-        decoding = picture.seconds / (len(sheet.rules) * len(numbers))
-        for method in sheet.rules:
-            for number in numbers if picture.error is None else numbers[:1]:
+    of_image: dict[int, list[int]] = {}
+    for number, target in enumerate(chunk.targets):
+        of_image.setdefault(target.image, []).append(number)
+    for index, image in enumerate(chunk.images):
+        numbers = of_image[index]
+        decoding = image.seconds / (len(plan.rules) * len(numbers))
+        for method in plan.rules:
+            for number in numbers if image.error is None else numbers[:1]:
                 begun = time.perf_counter()
-                row = _row(sheet, chunk, picture, method, number)
+                row = _row(plan, chunk, method, number)
                 row["overhead_seconds"] = time.perf_counter() - begun + decoding
                 yield row
 
 
-def _row(sheet: MeasurementPlan, chunk: Chunk, picture: EvaluationImage, method: str, number: int) -> dict[str, Any]:
-    sample, guess = picture.sample, chunk.guesses[number]
-    row: dict[str, Any] = {
-        "sample": sample.id,
-        "order": picture.order,
-        "tuning": picture.tuning,
-        "method": method,
-        "options": sheet.options[method],
-        "rank": guess.rank,
-        "labels": sample.labels,
-        "note": picture.note,
-        "error": picture.error,
-    }
-    if picture.window is None:
+def _row(plan: MeasurementPlan, chunk: Chunk, method: str, number: int) -> dict[str, Any]:
+    """The row of a method for one of the chunk's classes."""
+    target = chunk.targets[number]
+    image = chunk.images[target.image]
+    row = {"method": method, "options": plan.options[method], **_image_columns(image), "rank": target.rank}
+    if image.window is None:
         return row
+    row |= _class_columns(image.sample, target)
     row |= {
-        "target": guess.target,
-        "target_place": guess.target_place,
-        "probability": guess.probability,
-        "predicted": guess.predicted,
-        "predicted_probability": guess.predicted_probability,
-        "label_place": guess.label_place,
-        "correct": guess.predicted in sample.labels,
-        "right": guess.target in sample.labels,
-        "width": picture.window.width,
-        "height": picture.window.height,
+        "width": image.window.width,
+        "height": image.window.height,
         "seconds_method": chunk.seconds[method][number] if method in chunk.seconds else 0.0,
     }
-    judged = judged_label(sample, guess.target)
-    truths = np.array(sample.boxes_of(judged) if judged is not None else ()).reshape(-1, 4)
+    judged = judged_label(image.sample, target.target)
+    truths = np.array(image.sample.boxes_of(judged) if judged is not None else ()).reshape(-1, 4)
     try:
         if method == "full_image":
-            return row | {"judged": judged} | _measure_full_image(truths, picture.window)
-        rule = sheet.rules[method]
+            return row | {"judged": judged} | _measure_full_image(truths, image.window)
+        rule = plan.rules[method]
         seen = _center_map(chunk.side, rule) if method == "center_box" else _Map(chunk.maps[method][number], rule)
-        return row | {"judged": judged} | _measure(seen, truths, picture.window)
-    except InputError as error:  # a map with NaN, say
+        return row | {"judged": judged} | _measure(seen, truths, image.window)
+    except InputError as error:  # a map with NaN, for example
         return row | {"error": str(error)}
 
 
+def _image_columns(image: EvaluationImage) -> dict[str, Any]:
+    return {
+        "sample": image.sample.id,
+        "order": image.order,
+        "tuning": image.tuning,
+        "labels": image.sample.labels,
+        "note": image.note,
+        "error": image.error,
+    }
+
+
+def _class_columns(sample: Sample, target: TargetClass) -> dict[str, Any]:
+    return {
+        "target": target.target,
+        "target_place": target.target_place,
+        "probability": target.probability,
+        "predicted": target.predicted,
+        "predicted_probability": target.predicted_probability,
+        "label_place": target.label_place,
+        "correct": target.predicted in sample.labels,
+        "right": target.target in sample.labels,
+    }
+
+
 def judged_label(sample: Sample, target: int) -> int | None:
-    """The label by whose boxes a map for ``target`` is judged: itself, else the first with boxes; None without any."""
+    """The label by whose boxes a map of the class ``target`` is judged; ``None`` if no label has boxes."""
     if target in sample.labels:
         return target if sample.boxes_of(target) else None
     return next((label for label in sample.labels if sample.boxes_of(label)), None)
 
 
 class _Map:
-    """A map and what there is in it, whatever image it is of: found when first asked for."""
+    """A map and its boxes and contours. They do not depend on the image, and are found when they are first needed."""
 
     def __init__(self, heat: NDArray[np.float32], rule: BoxRule) -> None:
         self.heat, self.rule = heat, rule
@@ -153,7 +162,10 @@ def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
 
 
 def _measure_full_image(truths: Floats, window: Window) -> dict[str, Any]:
-    """The box is known, so no threshold moves it; it points nowhere, and its energy is even all over the image."""
+    """The columns of the baseline with one box around the image.
+
+    No threshold changes its box, its energy is spread evenly over the image, and it points nowhere.
+    """
     whole = (0.0, 0.0, float(window.width), float(window.height))
     found: dict[str, Any] = {"boxes": [Box(*whole, 1.0).as_dict()]}
     if not len(truths):
@@ -197,27 +209,27 @@ def _center_map(side: int, rule: BoxRule) -> _Map:
 
 
 def _save_maps(run: Path, chunk: Chunk) -> None:
-    """RUN/maps/part-000000.npz: by method (guesses, H, W) in half precision, and whose they are, row for row."""
-    usable = [n for n, guess in enumerate(chunk.guesses) if chunk.pictures[guess.picture].error is None]
-    guesses = [chunk.guesses[number] for number in usable]
+    """Writes RUN/maps/part-000000.npz: for each method (T, H, W) in half precision, and the image and class of each."""
+    usable = [number for number, each in enumerate(chunk.targets) if chunk.images[each.image].error is None]
+    targets = [chunk.targets[number] for number in usable]
     arrays: dict[str, Any] = {method: maps[usable].astype(np.float16) for method, maps in chunk.maps.items()}
-    arrays["sample"] = np.array([chunk.pictures[guess.picture].sample.id for guess in guesses], dtype=np.str_)
-    arrays["target"] = np.array([guess.target for guess in guesses], dtype=np.int32)
-    arrays["rank"] = np.array([guess.rank for guess in guesses], dtype=np.int32)
+    arrays["sample"] = np.array([chunk.images[each.image].sample.id for each in targets], dtype=np.str_)
+    arrays["target"] = np.array([each.target for each in targets], dtype=np.int32)
+    arrays["rank"] = np.array([each.rank for each in targets], dtype=np.int32)
     write_maps(run, chunk.index, arrays)
 
 
 def _save_npy(run: Path, chunk: Chunk) -> None:
-    """RUN/npy/METHOD/ID.npy as wsolevaluation reads it: 224 × 224, 0 … 1; of an image's guesses the first."""
+    """Writes RUN/npy/METHOD/ID.npy as wsolevaluation reads it: 224 × 224, 0 … 1, for the first class of each image."""
     written: set[int] = set()
-    for number, guess in enumerate(chunk.guesses):
-        picture = chunk.pictures[guess.picture]
-        if picture.error is not None or guess.picture in written:
+    for number, target in enumerate(chunk.targets):
+        image = chunk.images[target.image]
+        if image.error is not None or target.image in written:
             continue
-        written.add(guess.picture)
+        written.add(target.image)
         for method, maps in chunk.maps.items():
             heat = np.clip(cv2.resize(maps[number], (WSOL_SIZE, WSOL_SIZE)), 0.0, 1.0).astype(np.float32)
-            path = run / "npy" / method / f"{picture.sample.id}.npy"
+            path = run / "npy" / method / f"{image.sample.id}.npy"
             buffer = BytesIO()
             np.save(buffer, heat)
             write_atomically(path, buffer.getvalue())

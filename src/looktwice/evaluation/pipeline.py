@@ -1,4 +1,4 @@
-"""From a data set's images to written rows: decoded by processes ahead of the network, measured by others behind it."""
+"""From decoded images to written rows: the network's part, and the processes that measure while it works."""
 
 import os
 import signal
@@ -6,11 +6,10 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,26 +18,125 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from looktwice.attention.api import attend_look
+from looktwice.attention.choice import ChosenMethod
 from looktwice.attention.look import Look, look_at
 from looktwice.errors import RunError
 from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, MeasurementPlan, TargetClass, worker_context
 from looktwice.evaluation.measure import write_chunk
-from looktwice.localization.sweep import Floats
 from looktwice.metrics.judged_maps import Target
-from looktwice.models.load import Model
+from looktwice.models.load import Model, as_input
 
-GUESSES = 5
-"""How many classes an image is looked at for with target top5; ILSVRC allows as many."""
+TOP_CLASSES = 5
+"""Classes of an image with target top5; ILSVRC allows as many guesses."""
+
+
+def attend_chunk(model: Model, decoded: Decoded, methods: Sequence[ChosenMethod], target: Target) -> Chunk:
+    """The network's part of a chunk: one plain pass, then the maps of each method for each class.
+
+    Args:
+        model: the network.
+        decoded: the chunk.
+        methods: all methods of the run.
+        target: the classes that get a map.
+
+    Raises:
+        RunError: the device's memory is too small. The batch is not split, because what else is in a batch changes the
+            last bits of an image's numbers.
+    """
+    size = len(decoded.images)
+    maps: dict[str, NDArray[np.float32]] = {}
+    seconds: dict[str, list[float]] = {}
+    with _look_at_pixels(model, decoded.pixels, methods) as look:
+        targets = tuple(_target_classes(look, decoded.images, target))
+        for method in methods:
+            parts: list[NDArray[np.float32]] = []
+            seconds[method.name] = []
+            for start in range(0, len(targets), size):
+                some = targets[start : start + size]
+                begun = time.perf_counter()
+                parts.append(_maps(look, some, method))
+                seconds[method.name] += [(time.perf_counter() - begun) / len(some)] * len(some)
+            maps[method.name] = np.concatenate(parts)
+    return Chunk(decoded.index, decoded.images, targets, maps, seconds, decoded.pixels.shape[-1])
+
+
+def rehearse(model: Model, methods: Sequence[ChosenMethod]) -> None:
+    """Lets each method attend to a blank image, so that a mistake shows before anything is written.
+
+    Raises:
+        LooktwiceError: a method cannot be used on this network, or an option is outside its range.
+    """
+    side = model.preprocessing.crop
+    with _look_at_pixels(model, torch.zeros(1, 3, side, side), methods) as look:
+        target = torch.zeros(1, dtype=torch.int64, device=look.images.device)
+        for method in methods:
+            attend_look(look, target, method.method, method.options)
 
 
 @contextmanager
-def measuring(
-    sheet: MeasurementPlan, *, workers: int, done: Callable[[int], None]
-) -> Iterator[Callable[[Chunk], None]]:
-    """A function that has chunks measured and written by worker processes; with 0 workers by this one.
+def _look_at_pixels(model: Model, pixels: Tensor, methods: Sequence[ChosenMethod]) -> Iterator[Look]:
+    """One plain pass of a batch (N, 3, H, W), which all methods and classes share."""
+    propagate = any(method.options["propagate"] for method in methods)
+    try:
+        with look_at(model.module, as_input(model.module, pixels), propagate=propagate) as look:
+            yield look
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            "the device's memory is too small for this batch; begin a run with a smaller --batch-size"
+        ) from error
 
-    A few wait at most, so memory stays flat. ``done`` gets the index of each chunk that is written; behind the ``with``
-    all are.
+
+def _target_classes(look: Look, images: Sequence[EvaluationImage], target: Target) -> Iterator[TargetClass]:
+    """The classes that get a map: the first class of each image, then the second class of each, and so on.
+
+    So every batch of them is of different images.
+    """
+    scores, probabilities = look.scores.double().cpu().numpy(), look.probabilities().numpy()
+    order = np.argsort(-scores, axis=1, kind="stable")
+    places = np.argsort(order, axis=1, kind="stable")
+
+    def target_class(index: int, rank: int, wanted: int) -> TargetClass:
+        predicted = int(order[index, 0])
+        return TargetClass(
+            image=index,
+            rank=rank,
+            target=wanted,
+            target_place=int(places[index, wanted]),
+            probability=float(probabilities[index, wanted]),
+            predicted=predicted,
+            predicted_probability=float(probabilities[index, predicted]),
+            label_place=int(places[index, list(images[index].sample.labels)].min()),
+        )
+
+    if target == "true":
+        for number in range(max(len(image.sample.labels) for image in images)):
+            for index, image in enumerate(images):
+                if number < len(image.sample.labels):
+                    yield target_class(index, 0, image.sample.labels[number])
+    else:
+        for rank in range(1 if target == "predicted" else min(TOP_CLASSES, scores.shape[1])):
+            yield from (target_class(index, rank, int(order[index, rank])) for index in range(len(images)))
+
+
+def _maps(look: Look, targets: Sequence[TargetClass], method: ChosenMethod) -> NDArray[np.float32]:
+    """The maps (T, H, W) of some classes."""
+    some = look.some([each.image for each in targets])
+    classes = torch.tensor([each.target for each in targets], device=look.images.device)
+    attention = attend_look(some, classes, method.method, method.options)
+    heat: NDArray[np.float32] = attention.maps.float().cpu().numpy()
+    return heat
+
+
+@contextmanager
+def measuring(plan: MeasurementPlan, *, workers: int, done: Callable[[int], None]) -> Iterator[Callable[[Chunk], None]]:
+    """A function that has chunks measured and written. After the ``with`` all of them are written.
+
+    Only a few chunks wait at a time, so memory stays flat.
+
+    Args:
+        plan: how rows are measured, and where they are written.
+        workers: processes that do it; with 0 this process does.
+        done: gets the index of each chunk that is written.
 
     Raises:
         RunError: a part cannot be written, or a worker was killed.
@@ -46,7 +144,7 @@ def measuring(
     if not workers:
 
         def measure_here(chunk: Chunk) -> None:
-            write_chunk(sheet, chunk)
+            write_chunk(plan, chunk)
             done(chunk.index)
 
         yield measure_here
@@ -61,30 +159,30 @@ def measuring(
 
     def measure(chunk: Chunk) -> None:
         settle(2 * workers - 1)
-        pending.append((chunk.index, pool.submit(write_chunk, sheet, chunk)))
+        pending.append((chunk.index, pool.submit(write_chunk, plan, chunk)))
 
     pool = ProcessPoolExecutor(workers, mp_context=worker_context(), initializer=_begin_worker, initargs=(os.getpid(),))
     try:
-        pool.submit(os.getpid).result()  # starts the workers now, before the network's threads are there
+        pool.submit(os.getpid).result()  # starts the workers now, before the network starts threads
         yield measure
         settle(0)
     except BrokenProcessPool as error:
         raise RunError(
-            "a process that measures rows was killed, for want of memory perhaps; all that was written before stays: "
-            "run the same command again to go on, with fewer --workers"
+            "a process that measures rows was killed, perhaps because memory was short; all that was written before "
+            "stays: run the same command again to go on, with fewer --workers"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _begin_worker(parent: int) -> None:
-    cv2.setNumThreads(0)  # there are processes enough
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    cv2.setNumThreads(0)  # there are enough processes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
 
 
 def _leave_with(parent: int) -> None:
-    """Ends this process soon after its parent was killed, which nothing else would tell it."""
+    """Ends this process soon after its parent was killed. Nothing else would tell it."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
@@ -92,7 +190,12 @@ def _leave_with(parent: int) -> None:
 
 @contextmanager
 def repeatable(threads: int, device: torch.device) -> Iterator[None]:
-    """The same numbers for the same batch, as far as torch can: on the CPU with the run's own number of threads."""
+    """Inside the ``with``, the same batch gives the same numbers, as far as torch can.
+
+    Args:
+        threads: how many torch uses on the CPU. Sums that are split over another number are rounded differently.
+        device: where the network is.
+    """
     cudnn = torch.backends.cudnn
     before = (cudnn.deterministic, cudnn.benchmark, torch.get_num_threads())
     algorithms = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
@@ -110,71 +213,3 @@ def repeatable(threads: int, device: torch.device) -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = before[:2]
         torch.set_num_threads(before[2])
         torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
-
-
-def look(model: Model, decoded: Decoded, options: Mapping[str, Mapping[str, Any]], target: Target) -> Chunk:
-    """The network's part of a chunk: predictions, fixed first, and each method's maps of the classes to look for."""
-    images = for_network(model, decoded.pixels)
-    try:
-        propagate = any(chosen["propagate"] for chosen in options.values())
-        with look_at(model.module, images, propagate=propagate) as seen:
-            guesses = tuple(_guesses(seen.scores.double().cpu().numpy(), decoded.pictures, target))
-            maps: dict[str, Any] = {}
-            seconds: dict[str, list[float]] = {}
-            for method, chosen in options.items():
-                heats = []
-                seconds[method] = []
-                for start in range(0, len(guesses), len(images)):
-                    some = guesses[start : start + len(images)]
-                    begun = time.perf_counter()
-                    heats.append(_maps(seen, some, method, chosen))
-                    seconds[method] += [(time.perf_counter() - begun) / len(some)] * len(some)
-                maps[method] = np.concatenate(heats)
-    except torch.cuda.OutOfMemoryError as error:
-        raise RunError("the device's memory is too small for this batch; begin a run with a smaller one") from error
-    return Chunk(decoded.index, decoded.pictures, guesses, maps, seconds, images.shape[-1])
-
-
-def for_network(model: Model, pixels: Tensor) -> Tensor:
-    """The pixels in the dtype and on the device of the network's weights."""
-    weight = next((weight for weight in model.module.parameters() if weight.is_floating_point()), pixels)
-    return pixels.to(weight.device, weight.dtype)
-
-
-def _guesses(scores: Floats, pictures: Sequence[EvaluationImage], target: Target) -> Iterator[TargetClass]:
-    """Scores (N, K) → the classes to look for: guess after guess, so that a batch is of different pictures."""
-    order = np.argsort(-scores, axis=1, kind="stable")
-    places = np.argsort(order, axis=1, kind="stable")
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
-
-    def guess(index: int, rank: int, wanted: int) -> TargetClass:
-        predicted = int(order[index, 0])
-        return TargetClass(
-            picture=index,
-            rank=rank,
-            target=wanted,
-            target_place=int(places[index, wanted]),
-            probability=float(probabilities[index, wanted]),
-            predicted=predicted,
-            predicted_probability=float(probabilities[index, predicted]),
-            label_place=int(places[index, list(pictures[index].sample.labels)].min()),
-        )
-
-    numbers = range(len(pictures))
-    if target == "true":
-        for place in range(max(len(picture.sample.labels) for picture in pictures)):
-            labels = ((index, pictures[index].sample.labels) for index in numbers)
-            yield from (guess(index, 0, known[place]) for index, known in labels if place < len(known))
-    else:
-        for rank in range(1 if target == "predicted" else min(GUESSES, scores.shape[1])):
-            yield from (guess(index, rank, int(order[index, rank])) for index in numbers)
-
-
-def _maps(seen: Look, guesses: Sequence[TargetClass], method: str, options: Mapping[str, Any]) -> NDArray[np.float32]:
-    """The maps (G, H, W) of some guesses."""
-    pictures = [guess.picture for guess in guesses]
-    targets = torch.tensor([guess.target for guess in guesses], device=seen.images.device)
-    attention = attend_look(seen.some(pictures), targets, method, options)
-    heat: NDArray[np.float32] = attention.maps.float().cpu().numpy()
-    return heat

@@ -1,0 +1,115 @@
+"""What a run's manifest says: the facts on which rows depend, and what is only told."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL
+import torch
+import torchvision  # type: ignore[import-untyped]
+
+from looktwice import __version__
+from looktwice.attention.choice import ChosenMethod
+from looktwice.attention.methods import METHODS
+from looktwice.datasets.records import Dataset
+from looktwice.errors import OptionError
+from looktwice.evaluation.plan import EvaluationPlan
+from looktwice.models.load import Model
+from looktwice.models.weights import weights_hash
+from looktwice.runs.columns import BASELINES
+from looktwice.runs.manifest import (
+    About,
+    BoxFacts,
+    DataFacts,
+    ImageFacts,
+    NetworkFacts,
+    PreprocessingFacts,
+    RunFacts,
+    SaveFacts,
+)
+
+
+def run_facts(dataset: Dataset, model: Model, plan: EvaluationPlan, images: int) -> RunFacts:
+    """Everything on which rows depend, without the thresholds.
+
+    Args:
+        dataset: the data set.
+        model: the network.
+        plan: the plan.
+        images: how many images the run has.
+    """
+    return RunFacts(
+        versions=_versions(),
+        model=NetworkFacts(model.name, weights_hash(model.module), len(model.classes)),
+        preprocessing=PreprocessingFacts(**asdict(model.preprocessing)),
+        data=DataFacts(dataset.fingerprint(), len(dataset.samples), len(dataset.problems)),
+        images=ImageFacts(images, plan.limit, plan.seed, plan.tuning_share),
+        methods={method.name: method_facts(method) for method in plan.chosen},
+        baselines=BASELINES,
+        target=plan.target,
+        box=BoxFacts(**asdict(plan.rule), boxes=plan.boxes),
+        batch_size=plan.batch_size,
+        device=model.device.type,
+        save=SaveFacts(plan.save_maps, plan.save_npy),
+    )
+
+
+def method_facts(method: ChosenMethod) -> dict[str, Any]:
+    """All options of a method; for one of the user's own also ``code``: its file's name and SHA-256.
+
+    Raises:
+        OptionError: an option's value cannot be written as JSON.
+    """
+    facts = {**method.options} | ({} if method.code is None else {"code": asdict(method.code)})
+    for name, value in facts.items():
+        if not _fits_json(value):
+            raise OptionError(
+                f"{method.name}.{name} is {value!r}, which a run cannot keep; a number, a text, true, false, none or a "
+                "list of these is needed"
+            )
+    return facts
+
+
+def _fits_json(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def about_run(model: Model, plan: EvaluationPlan, about: Mapping[str, str]) -> About:
+    """What is only told: where and when the run began, and how its own methods are shown.
+
+    Args:
+        model: the network.
+        plan: the plan.
+        about: further facts of the caller's.
+    """
+    device = model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    facts = dict(about) | {
+        "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "weights": model.weights,
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    labels = {method.name: _label(method) for method in plan.chosen if method.name not in METHODS}
+    return About.of(facts | ({"labels": labels} if labels else {}))
+
+
+def _label(method: ChosenMethod) -> dict[str, str]:
+    label = method.label
+    return {"title": label.title, "short_name": label.short_name, "colour": label.colour}
+
+
+def _versions() -> dict[str, str]:
+    packages = {"torch": torch, "torchvision": torchvision, "numpy": np, "opencv": cv2, "pillow": PIL}
+    return {"looktwice": __version__} | {name: str(package.__version__) for name, package in packages.items()}
