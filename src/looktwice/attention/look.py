@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from looktwice.attention.affinity import Affinity, Features
@@ -32,7 +34,11 @@ class Look:
 
     def probabilities(self) -> Tensor:
         """The softmax of the scores in double precision, on the CPU: (N, K) in [0, 1]."""
-        return self.scores.detach().double().softmax(1).cpu()
+        scores = self.scores.detach().double().cpu().numpy()
+        # NumPy and torch round differently. Rows of runs have NumPy's numbers, and must not change.
+        with np.errstate(invalid="ignore"):  # infinite scores become NaN, which whoever shows them has to check
+            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+            return torch.from_numpy(powers / powers.sum(axis=1, keepdims=True))
 
     def some(self, images: slice | Sequence[int]) -> "Look":
         """The look at some of the images, by their places in the batch; a place may come twice."""
