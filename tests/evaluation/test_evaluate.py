@@ -52,6 +52,24 @@ def test_rows_are_what_the_rooms_below_say(dataset, undisturbed):
             assert all(len(row[name]) == 100 for name in CURVES if "by_energy" not in name)
 
 
+@pytest.mark.parametrize(("target", "maps"), [("predicted", 1), ("top5", 5)])
+def test_a_chunk_costs_one_plain_pass_for_all_methods_and_classes(dataset, tmp_path, monkeypatch, target, maps):
+    passes = []
+    real = Colours.forward
+    monkeypatch.setattr(Colours, "forward", lambda self, images: passes.append(len(images)) or real(self, images))
+
+    def own_passes(method, options):
+        attend(colours().module, torch.rand(4, 3, 40, 40), 0, method=method, **options)
+        made = len(passes) - 1
+        passes.clear()
+        return made
+
+    own = sum(own_passes(method, options) for method, options in METHODS.items())
+    run_on(dataset, tmp_path / "run", target=target, limit=8)
+    assert len(passes) == (1 + own) + 2 * (1 + maps * own)  # the rehearsal, then two chunks
+    assert passes == [1] * (1 + own) + [4] * (2 * (1 + maps * own))
+
+
 def test_the_summary_makes_sense(undisturbed):
     methods = summary_of(undisturbed)["methods"]
     assert list(methods) == list(ALL)
