@@ -114,6 +114,14 @@ def locate(heat: ArrayLike, window: Window, rule: BoxRule = BoxRule()) -> tuple[
 
     Raises:
         InputError: as ``check_map``.
+
+    Example:
+        >>> import looktwice, numpy as np
+        >>> from looktwice.images import Window
+        >>> heat = np.zeros((100, 100))
+        >>> heat[20:60, 30:50] = 1
+        >>> looktwice.locate(heat, Window.whole(width=400, height=200))
+        (Box(x1=120.0, y1=40.0, x2=200.0, y2=120.0, score=1.0),)
     """
     heat = check_map(heat)
     return to_image(find_boxes(heat, rule), window, width=heat.shape[1], height=heat.shape[0])
