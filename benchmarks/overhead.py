@@ -34,7 +34,8 @@ from looktwice.attention.api import attend
 from looktwice.datasets import Dataset, Sample, load_dataset, shuffled
 from looktwice.evaluation.chunks import Chunk, Decoded
 from looktwice.evaluation.evaluate import evaluate
-from looktwice.evaluation.pipeline import look
+from looktwice.evaluation.pipeline import attend_chunk
+from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.models import Model, load_model
 
 
@@ -65,7 +66,7 @@ def main() -> None:
             attend(model.module, batch, method="gradient").maps.cpu()
 
         seen: dict[int, Chunk] = {}
-        with patch("looktwice.evaluate.look", remembering(seen)):
+        with patch("looktwice.evaluation.evaluate.attend_chunk", remembering(seen)):
             turns = [
                 (alone(bare_loop, choices), run(model, dataset, folder / f"run{turn}", choices))
                 for turn in range(choices.turns)
@@ -148,14 +149,8 @@ def synchronize(choices: argparse.Namespace) -> None:
 def run(model: Model, dataset: Dataset, folder: Path, choices: argparse.Namespace) -> tuple[float, float, float]:
     """Seconds an image once under way, and those before the first part and after the last."""
     begun = time.time()
-    evaluate(
-        dataset,
-        model,
-        folder,
-        methods={"gradient": {}},
-        batch_size=choices.batch_size,
-        workers=choices.workers,
-    )
+    plan = EvaluationPlan({"gradient": {}}, batch_size=choices.batch_size)
+    evaluate(dataset, model, folder, plan, workers=choices.workers)
     end = time.time()
     # From the first part to the last, so that what happens once does not count for an image.
     first, *_, last = sorted(part.stat().st_mtime for part in (folder / "rows").iterdir())
@@ -166,7 +161,7 @@ def remembering(seen: dict[int, Chunk]) -> Callable[..., Chunk]:
     """The network's part of a run, what it makes of each chunk kept."""
 
     def looked(model: Model, decoded: Decoded, *choices: Any) -> Chunk:
-        seen[decoded.index] = look(model, decoded, *choices)
+        seen[decoded.index] = attend_chunk(model, decoded, *choices)
         return seen[decoded.index]
 
     return looked
@@ -177,7 +172,9 @@ def frame_seconds(
 ) -> float:
     """Processor seconds an image, the network's part remembered; of two lengths, as much happens once."""
     used = []
-    with patch("looktwice.evaluate.look", lambda _model, decoded, *_choices: seen[decoded.index % len(seen)]):
+    with patch(
+        "looktwice.evaluation.evaluate.attend_chunk", lambda _model, decoded, *_choices: seen[decoded.index % len(seen)]
+    ):
         for times in (1, 4):
             samples = [replace(each, id=f"{time}-{each.id}") for time in range(times) for each in dataset.samples]
             before = processor_seconds()

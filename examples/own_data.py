@@ -11,7 +11,6 @@ from pathlib import Path
 
 import looktwice
 from looktwice.datasets import load_dataset
-from looktwice.evaluation.evaluate import evaluate
 from looktwice.report.paper_tables import measures
 from looktwice.runs.folder import read_summary
 
@@ -50,15 +49,11 @@ def main(folder: Path) -> None:
     dataset = load_dataset(data / "boxes.csv", "csv", classes=folder / "classes.csv")
     for problem in dataset.problems:
         print(problem)
-    outcome = evaluate(
-        dataset,
-        looktwice.load_model(squash=True),
-        folder / "run",
-        methods={"gradient": {}, "global_feedback": {"trace_weight": 0.5}},
-        target="true",
-        workers=0,  # for four pictures, further processes do not pay
-    )
-    print(measures(read_summary(outcome.run)))
+    model = looktwice.load_model(squash=True)
+    plan = looktwice.EvaluationPlan({"gradient": {}, "global_feedback": {"trace_weight": 0.5}}, target="true")
+    # For four pictures, further processes do not pay.
+    status = looktwice.evaluate(dataset, model, folder / "run", plan, workers=0)
+    print(measures(read_summary(status.run)))
     # --8<-- [end:evaluate]
 
 

@@ -81,6 +81,13 @@ def test_the_code_of_a_row_is_its_functions():
 
     assert code(replace(ZEROS, attribute=partial(partial(zeros)))) == code(ZEROS)
     assert code(METHODS["feedback"]) is None  # the package's own, whose version is known
+    assert code(METHODS["gradient"]) is None
+
+    class Zeros:
+        def __call__(self, network, images, targets):
+            return zeros(network, images, targets)
+
+    assert code(replace(ZEROS, attribute=Zeros())) == code(ZEROS)
     names: dict = {}
     exec("def typed_in(network, images, targets): return images.sum(1)", names)
     typed_in = names["typed_in"]

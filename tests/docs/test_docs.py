@@ -81,6 +81,26 @@ def test_the_images_of_our_own_runs(tmp_path: Path):
     assert len(names["load_dataset"](tmp_path / "unseen", "ilsvrc").samples) == 941
 
 
+def test_a_method_of_one_s_own_works_at_every_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The page's blocks run from top to bottom, and its rows are found in a file."""
+    from looktwice.attention.choice import choose_methods
+
+    monkeypatch.chdir(ROOT)
+    blocks = python_of(DOCS / "howto" / "own-method.md")
+    names: dict = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["attention"].scores.shape == (1, 4)
+    assert names["boxes"]
+    assert [method.label.title for method in names["plan"].chosen] == ["Local feedback", "Sign feedback", "Occlusion"]
+    network = names["looktwice"].load_model("squeezenet1_1", weights="random")
+    found = names["looktwice"].attend(network.module, names["images"][..., :64, :64], 5, method=names["OCCLUSION"])
+    assert found.maps.shape == (1, 64, 64)
+    (tmp_path / "mine.py").write_text("\n".join(blocks[:2]))
+    chosen = choose_methods({f"{tmp_path}/mine.py:{name}": {} for name in ("SIGN", "OCCLUSION")})
+    assert [method.name for method in chosen] == ["SIGN", "OCCLUSION"]
+
+
 # Pages.
 
 

@@ -136,15 +136,14 @@ def _own(name: str, row: Method, code: MethodCode | None) -> ChosenMethod:
 
 
 def _code_of_row(row: Method) -> MethodCode | None:
-    """The code of the function that a row has; ``None`` if it is one of the package's."""
-    function = row.optimise or row.attribute or _code_of_row
+    """The code of the function that a row has; ``None`` if it has none, or one of the package's."""
+    function: Any = row.optimise or row.attribute
     while isinstance(function, partial):
         function = function.func
-    function = inspect.unwrap(function)
-    if function.__module__.split(".")[0] == __name__.split(".")[0]:
+    if function is None or (function.__module__ or "").partition(".")[0] == "looktwice":
         return None
     try:
-        file = inspect.getsourcefile(function)
+        file = inspect.getsourcefile(function if inspect.isroutine(function) else type(function))
     except TypeError:
         file = None
     return MethodCode.of_file(Path(file) if file else None)
