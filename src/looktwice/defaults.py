@@ -5,3 +5,7 @@ DEFAULT_MODEL = "efficientnet_lite0"
 
 
 DEFAULT_METHOD = "global_feedback"
+
+
+DEFAULT_THRESHOLDS = {"contour": 0.2, "energy": 0.95}
+"""For each kind of box the share that counts as object: of the map's maximum, and of its energy (Cao et al. 2015)."""

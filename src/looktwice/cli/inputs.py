@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from looktwice.defaults import DEFAULT_THRESHOLDS
 from looktwice.errors import InputError, LooktwiceError, OptionError
 from looktwice.options import check_known, option_value
 
@@ -40,7 +41,10 @@ BoxKindName = Annotated[
 
 Threshold = Annotated[
     float | None,
-    typer.Option(help="The share that counts as object. [default: 0.2 of the maximum; for --box energy 0.95]"),
+    typer.Option(
+        help="The share that counts as object. "
+        f"[default: {DEFAULT_THRESHOLDS['contour']} of the maximum; for --box energy {DEFAULT_THRESHOLDS['energy']}]"
+    ),
 ]
 
 
@@ -174,5 +178,5 @@ def box_rule(box: str, threshold: float | None, by: str | None) -> "BoxRule":
     if box == "energy" and by is not None:
         raise OptionError("--threshold-by is for contours; the energy box's threshold is always a share of the energy")
     if threshold is None:
-        threshold = 0.95 if box == "energy" else BoxRule.threshold
+        threshold = DEFAULT_THRESHOLDS.get(box, BoxRule.threshold)  # the rule itself refuses an unknown box
     return BoxRule(cast(Any, box), threshold, cast(Any, by or BoxRule.by))

@@ -178,7 +178,7 @@ def _decode(image: EvaluationImage, preprocessing: Preprocessing) -> tuple[Evalu
 
 
 def _without_place(text: str, sample: Sample) -> str:
-    """The text with the image's name for its path: the rows of a data set are the same wherever it lies."""
+    """The text with the image's name in place of its path: a data set's rows must not depend on its folder."""
     return text.replace(str(sample.image), sample.id)
 
 

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from PIL import Image
 
+from looktwice.defaults import DEFAULT_THRESHOLDS
 from looktwice.errors import InputError
 from looktwice.explain.explanation import Explanation
 from looktwice.figures.overlay import heat_alone, overlay, scaled
@@ -73,7 +74,7 @@ def _map_cell(picture: Image.Image, explanation: Explanation, note: str, with_sc
 def _box_parts(picture: Image.Image, explanation: Explanation) -> list[Cell]:
     """The map alone, then the picture with the boxes of either rule."""
     heat, window = explanation.checked_heat(), explanation.image.window
-    found = [locate(heat, window, rule) for rule in (BoxRule("energy", 0.95), BoxRule())]
+    found = [locate(heat, window, rule) for rule in (BoxRule("energy", DEFAULT_THRESHOLDS["energy"]), BoxRule())]
     boxed = [Cell(picture, _on_picture(picture, window, boxes)) for boxes in found]
     return [Cell(heat_alone(heat, picture.size, window)), *boxed]
 

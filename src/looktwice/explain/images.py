@@ -14,6 +14,7 @@ from torch import Tensor
 from looktwice import __version__
 from looktwice.atomic_files import write_whole
 from looktwice.attention.choice import ChosenMethod, choose_method
+from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import InputError, OptionError
 from looktwice.explain.explanation import BatchLook, Explanation, ImageResult, batches, look_at_batch
 from looktwice.figures.encode import png_bytes
@@ -29,7 +30,7 @@ def attend_images(
     *,
     target: int | None = None,
     top: int = 1,
-    method: str | ChosenMethod = "global_feedback",
+    method: str | ChosenMethod = DEFAULT_METHOD,
     options: Mapping[str, Any] | None = None,
     rule: BoxRule | None = None,
 ) -> Iterator[ImageResult]:
@@ -49,7 +50,9 @@ def attend_images(
         LooktwiceError: what is wrong for all images: an option, the network, a file that cannot be written.
     """
     if not 1 <= top <= len(model.classes):
-        raise OptionError(f"top is {top}; 1 … {len(model.classes)} is needed, as {model.name} has so many classes")
+        raise OptionError(
+            f"top is {top}; {model.name} has {len(model.classes)} classes, so take 1 … {len(model.classes)}"
+        )
     chosen = choose_method(method).having(options or {})
     names = distinct_names(images)
     rule = rule or BoxRule()

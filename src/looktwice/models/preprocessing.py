@@ -24,7 +24,7 @@ class Preprocessing:
         mean: of each channel (R, G, B), for values in 0 … 1.
         std: likewise.
         interpolation: how it is resized.
-        squash: the whole image becomes ``crop`` × ``crop`` pixels instead, whatever its proportions.
+        squash: instead, the whole image becomes ``crop`` × ``crop`` pixels; its proportions change.
 
     Raises:
         OptionError: a crop larger than the resized image.

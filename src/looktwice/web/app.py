@@ -23,7 +23,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from looktwice.attention.methods import METHODS
-from looktwice.defaults import DEFAULT_METHOD
+from looktwice.defaults import DEFAULT_METHOD, DEFAULT_THRESHOLDS
 from looktwice.errors import LooktwiceError, OptionError
 from looktwice.labels import PAPER_METHODS
 from looktwice.localization.boxes import BoxKind, BoxRule
@@ -255,7 +255,7 @@ class AttendService:
         most = self._limits.trajectory_steps if trajectory else self._limits.steps
         steps = int(number_field(fields, "steps", 0, most=most, whole=True)) if "steps" in fields else None
         rule = fields.get("box", "contour")
-        threshold = number_field(fields, "threshold", 0.95 if rule == "energy" else 0.2, most=1)
+        threshold = number_field(fields, "threshold", DEFAULT_THRESHOLDS.get(rule, 0.0), most=1)
         return AttendRequest(
             model=model,
             target=None if wanted == "predicted" else find_class(model.classes, wanted),
