@@ -1,25 +1,19 @@
 """Many images → a picture and a JSON file for each class of each; a broken image costs only its own results."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from looktwice import __version__
-from looktwice.atomic_files import write_whole
 from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import InputError, OptionError
 from looktwice.explain.explanation import BatchLook, Explanation, ImageResult, batches, look_at_batch
-from looktwice.figures.encode import png_bytes
-from looktwice.figures.overlay import caption, draw_boxes, overlay
-from looktwice.localization.boxes import Box, BoxRule, locate
+from looktwice.export import EXPORTERS, Finding
+from looktwice.localization.boxes import BoxRule, locate
 from looktwice.models.load import Model
 
 
@@ -58,13 +52,9 @@ def attend_images(
     rule = rule or BoxRule()
 
     def write(explanation: Explanation) -> list[Path]:
-        stem = f"{names[explanation.image.path]}.{explanation.class_index}"
-        boxes = locate(explanation.checked_heat(), explanation.image.window, rule)
-        record = _record(model, explanation, rule, boxes)
-        return [
-            write_whole(folder / f"{stem}.png", png_bytes(_drawing(model, explanation, boxes))),
-            write_whole(folder / f"{stem}.json", json.dumps(record, indent=2).encode() + b"\n"),
-        ]
+        stem = folder / f"{names[explanation.image.path]}.{explanation.class_index}"
+        finding = _finding(model, explanation, rule)
+        return [export(finding, stem) for export in EXPORTERS.values()]
 
     for usable, broken in batches([model], images):
         yield from broken
@@ -107,42 +97,28 @@ def distinct_names(images: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _record(model: Model, explanation: Explanation, rule: BoxRule, boxes: Sequence[Box]) -> dict[str, Any]:
-    window = explanation.image.window
-    return {
-        "looktwice": __version__,
-        "image": str(explanation.image.path),
-        "width": window.width,
-        "height": window.height,
-        "window": {"x1": window.left, "y1": window.top, "x2": window.right, "y2": window.bottom},
-        "model": model.name,
-        "weights": model.weights,
-        "target": {"index": explanation.class_index, "name": explanation.class_name},
-        "probability": explanation.probability,
-        "scores": explanation.scores,
-        "closed_layers": explanation.closed_layers,
-        "method": explanation.method.name,
-        "options": dict(explanation.method.options),
-        "box_rule": asdict(rule),
-        "boxes": [box.as_dict() for box in boxes],
-    }
+def _finding(model: Model, explanation: Explanation, rule: BoxRule) -> Finding:
+    """An explanation and its boxes, ready for exporters.
 
-
-def _drawing(model: Model, explanation: Explanation, boxes: Sequence[Box]) -> Image.Image:
-    """The map and its boxes over the image, with a caption."""
-    window = explanation.image.window
-    picture = overlay(explanation.image.picture, explanation.heat, window)
-    details = [
-        explanation.method.label.title,
-        Path(model.name).name,
-        *_score(explanation.scores),
-        f"{len(boxes)} box{'es' * (len(boxes) != 1)}",
-    ]
-    boxed = draw_boxes(picture, [box.corners for box in boxes], window)
-    return caption(boxed, [explanation.class_title, " · ".join(details)])
-
-
-def _score(scores: Sequence[float]) -> list[str]:
-    """The class score in words, at the start and after the last step; nothing if the method gives none."""
-    ends = [f"{scores[step]:.1f}" for step in ([0, -1] if len(scores) > 1 else range(len(scores)))]
-    return [f"score {' to '.join(ends)}"] if ends else []
+    Raises:
+        InputError: the network gave no usable numbers for this image.
+    """
+    image = explanation.image
+    return Finding(
+        path=image.path,
+        picture=image.picture,
+        window=image.window,
+        model=model.name,
+        weights=model.weights,
+        class_index=explanation.class_index,
+        class_name=explanation.class_name,
+        probability=explanation.probability,
+        method=explanation.method.name,
+        method_title=explanation.method.label.title,
+        options=explanation.method.options,
+        scores=explanation.scores,
+        closed_layers=explanation.closed_layers,
+        heat=explanation.heat,
+        rule=rule,
+        boxes=locate(explanation.checked_heat(), image.window, rule),
+    )

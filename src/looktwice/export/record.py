@@ -1,0 +1,42 @@
+"""A finding as a JSON file, for programs that go on with it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from looktwice import __version__
+from looktwice.atomic_files import write_whole
+from looktwice.export.finding import Finding
+
+
+def write_record(finding: Finding, stem: Path) -> Path:
+    """Writes ``STEM.json``: where the map lies, its class, its scores, and the boxes in pixels of the image.
+
+    Raises:
+        LooktwiceError: the file cannot be written.
+    """
+    content = json.dumps(record(finding), indent=2).encode() + b"\n"
+    return write_whole(stem.with_name(f"{stem.name}.json"), content)
+
+
+def record(finding: Finding) -> dict[str, Any]:
+    """The content of the file."""
+    window = finding.window
+    return {
+        "looktwice": __version__,
+        "image": str(finding.path),
+        "width": window.width,
+        "height": window.height,
+        "window": {"x1": window.left, "y1": window.top, "x2": window.right, "y2": window.bottom},
+        "model": finding.model,
+        "weights": finding.weights,
+        "target": {"index": finding.class_index, "name": finding.class_name},
+        "probability": finding.probability,
+        "scores": list(finding.scores),
+        "closed_layers": finding.closed_layers,
+        "method": finding.method,
+        "options": dict(finding.options),
+        "box_rule": asdict(finding.rule),
+        "boxes": [box.as_dict() for box in finding.boxes],
+    }
