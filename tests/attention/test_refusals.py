@@ -12,7 +12,7 @@ import networks
 from attending import assert_same, look
 from looktwice.attention.api import attend
 from looktwice.attention.methods import METHODS
-from looktwice.errors import InputError, ModelError
+from looktwice.errors import InputError, ModelError, OptionError
 
 
 def test_a_network_without_relu_is_refused(method):
@@ -58,7 +58,7 @@ def test_relus_of_an_auxiliary_output_take_no_part(method):
 
 
 class Drifting(networks.Plain):
-    """One ReLU more, or another shape, from the second pass on."""
+    """One ReLU more or fewer, or another shape, from the third pass on: the first measures the geometry."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -66,12 +66,12 @@ class Drifting(networks.Plain):
 
     def forward(self, images: Tensor) -> Tensor:
         self.count += 1
-        if self.count > 1 and self.how == "shape":
+        if self.count > 2 and self.how == "shape":
             images = images[..., 1:]
         h = self.features(images)
-        if self.count > 1 and self.how == "more":
+        if self.count > 2 and self.how == "more":
             h = F.relu(h - 0.1)
-        if self.count == 1 and self.how == "fewer":
+        if self.count <= 2 and self.how == "fewer":
             h = F.relu(h - 0.1)
         return self.classify(h)
 
@@ -88,10 +88,12 @@ class WithRectifiedWeight(networks.Plain):
         return super().forward(images * F.relu(self.conv.bias).sum())
 
 
-def test_a_relu_that_is_not_over_the_images_is_refused():
+def test_a_relu_that_is_not_over_the_images_carries_no_gates():
     """Its gates could not be those of one image."""
-    with pytest.raises(ModelError):
-        attend(WithRectifiedWeight(), torch.randn(2, 3, 8, 8), 0, steps=1, layers=None)
+    found = attend(WithRectifiedWeight(), torch.randn(2, 3, 8, 8), 0, steps=1, layers=None)
+    assert [call.index for call in found.layers] == [1]
+    with pytest.raises(OptionError, match="no known place in the image"):
+        attend(WithRectifiedWeight(), torch.randn(2, 3, 8, 8), 0, steps=1, layers=[0])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from looktwice.attention.affinity import Affinity, Features
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork, check_images, frozen
+from looktwice.gating.geometry import measured_kinds
 from looktwice.gating.passes import activation_calls
 
 
@@ -61,6 +62,7 @@ def look_at(model: nn.Module, images: Tensor, *, propagate: bool) -> Iterator[Lo
     """
     images = check_images(images)
     with frozen(model) as network:
+        kinds = measured_kinds(network, network.module, images)
         features = Features()
-        calls, scores = activation_calls(network, images, features.look if propagate else None)
+        calls, scores = activation_calls(network, images, features.look if propagate else None, kinds)
         yield Look(network, images, calls, scores, features.affinity())

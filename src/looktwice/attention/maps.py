@@ -115,7 +115,7 @@ def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[
         gates=found.gates,
         guided=choices.guided,
         saturation=choices.saturation,
-        calls=len(look.calls),
+        calls=look.calls,
     )
     if row.optimise is None:
         found = Feedback({}, gradient.scores[:, None], ())

@@ -60,7 +60,7 @@ def ascend(
     objective: Objective = "score",
     guided: Guidance = "none",
     saturation: Saturation,
-    calls: int | None = None,
+    calls: Sequence[ActivationCall] | None = None,
 ) -> Feedback:
     """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]; then once forward.
 
@@ -75,7 +75,7 @@ def ascend(
         objective: what the gates raise.
         guided: where negative gradients are cut on the way down to the gates.
         saturation: gradient above an upper clamp.
-        calls: how many activation calls a pass makes; ``None`` leaves it unchecked.
+        calls: those of the first pass; see ``gated_scores``.
 
     Raises:
         ModelError: no gradient reaches the gates, or the network's calls change between passes.
@@ -121,7 +121,7 @@ def open_evidence(
     """
     gates = open_gates(calls, select_layers(calls, "coarsest"), images)
     probes = probes_for(calls, set(watched) - set(gates), images)
-    passes = _Passes(network, images, targets, "score", guided, saturation, len(calls))
+    passes = _Passes(network, images, targets, "score", guided, saturation, calls)
     _, scores, evidence = passes.first(gates, probes)
     return Feedback({}, scores[:, None], (), dict(sorted(evidence.items())))
 
@@ -136,7 +136,8 @@ def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: T
 
 def probes_for(calls: Sequence[ActivationCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
     """A probe for the evidence of each of the given calls: call index → (N, 1, ...). Its values do not count."""
-    return {index: images.new_zeros((len(images), 1, *calls[index].shape[1:])) for index in sorted(layers)}
+    output = {index: images.new_empty(()).expand(len(images), *calls[index].shape) for index in sorted(layers)}
+    return {index: images.new_zeros(calls[index].probe_shape(shaped)) for index, shaped in output.items()}
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class _Passes:
     objective: Objective
     guided: Guidance
     saturation: Saturation
-    calls: int | None
+    calls: Sequence[ActivationCall] | None
 
     def first(
         self, gates: Mapping[int, Tensor], probes: Mapping[int, Tensor]

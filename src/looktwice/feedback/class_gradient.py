@@ -1,6 +1,6 @@
 """The class gradient at the image: plain (Simonyan et al. 2013), guided (Springenberg et al. 2014), through gates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from looktwice.errors import ModelError
 from looktwice.gating.activations import Saturation
-from looktwice.gating.calls import NO_GATES, Guidance, Network
+from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network
 from looktwice.gating.passes import gated_scores
 
 
@@ -31,7 +31,7 @@ def class_gradient(
     targets: Tensor,
     *,
     gates: Mapping[int, Tensor] = NO_GATES,
-    calls: int | None = None,
+    calls: Sequence[ActivationCall] | None = None,
     guided: Guidance = "none",
     saturation: Saturation = "exact",
 ) -> ClassGradient:
@@ -47,7 +47,7 @@ def class_gradient(
         gates: call index → gate (N, ...).
         guided: where negative gradients are cut.
         saturation: gradient above an upper clamp.
-        calls: how many activation calls the first pass made; ``None`` leaves it unchecked.
+        calls: those of the first pass; see ``gated_scores``.
 
     Raises:
         ModelError: the forward pass cuts the gradient off, the gradient overflows, or the activation calls changed.

@@ -41,5 +41,5 @@ def closed_form_feedback(
         steps=steps,
         probes=probes_for(calls, set(watched) - set(gates), images),
         saturation=saturation,
-        calls=len(calls),
+        calls=calls,
     )

@@ -108,7 +108,7 @@ def feedback(
         probes=probes_for(calls, set(watched) - set(gates), images),
         guided=guided_gates,
         saturation=saturation,
-        calls=len(calls),
+        calls=calls,
     )
 
 

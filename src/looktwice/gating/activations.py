@@ -129,7 +129,9 @@ class _GatedActivation(torch.autograd.Function):
         guided: bool,
         saturation: Saturation,
         inplace: bool,
+        channel_axis: int,
     ) -> Tensor:
+        ctx.channel_axis = channel_axis
         ctx.derivative = activation.passing if saturation == "pass" else activation.derivative
         ctx.guided = guided
         if inplace:
@@ -147,15 +149,15 @@ class _GatedActivation(torch.autograd.Function):
         (dy,) = gradients
         x, z = ctx.saved_tensors
         dz = (x * dy).to(z.dtype) if z is not None and ctx.needs_input_grad[1] else None
-        d_probe = (x * dy).clamp_min_(0).sum(1, keepdim=True) if ctx.needs_input_grad[2] else None
+        d_probe = (x * dy).clamp_min_(0).sum(ctx.channel_axis, keepdim=True) if ctx.needs_input_grad[2] else None
         if not ctx.needs_input_grad[0]:
-            return None, dz, d_probe, None, None, None, None
+            return None, dz, d_probe, None, None, None, None, None
         dx = ctx.derivative(dy, x)
         if ctx.guided:
             dx.clamp_min_(0)
         if z is not None:
             dx.mul_(z.to(dx.dtype))
-        return dx, dz, d_probe, None, None, None, None
+        return dx, dz, d_probe, None, None, None, None, None
 
 
 def gated_activation(
@@ -166,6 +168,7 @@ def gated_activation(
     guided: bool,
     saturation: Saturation,
     inplace: bool,
+    channel_axis: int = 1,
 ) -> Tensor:
     """An activation with a gate after it, with a probe, with both, or with neither."""
-    return cast(Tensor, _GatedActivation.apply(pre, z, probe, activation, guided, saturation, inplace))
+    return cast(Tensor, _GatedActivation.apply(pre, z, probe, activation, guided, saturation, inplace, channel_axis))

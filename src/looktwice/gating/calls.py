@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from looktwice.errors import OptionError
+from looktwice.errors import ModelError, OptionError
+from looktwice.gating.geometry import Kind, grid_of, kind_of_shape
 
 Network = Callable[[Tensor], Tensor]
 """A classifier: images (N, C, H, W) → class scores (N, K)."""
@@ -30,11 +31,6 @@ NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
 """Every activation stays as it is."""
 
 
-Kind = Literal["channels", "vector", "other"]
-"""How a call's output lies: ``channels`` (C, H, W), a stack of maps of the image; ``vector`` (C,), after a linear
-layer; ``other``: nothing that has a place in the image."""
-
-
 @dataclass(frozen=True)
 class ActivationCall:
     """One activation call of a forward pass. Only this class knows how an output's axes relate to the image.
@@ -43,6 +39,7 @@ class ActivationCall:
         index: its place in call order.
         shape: its output's, without the batch.
         activation: the name of its activation, such as ``relu6``.
+        kind: how its axes relate to the image; see ``geometry``.
         stride: image pixels per cell of its grid, on the shorter side; 0 without a grid.
         layout: how its output lies in memory; gates that lie alike are multiplied faster.
     """
@@ -50,25 +47,32 @@ class ActivationCall:
     index: int
     shape: tuple[int, ...]
     activation: str = "relu"
+    kind: Kind = "channels"
     stride: float = field(default=0.0, compare=False)
     layout: torch.memory_format = field(default=torch.contiguous_format, compare=False)
 
     @classmethod
-    def of_output(cls, index: int, activation: str, images: Tensor, output: Tensor) -> "ActivationCall":
-        """What an output (N, ...) says of its call, for images (N, C, H, W)."""
-        call = cls(index, tuple(output.shape[1:]), activation, layout=_memory_layout(output))
+    def of_output(
+        cls, index: int, activation: str, images: Tensor, output: Tensor, kind: Kind | None = None
+    ) -> "ActivationCall":
+        """What an output (N, ...) says of its call, for images (N, C, H, W). Without a ``kind``, its shape decides."""
+        shape = tuple(output.shape[1:])
+        call = cls(index, shape, activation, kind or kind_of_shape(shape), layout=_memory_layout(output))
         return call if call.grid is None else replace(call, stride=min(images.shape[-2:]) / min(call.grid))
-
-    @property
-    def kind(self) -> Kind:
-        """How its output lies."""
-        kinds: dict[int, Kind] = {1: "vector", 3: "channels"}
-        return kinds.get(len(self.shape), "other")
 
     @property
     def grid(self) -> tuple[int, int] | None:
         """Rows and columns of its maps; ``None`` if it has none."""
-        return (self.shape[1], self.shape[2]) if self.kind == "channels" else None
+        return grid_of(self.kind, self.shape)
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of the channels in a batch of its outputs (N, ...)."""
+        return 3 if self.kind == "channels_last" else 1
+
+    def probe_shape(self, output: Tensor) -> tuple[int, ...]:
+        """An output's shape (N, ...) with a single channel."""
+        return tuple(1 if axis == self.channel_axis else size for axis, size in enumerate(output.shape))
 
     def to_grid(self, values: Tensor) -> Tensor:
         """Values that lie like its output (N, ...) → one map a channel (N, C, rows, columns).
@@ -78,11 +82,11 @@ class ActivationCall:
         """
         if self.grid is None:
             raise ValueError(f"call {self.index} has no grid; its output has the shape {self.shape}")
-        return values
+        return values.permute(0, 3, 1, 2) if self.kind == "channels_last" else values
 
     def from_grid(self, maps: Tensor) -> Tensor:
         """The inverse of ``to_grid``: (N, C, rows, columns) → (N, ...)."""
-        return maps
+        return maps.permute(0, 2, 3, 1) if self.kind == "channels_last" else maps
 
 
 Layers = Sequence[int] | Callable[[ActivationCall], bool] | Literal["fine", "coarse", "coarsest"] | None
@@ -112,26 +116,48 @@ def select_layers(calls: Sequence[ActivationCall], layers: Layers) -> list[int]:
     """The indices of the calls that carry gates, ascending.
 
     Raises:
-        OptionError: an index outside the network's calls, or a choice that leaves none.
+        OptionError: an index outside the network's calls, a call that cannot carry gates, or a choice that leaves none.
+        ModelError: no call has a grid.
     """
     if layers is None:
-        return [call.index for call in calls]
-    if isinstance(layers, str):
-        if layers not in LEAST_STRIDE:
-            raise OptionError(
-                f"layers is {layers!r}; 'fine', 'coarse', 'coarsest', call indices, a predicate or None is needed"
-            )
-        least = min(LEAST_STRIDE[layers], max(call.stride for call in calls))
-        chosen = {call.index for call in calls if call.grid is not None and call.stride >= least}
+        chosen = {call.index for call in calls if call.kind != "other"}
+    elif isinstance(layers, str):
+        chosen = _by_stride(calls, layers)
     elif callable(layers):
-        chosen = {call.index for call in calls if layers(call)}
+        chosen = {call.index for call in calls if layers(call) and call.kind != "other"}
     else:
-        outside = [index for index in layers if not -len(calls) <= index < len(calls)]
-        if outside:
-            raise OptionError(
-                f"layers: no activation call {outside[0]}; this network makes {len(calls)} (0 … {len(calls) - 1})"
-            )
-        chosen = {index % len(calls) for index in layers}
+        chosen = _by_index(calls, layers)
     if not chosen:
         raise OptionError(f"layers: the choice leaves none of the network's {len(calls)} activation calls")
     return sorted(chosen)
+
+
+def _by_stride(calls: Sequence[ActivationCall], layers: str) -> set[int]:
+    if layers not in LEAST_STRIDE:
+        raise OptionError(
+            f"layers is {layers!r}; 'fine', 'coarse', 'coarsest', call indices, a predicate or None is needed"
+        )
+    maps = [call for call in calls if call.grid is not None]
+    if not maps:
+        raise ModelError(
+            f"none of the network's {len(calls)} activations that can be gated lies like the image; it may pad, flip, "
+            "turn or cut the image itself (do that before), or have no maps there (take a method without gates)"
+        )
+    least = min(LEAST_STRIDE[layers], max(call.stride for call in maps))
+    return {call.index for call in maps if call.stride >= least}
+
+
+def _by_index(calls: Sequence[ActivationCall], layers: Sequence[int]) -> set[int]:
+    outside = [index for index in layers if not -len(calls) <= index < len(calls)]
+    if outside:
+        raise OptionError(
+            f"layers: no activation call {outside[0]}; this network makes {len(calls)} (0 … {len(calls) - 1})"
+        )
+    chosen = {index % len(calls) for index in layers}
+    unplaced = [index for index in sorted(chosen) if calls[index].kind == "other"]
+    if unplaced:
+        raise OptionError(
+            f"layers: activation call {unplaced[0]} has the shape {calls[unplaced[0]].shape}, which has no known place "
+            "in the image, so it carries no gates; choose another"
+        )
+    return chosen

@@ -65,7 +65,7 @@ class FrozenNetwork(nn.Module):
         layout = torch.channels_last if faster else torch.preserve_format
         return _class_scores(self.module(images.clone(memory_format=layout)), images)
 
-    def takes_back_layout(self, error: RuntimeError) -> bool:
+    def takes_back_layout(self, error: Exception) -> bool:
         """Whether the network failed because of the layout, as ``Tensor.view`` does. Then it gets the images' own."""
         failed = self._channels_last and "view size is not compatible" in str(error)
         self._channels_last = self._channels_last and not failed

@@ -5,7 +5,7 @@ and its ResNet runs one in-place module three times a block. A ``TorchFunctionMo
 fx-traced models. It sees nothing inside TorchScript, so TorchScript is refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,12 +14,16 @@ from looktwice.errors import ModelError
 from looktwice.gating.activations import Activation, Saturation, gated_activation
 from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network, is_below_last_stage
 from looktwice.gating.frozen import FrozenNetwork
+from looktwice.gating.geometry import Kind
 from looktwice.gating.replay import ActivationMode, CallRule, PrefixCache, RecordingMode, ReplayingMode
 from looktwice.options import check_choice
 
 
 def activation_calls(
-    network: Network, images: Tensor, look: Callable[[ActivationCall, Tensor], None] | None = None
+    network: Network,
+    images: Tensor,
+    look: Callable[[ActivationCall, Tensor], None] | None = None,
+    kinds: Sequence[Kind] | None = None,
 ) -> tuple[list[ActivationCall], Tensor]:
     """One plain forward pass: every activation call in order, and the class scores (N, K).
 
@@ -27,6 +31,7 @@ def activation_calls(
         network: images (N, C, H, W) → scores (N, K), in evaluation mode.
         images: (N, C, H, W).
         look: gets each call and its output (N, ...), which the network may write on afterwards.
+        kinds: how each call's output lies, as ``measured_kinds`` gives it; without them, its shape decides.
 
     Raises:
         ModelError: the network makes no activation call that can be gated.
@@ -34,7 +39,8 @@ def activation_calls(
     calls: list[ActivationCall] = []
 
     def see(index: int, pre: Tensor, activation: Activation, inplace: bool) -> Tensor:
-        calls.append(ActivationCall.of_output(index, activation.name, images, pre))
+        kind = kinds[index] if kinds is not None and index < len(kinds) else None
+        calls.append(ActivationCall.of_output(index, activation.name, images, pre, kind))
         output = gated_activation(pre, None, None, activation, False, "exact", inplace)
         if look is not None:
             look(calls[-1], output)
@@ -46,12 +52,14 @@ def activation_calls(
     except RuntimeError as error:
         if not (isinstance(network, FrozenNetwork) and network.takes_back_layout(error)):
             raise
-        return activation_calls(network, images, look)
+        return activation_calls(network, images, look, kinds)
     if not calls:
         raise ModelError(
             "no activation that can be gated was seen in the forward pass; the network needs ReLU or ReLU6 called in "
             "eager mode (not GELU or SiLU, not TorchScript)"
         )
+    if kinds is not None and len(calls) != len(kinds):
+        raise _changed(f"made {len(calls)} activation calls in this pass and {len(kinds)}")
     return calls, scores
 
 
@@ -63,7 +71,7 @@ def gated_scores(
     probes: Mapping[int, Tensor] = NO_GATES,
     guided: Guidance = "none",
     saturation: Saturation = "exact",
-    calls: int | None = None,
+    calls: Sequence[ActivationCall] | None = None,
     prefix: PrefixCache | None = None,
 ) -> Tensor:
     """Scores (N, K) with y = x ⊙ z at every activation call that ``gates`` names; the others stay as they are.
@@ -76,7 +84,7 @@ def gated_scores(
             it is the call's positive evidence Σ_c [x ⊙ ∂S/∂y]₊. So no gate for every channel is needed to get it.
         guided: where negative gradients are cut as well.
         saturation: gradient above an upper clamp.
-        calls: how many activation calls the first pass made; ``None`` leaves it unchecked.
+        calls: those of the first pass. Without them, their number is not checked, and shapes say how outputs lie.
         prefix: the cache of this network and these images, for passes that need no gradient to the images. In its first
             pass it records what comes before the first gated call. Later passes do not compute that again.
 
@@ -86,7 +94,7 @@ def gated_scores(
     """
     check_choice("guided", guided, Guidance)
     check_choice("saturation", saturation, Saturation)
-    rule = _rule(images, gates, probes, guided, saturation)
+    rule = _rule(images, gates, probes, calls, guided, saturation)
     mode = _mode(rule, prefix)
     try:
         with mode:
@@ -100,7 +108,7 @@ def gated_scores(
         return gated_scores(network, images, gates, probes=probes, guided=guided, saturation=saturation, calls=calls)
     if isinstance(mode, RecordingMode):
         mode.prefix.note(mode.returned, mode.kept, apart=len(mode.places) == len(mode.kept))
-    first = max(gates, default=-1) + 1 if calls is None else calls
+    first = max(gates, default=-1) + 1 if calls is None else len(calls)
     if mode.calls < first or (calls is not None and mode.calls > first):
         raise _changed(f"made {mode.calls} activation calls in this pass and {'at least ' * (calls is None)}{first}")
     return scores
@@ -116,6 +124,7 @@ def _rule(
     images: Tensor,
     gates: Mapping[int, Tensor],
     probes: Mapping[int, Tensor],
+    calls: Sequence[ActivationCall] | None,
     guided: Guidance,
     saturation: Saturation,
 ) -> CallRule:
@@ -123,16 +132,18 @@ def _rule(
 
     def rule(index: int, pre: Tensor, activation: Activation, inplace: bool) -> Tensor:
         z, probe = gates.get(index), probes.get(index)
-        for ours, theirs in ((z, pre.shape), (probe, (len(pre), 1, *pre.shape[2:]))):
+        if calls is not None and index < len(calls):
+            call = calls[index]
+        else:
+            call = ActivationCall.of_output(index, activation.name, images, pre)
+        for ours, theirs in ((z, pre.shape), (probe, call.probe_shape(pre))):
             if ours is not None and ours.shape != theirs:
                 raise ModelError(
                     f"activation call {index} has shape {tuple(theirs)} in this pass and had {tuple(ours.shape)} in "
                     "the first; the network's control flow must not change between passes"
                 )
-        cut = guided == "all" or (
-            guided == "below" and is_below_last_stage(ActivationCall.of_output(index, activation.name, images, pre))
-        )
-        return gated_activation(pre, z, probe, activation, cut, saturation, inplace)
+        cut = guided == "all" or (guided == "below" and is_below_last_stage(call))
+        return gated_activation(pre, z, probe, activation, cut, saturation, inplace, call.channel_axis)
 
     return rule
 

@@ -1,0 +1,152 @@
+"""How each activation's output lies in relation to the image: measured, not assumed.
+
+The shape of an output does not say what its axes are. (14, 14, 96) may be channels and a picture, or a picture and
+channels; (3, 196, 16) may be a picture, or heads, places and dimensions of attention. And a network may pad, flip or
+turn its images before it looks at them. So three copies of an image, each with a patch of noise at another place, go
+through the network. Where an output differs between them shows where that place lies in it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from looktwice.gating.activations import Activation, gated_activation
+from looktwice.gating.frozen import FrozenNetwork
+from looktwice.gating.replay import ActivationMode
+
+Kind = Literal["channels", "channels_last", "vector", "other"]
+"""How a call's output lies. ``channels`` (C, H, W) and ``channels_last`` (H, W, C): a stack of maps of the image.
+``vector`` (C,): after a linear layer. ``other``: its place in the image is not known, or it is a squeeze to 1×1."""
+
+PLACES = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25))
+"""Centres of the patches, as shares of height and width. Every flip and every turn moves one of them."""
+
+PATCH = 0.3
+"""The side of a patch, as a share of the image's."""
+
+TOLERANCE = 0.05
+"""How far from its place a patch may be seen, as a share of the side, besides one cell of the grid. Networks that keep
+the image's geometry stay within 0.02 on fine grids and within 0.12 on grids of 7×7."""
+
+_GRID_AXES: Mapping[Kind, tuple[int, int]] = {"channels": (2, 3), "channels_last": (1, 2)}
+"""Rows and columns of a batch of outputs (N, ...)."""
+
+_MEASURED: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], tuple[Kind, ...]]] = WeakKeyDictionary()
+
+
+def grid_of(kind: Kind, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Rows and columns of an output's maps, from its shape without the batch; ``None`` if it has none."""
+    if kind not in _GRID_AXES:
+        return None
+    rows, columns = _GRID_AXES[kind]
+    return shape[rows - 1], shape[columns - 1]
+
+
+def kind_of_shape(shape: tuple[int, ...]) -> Kind:
+    """What an output's shape (without the batch) suggests, where nothing is measured."""
+    return {1: "vector", 3: "channels"}.get(len(shape), "other")  # type: ignore[return-value]
+
+
+def measured_kinds(network: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> tuple[Kind, ...]:
+    """The kind of every activation call of a network on images of this size. It is measured once and remembered.
+
+    Args:
+        network: images (N, C, H, W) → scores, frozen.
+        module: the network itself; what is measured is remembered as long as it lives.
+        images: (N, C, H, W).
+
+    Returns:
+        A kind for each call, in call order.
+    """
+    known = _MEASURED.setdefault(module, {})
+    key = (tuple(images.shape[1:]), images.dtype, images.device)
+    if key not in known:
+        known[key] = _measured(network, _probes(images[:1]), len(images))
+    return known[key]
+
+
+def _measured(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int) -> tuple[Kind, ...]:
+    """The kind of every call, from one pass of all probes, or from batches of the only size that the network takes."""
+    try:
+        return _measure(network, probes, len(probes))
+    except Exception as error:
+        if isinstance(network, FrozenNetwork) and network.takes_back_layout(error):
+            return _measured(network, probes, batch)
+        if isinstance(error, torch.OutOfMemoryError):
+            return _measure(network, probes, 1)
+        return _measure(network, probes, batch)
+
+
+def _probes(image: Tensor) -> Tensor:
+    """An image (1, C, H, W) with a patch of noise at each of the places: (3, C, H, W)."""
+    height, width = image.shape[-2:]
+    rows, columns = max(1, int(height * PATCH)), max(1, int(width * PATCH))
+    noise = torch.Generator().manual_seed(0)
+    probes = image.repeat(len(PLACES), 1, 1, 1)
+    for probe, (y, x) in zip(probes, PLACES, strict=True):
+        top, left = int(height * y - rows / 2), int(width * x - columns / 2)
+        patch = torch.randn((image.shape[1], rows, columns), generator=noise).to(image)
+        probe[:, top : top + rows, left : left + columns] = patch * image.std().clamp_min(0.1) + image.mean()
+    return probes
+
+
+def _measure(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int) -> tuple[Kind, ...]:
+    """The kind of every call, from passes of so many images."""
+    found: list[list[Tensor]] = []
+    for start in range(0, len(probes), batch):
+        chosen = [(start + number) % len(probes) for number in range(batch)]
+        outputs: list[Tensor] = []
+
+        def see(_: int, pre: Tensor, activation: Activation, inplace: bool, outputs: list[Tensor] = outputs) -> Tensor:
+            output = gated_activation(pre, None, None, activation, False, "exact", inplace)
+            outputs.append(output[: len(probes)].clone() if len(output) == batch else output[:0])
+            return output
+
+        with torch.no_grad(), ActivationMode(see):
+            network(probes[chosen])
+        found.append(outputs)
+    return tuple(_kind(torch.cat(parts)[: len(probes)]) for parts in zip(*found, strict=True))
+
+
+def _kind(outputs: Tensor) -> Kind:
+    """The kind of outputs (3, ...), one for each probe; none where the batch was folded into other axes."""
+    if not len(outputs):
+        return "other"
+    suggested = kind_of_shape(tuple(outputs.shape[1:]))
+    if suggested != "channels":
+        return suggested
+    if outputs[0, 0].numel() == 1:
+        return "other"  # a squeeze
+    answers = False
+    for kind in _GRID_AXES:
+        displacement = _displacement(outputs, kind)
+        if displacement is not None and displacement <= 1:
+            return kind
+        answers = answers or displacement is not None
+    return "other" if answers else suggested  # where nothing answers to the image, the shape is all there is to know
+
+
+def _displacement(outputs: Tensor, kind: Kind) -> float | None:
+    """How far from their places the patches are seen, in units of what is tolerated; ``None`` where nothing differs."""
+    rows, columns = _GRID_AXES[kind]
+    channels = ({1, 2, 3} - {rows, columns}).pop()
+    one, two, three = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    median = torch.maximum(torch.minimum(one, two), torch.minimum(torch.maximum(one, two), three))
+    # Where only one probe has a patch, the median is the output without any.
+    response = torch.stack([(output - median).abs().sum(channels - 1) for output in (one, two, three)]).double()
+    share = response / response.sum((1, 2), keepdim=True).clamp_min(torch.finfo(torch.double).tiny)
+    own = (share - share.mean(0)).clamp_min(0)  # what all probes change alike, as a global pooling does, says nothing
+    mass = own.sum((1, 2))
+    if not (mass > 0).all():
+        return None
+    error = 0.0
+    for axis, place in ((1, 0), (2, 1)):
+        cells = own.shape[axis]
+        centres = (torch.arange(cells, dtype=own.dtype, device=own.device) + 0.5) / cells
+        seen = (own.sum(3 - axis) @ centres) / mass
+        expected = torch.tensor([centre[place] for centre in PLACES], dtype=own.dtype, device=own.device)
+        error = max(error, float((seen - expected).abs().max()) / (TOLERANCE + 1 / cells))
+    return error
