@@ -468,7 +468,12 @@ def passes(network, images: Tensor, index: int, prefix: PrefixCache | None) -> l
 
 @pytest.mark.parametrize(
     ("network", "index", "plays"),
-    [(residual_in_place, 1, True), (halves, 1, False), (unseen, 1, False), (networks.branching().float(), 4, True)],
+    [
+        (residual_in_place, 1, True),
+        (halves, 1, False),
+        (unseen, 1, False),
+        (networks.branching().float().requires_grad_(False), 4, True),
+    ],
     ids=["residual in place", "views", "unseen operation", "branching"],
 )
 def test_a_pass_that_is_played_back_is_the_pass(network, index, plays):
@@ -560,7 +565,7 @@ def test_what_comes_before_the_first_gate_is_computed_once():
         def forward(self, images):
             return F.relu(self.second(F.relu(self.first(images)))).mean((2, 3))
 
-    network, images, gate = Counted(), torch.rand(1, 3, 9, 9), {1: torch.ones(1, 5, 5, 5)}
+    network, images, gate = Counted().requires_grad_(False), torch.rand(1, 3, 9, 9), {1: torch.ones(1, 5, 5, 5)}
     prefix = PrefixCache(1)
     first = gated_scores(network, images, gate, prefix=prefix)
     nn.init.zeros_(network.first.weight)  # the first layer is not looked at again

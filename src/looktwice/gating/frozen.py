@@ -1,14 +1,19 @@
 """A user's classifier as a frozen function from images to class scores. The classifier is left as it was found."""
 
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from looktwice.errors import InputError, ModelError
+from looktwice.gating.checkpointing import without_checkpointing
+from looktwice.gating.snapshot import snapshot
 
 Targets = int | Sequence[int] | Tensor | None
 """The class of each image: one for all, one each, or ``None`` for the network's own prediction."""
@@ -79,8 +84,8 @@ def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
     Inside, the network is in evaluation mode and its weights take no gradients. BatchNorm uses its running statistics
     and Dropout is off, whatever mode the model was in: a method explains the trained classifier, and a result must not
     depend on the other images of the batch. Gradients are enabled, also under an outer ``torch.no_grad()`` or
-    ``torch.inference_mode()``. Afterwards training flags, ``requires_grad``, ``.grad`` and buffers are put back, after
-    an exception too.
+    ``torch.inference_mode()``. Checkpointed parts are computed without checkpoints. Afterwards flags, weights, buffers
+    and attributes are put back, after an exception too. Other threads that want the same model wait until then.
 
     Raises:
         ModelError: not an ``nn.Module``, or a TorchScript model.
@@ -90,31 +95,41 @@ def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
     module = _unwrap(model)
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise ModelError("a TorchScript part hides its activations; pass the eager nn.Module it was made from")
-    training = [(part, part.training) for part in module.modules()]
-    trained = [weight for weight in module.parameters() if weight.requires_grad]
-    buffers = [
-        (part, name, buffer, None if buffer.is_inference() else buffer._version, buffer.clone())
-        for part, _ in training
-        for name, buffer in part._buffers.items()
-        if buffer is not None
-    ]
+    with _lock_of(module), _without_parametrization_cache(), without_checkpointing():
+        restore = snapshot(module)
+        try:
+            for part in module.modules():
+                part.training = False
+            for weight in module.parameters():
+                weight.requires_grad_(False)
+            with torch.inference_mode(False), torch.enable_grad(), _eager():
+                yield FrozenNetwork(module)
+        finally:
+            restore()
+
+
+def _lock_of(module: nn.Module) -> AbstractContextManager[object]:
+    """One thread at a time may have a model frozen; others wait for it."""
+    with _LOCK:
+        return _LOCKS.setdefault(module, threading.RLock())
+
+
+_LOCK = threading.Lock()
+_LOCKS: WeakKeyDictionary[nn.Module, AbstractContextManager[object]] = WeakKeyDictionary()
+
+
+@contextmanager
+def _without_parametrization_cache() -> Iterator[None]:
+    """Computes parametrized weights anew: inside ``parametrize.cached()`` they would be kept, without gradients."""
+    before = parametrize._cache_enabled, parametrize._cache
+    if not before[0]:
+        yield
+        return
+    parametrize._cache_enabled, parametrize._cache = 0, {}
     try:
-        for part, _ in training:
-            part.training = False
-        for weight in trained:
-            weight.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad(), _eager():
-            yield FrozenNetwork(module)
+        yield
     finally:
-        for part, flag in training:
-            part.training = flag
-        for weight in trained:
-            weight.requires_grad_(True)
-        with torch.no_grad():
-            for part, name, buffer, version, value in buffers:
-                part._buffers[name] = buffer
-                if version is not None and buffer._version != version:
-                    buffer.copy_(value)
+        parametrize._cache_enabled, parametrize._cache = before
 
 
 def check_images(images: Tensor) -> Tensor:

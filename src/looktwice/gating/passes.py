@@ -115,6 +115,8 @@ def gated_scores(
 
 
 def _mode(rule: CallRule, prefix: PrefixCache | None) -> ActivationMode:
+    if prefix is not None and prefix.usable and prefix.leaks:
+        prefix.usable = False
     if prefix is None or prefix.usable is False:
         return ActivationMode(rule)
     return RecordingMode(rule, prefix) if prefix.usable is None else ReplayingMode(rule, prefix)

@@ -59,11 +59,13 @@ class PrefixCache:
         self._returned: list[tuple[Callable[..., Any], Any]] = []
         self._kept: list[Tensor] = []
         self._handed_out: dict[int, Tensor] = {}
+        self._refs: list[_TensorRef] = []
         self._next = 0
 
     def note(self, returned: list[tuple[Callable[..., Any], Any]], kept: list[Tensor], *, apart: bool) -> None:
         """Takes what the first pass found. ``apart``: the kept tensors share no memory, so copies will do."""
         self._returned, self._kept, self.usable = returned, kept, apart
+        self._refs = [leaf for leaf in tree_leaves(returned) if isinstance(leaf, _TensorRef)]
 
     @classmethod
     def joined(cls, parts: Sequence["PrefixCache"]) -> "PrefixCache":
@@ -81,7 +83,16 @@ class PrefixCache:
             returned = [_joined(values) for values in zip(*(part._returned for part in parts), strict=True)]
             kept = [_joined_kept(tensors) for tensors in zip(*(part._kept for part in parts), strict=True)]
             whole.note(returned, kept, apart=True)
+            whole._refs = [ref for part in parts for ref in part._refs]
         return whole
+
+    @property
+    def leaks(self) -> bool:
+        """Whether a recorded tensor is still alive, because the network or a hook keeps it somewhere.
+
+        A replay would put a meta tensor there. It can be asked once the recording pass and its gradients are done.
+        """
+        return any(ref.tensor() is not None for ref in self._refs)
 
     def begin(self) -> None:
         """Begins another pass. It gets fresh copies, because the network may write on them."""

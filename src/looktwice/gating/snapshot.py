@@ -1,0 +1,93 @@
+"""All that a pass may change in a network, and how it is put back."""
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+_STEADY: WeakSet[nn.Module] = WeakSet()
+"""Networks whose passes were seen to leave their weights alone. Their weights need no further copy."""
+
+
+def snapshot(module: nn.Module) -> Callable[[], None]:
+    """Copies the state of a network: flags, weights, buffers, and attributes down into lists, dictionaries and sets.
+
+    Weights are copied and compared the first time only. Hardly any network writes on them in a forward pass; layers
+    that initialise themselves from their first batch do.
+
+    Returns:
+        a function that puts everything back in place.
+    """
+    seen: set[int] = set()
+    restorers = [restorer for part in module.modules() for restorer in _restorers(vars(part), seen)]
+    flags = [(weight, weight.requires_grad) for weight in module.parameters()]
+    weights: list[tuple[Tensor, Tensor]] = []
+    if module not in _STEADY:
+        with suppress(torch.OutOfMemoryError), torch.no_grad():  # without memory they go unwatched
+            weights = [(weight, weight.detach().clone()) for weight in module.parameters()]
+
+    def restore() -> None:
+        with torch.inference_mode(False), torch.no_grad():
+            for restorer in restorers:
+                restorer()
+            changed = [(weight, value) for weight, value in weights if not torch.equal(weight, value)]
+            for weight, value in changed:
+                weight.copy_(value)
+        for weight, flag in flags:
+            weight.requires_grad_(flag)
+        if not changed:
+            _STEADY.add(module)
+
+    return restore
+
+
+def _restorers(value: Any, seen: set[int]) -> list[Callable[[], None]]:
+    """What puts a value back: a tensor its numbers, a container its items and these theirs."""
+    if id(value) in seen or isinstance(value, (nn.Module, nn.Parameter)):
+        return []
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        return _tensor_restorers(value)
+    if isinstance(value, dict):
+        return [_refill(value, dict(value), value.update), *_inside(value.values(), seen)]
+    if isinstance(value, set):
+        return [_refill(value, set(value), value.update)]
+    if isinstance(value, (list, deque)):
+        return [_refill(value, list(value), value.extend), *_inside(value, seen)]
+    return []
+
+
+def _inside(values: Any, seen: set[int]) -> list[Callable[[], None]]:
+    return [restorer for value in list(values) for restorer in _restorers(value, seen)]
+
+
+def _refill(container: Any, items: Any, fill: Callable[[Any], None]) -> Callable[[], None]:
+    def restore() -> None:
+        if len(container) != len(items) or any(a is not b for a, b in _pairs(container, items)):
+            container.clear()
+            fill(items)
+
+    return restore
+
+
+def _pairs(container: Any, items: Any) -> Any:
+    """Entries of two containers of one length, in their order; of dictionaries, keys and values."""
+    if isinstance(container, dict):
+        return [*zip(container, items, strict=True), *zip(container.values(), items.values(), strict=True)]
+    return zip(container, items, strict=True)
+
+
+def _tensor_restorers(tensor: Tensor) -> list[Callable[[], None]]:
+    if tensor.is_inference():
+        return []  # it cannot be written on outside inference mode
+    version, value = tensor._version, tensor.detach().clone()
+
+    def restore() -> None:
+        if tensor._version != version:
+            tensor.copy_(value)
+
+    return [restore]

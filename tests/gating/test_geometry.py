@@ -1,0 +1,210 @@
+"""Where activations lie in the image is measured: squeezes, channels last, attention, padding, flips, folded frames."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import networks
+from looktwice import attend
+from looktwice.errors import ModelError, OptionError
+from looktwice.gating import activation_calls, frozen
+from looktwice.gating.geometry import measured_kinds
+from looktwice.models import load_model
+
+IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def kinds(network: nn.Module, images: Tensor = IMAGE) -> list[str]:
+    with frozen(network) as inside:
+        return list(measured_kinds(inside, inside.module, images))
+
+
+class Block(nn.Module):
+    """One block of a network, its channels first or last, with the same weights."""
+
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.last = last
+        self.stem = nn.Conv2d(3, 24, 16, 16)
+        self.a, self.b, self.head = nn.Linear(24, 96), nn.Linear(96, 24), nn.Linear(24, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        if self.last:
+            y = self.b(F.relu(self.a(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+        else:
+            y = F.conv2d(x, self.a.weight[..., None, None], self.a.bias)
+            y = F.conv2d(F.relu(y), self.b.weight[..., None, None], self.b.bias)
+        return self.head((x + y).mean((2, 3)))
+
+
+@pytest.fixture
+def blocks() -> tuple[Block, Block, Tensor]:
+    first, last = Block(False), Block(True)
+    last.load_state_dict(first.state_dict())
+    image = torch.zeros(1, 3, 224, 224)
+    image[..., 128:192, 16:80] = 3 * torch.randn(1, 3, 64, 64)
+    return first, last, image
+
+
+@pytest.mark.parametrize("method", ["gradient", "guided_backprop", "feedback", "global_feedback"])
+def test_the_same_network_channels_first_and_last_has_the_same_map(blocks, method):
+    first, last, image = blocks
+    ours, theirs = (attend(network, image, 1, method=method) for network in (first, last))
+    assert torch.allclose(ours.maps, theirs.maps, atol=1e-4)
+    if method == "global_feedback":
+        assert ours.gates[0].shape == (1, 96, 14, 14)
+        assert torch.allclose(theirs.gates[0].permute(0, 3, 1, 2), ours.gates[0], atol=1e-4)
+        assert [call.kind for call in theirs.layers] == ["channels_last"]
+
+
+def test_squeezes_carry_no_gates():
+    network = load_model("mobilenet_v3_small", weights="random").module
+    found = kinds(network, torch.randn(1, 3, 224, 224))
+    with frozen(network) as inside:
+        calls, _ = activation_calls(inside, torch.randn(1, 3, 224, 224))
+    assert [kind == "other" for kind in found] == [call.shape[1:] == (1, 1) for call in calls]
+    attention = attend(network, torch.randn(1, 3, 224, 224), 0)
+    assert all(min(call.grid) > 1 for call in attention.layers)
+    assert 0 < (attention.maps > 0.5).float().mean() < 1
+
+
+def test_a_last_stage_of_one_cell_carries_no_gates():
+    network = load_model("resnet18", weights="random").module
+    attention = attend(network, torch.randn(1, 3, 32, 32), 0)
+    assert {call.grid for call in attention.layers} == {(2, 2)}
+    assert attention.maps.min() < 0.9
+
+
+class Attending(nn.Module):
+    """ReLU in attention, as in EfficientViT: queries and keys of the shape (heads, places, dimensions)."""
+
+    def __init__(self, early: bool) -> None:
+        super().__init__()
+        self.early = early
+        self.stem = nn.Conv2d(3, 48, 4, 4)
+        self.head = nn.Linear(48, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        if self.early:
+            x = F.relu(x)
+        heads = x.flatten(2).unflatten(1, (3, 16)).mT  # (N, 3, places, 16)
+        query, key = F.relu(heads), F.relu(heads + 0.1)
+        mixed = query @ (key.mT @ heads) / heads.shape[2]
+        return self.head(x.mean((2, 3)) + mixed.mean(2).flatten(1))
+
+
+def test_attention_is_never_a_picture():
+    assert kinds(Attending(early=True)) == ["channels", "other", "other"]
+    assert [call.index for call in attend(Attending(early=True), IMAGE, 0).layers] == [0]
+    assert [call.index for call in attend(Attending(early=True), IMAGE, 0, layers=None).layers] == [0]
+    with pytest.raises(OptionError, match="no known place in the image"):
+        attend(Attending(early=True), IMAGE, 0, layers=[1])
+    with pytest.raises(ModelError, match="lies like the image"):
+        attend(Attending(early=False), IMAGE, 0)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, change) -> None:
+        super().__init__()
+        self.inner, self.change = networks.Plain(), change
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(self.change(images))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: F.pad(x, (28, 0, 28, 0)),
+        lambda x: F.pad(x, (32, 32, 0, 0)),
+        lambda x: x.flip(3),
+        lambda x: x.flip(2),
+        lambda x: x.mT,
+        lambda x: x.rot90(1, (2, 3)),
+        lambda x: x.roll(20, 3),
+    ],
+    ids=["padded", "letterboxed", "flipped", "upside down", "transposed", "turned", "rolled"],
+)
+def test_a_network_that_moves_the_picture_itself_is_refused(change):
+    network = Wrapped(change)
+    with pytest.raises(ModelError, match="lies like the image; it may pad, flip, turn or cut"):
+        attend(network, IMAGE, 0)
+    assert attend(network, IMAGE, 0, method="gradient").maps.amax() == 1  # right by nature
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x,
+        lambda x: F.pad(x, (1, 1, 1, 1)),
+        lambda x: F.interpolate(x, scale_factor=1.5),
+        lambda x: F.avg_pool2d(x, 2),
+        lambda x: x.flip(1),
+    ],
+    ids=["as it is", "padded by a pixel", "enlarged", "made smaller", "in another order of colours"],
+)
+def test_a_network_that_leaves_the_picture_in_its_place_is_taken(change):
+    assert kinds(Wrapped(change)) == ["channels"]
+
+
+def test_flips_inside_carry_no_gates_beside_the_upright_look():
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = networks.Plain()
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.inner(images) + self.inner(images.flip(3))
+
+    assert kinds(Both()) == ["channels", "other"]
+
+
+def test_folded_frames_carry_no_gates():
+    class Video(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = networks.Plain()
+
+        def forward(self, clips: Tensor) -> Tensor:
+            return self.inner(clips.unflatten(1, (4, 3)).flatten(0, 1)).unflatten(0, (-1, 4)).mean(1)
+
+    clips = torch.randn(2, 12, 32, 32)
+    assert kinds(Video(), clips) == ["other"]
+    with pytest.raises(ModelError, match="lies like the image"):
+        attend(Video(), clips, 0)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 5])
+def test_a_network_may_take_only_batches_of_its_own_size(batch):
+    class Bound(networks.Plain):
+        def forward(self, images: Tensor) -> Tensor:
+            return self.classify(self.features(images).view(batch, 5, 64, 64))
+
+    assert kinds(Bound(), IMAGE.repeat(batch, 1, 1, 1)) == ["channels"]
+
+
+def test_what_is_measured_once_is_remembered():
+    class Counted(networks.Plain):
+        passes = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            Counted.passes += 1
+            return super().forward(images)
+
+    network = Counted()
+    kinds(network)
+    kinds(network)
+    assert Counted.passes == 1
+    kinds(network, torch.randn(1, 3, 32, 32))
+    assert Counted.passes == 2
+
+
+def test_where_nothing_answers_the_shape_decides():
+    class Dead(networks.Plain):
+        def forward(self, images: Tensor) -> Tensor:
+            return self.classify(F.relu(self.conv(images) - 1e6))
+
+    assert kinds(Dead()) == ["channels"]
