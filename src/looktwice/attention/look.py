@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from looktwice.attention.affinity import Affinity, Features
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork, check_images, frozen
-from looktwice.gating.geometry import measured_kinds
+from looktwice.gating.geometry import check_independence, measured_kinds
 from looktwice.gating.passes import activation_calls
 
 
@@ -58,11 +58,12 @@ def look_at(model: nn.Module, images: Tensor, *, propagate: bool) -> Iterator[Lo
 
     Raises:
         InputError: images that cannot be used.
-        ModelError: the network makes no activation call that can be gated.
+        ModelError: the network's answer for an image depends on the others of its batch.
     """
     images = check_images(images)
     with frozen(model) as network:
         kinds = measured_kinds(network, network.module, images)
+        check_independence(network, network.module, images)
         features = Features()
         calls, scores = activation_calls(network, images, features.look if propagate else None, kinds)
         yield Look(network, images, calls, scores, features.affinity())

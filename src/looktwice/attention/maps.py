@@ -1,9 +1,11 @@
 """From a method and a look at images to attention maps."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from looktwice.attention.affinity import propagate_map
@@ -15,7 +17,8 @@ from looktwice.errors import ModelError
 from looktwice.feedback.ascent import Feedback, open_evidence
 from looktwice.feedback.class_gradient import class_gradient
 from looktwice.gating.activations import Saturation
-from looktwice.gating.calls import ActivationCall, Guidance, Layers, select_layers
+from looktwice.gating.calls import NO_ACTIVATIONS, ActivationCall, Guidance, Layers, select_layers
+from looktwice.gating.frozen import FrozenNetwork
 from looktwice.options import check_choice
 
 
@@ -98,6 +101,8 @@ def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[
         targets: the class of each image, int64 (N,).
         options: all of the method's.
     """
+    if "guided" in options and options["guided"] != "none" and not look.calls:
+        raise ModelError(f"{row.label.title} cuts gradients at activations, and {NO_ACTIVATIONS}")
     own = dict(options)
     finish = FinishOptions(**{field.name: own.pop(field.name) for field in fields(FinishOptions)})
     if row.attribute is not None:
@@ -127,11 +132,26 @@ def _attributed(
     attribute: Attribute, look: Look, targets: Tensor, finish: FinishOptions, options: Mapping[str, Any]
 ) -> Attention:
     """The attention of a function that makes the map, or an attribution, by itself."""
-    found = attribute(look.network, look.images, targets, **options)
+    network, images = _in_single_precision(look)
+    found = attribute(network, images, targets, **options)
+    if len(found) != len(look.images):
+        raise ModelError(
+            f"the method returned {len(found)} maps for {len(look.images)} images; it cannot be used on a network that "
+            "folds frames or crops into the batch"
+        )
     without = Feedback({}, look.images.new_empty((len(look.images), 0)), ())
     if found.ndim == 4:
         return _attention(look, targets, finish, attention_map(found), without, found)
     return _attention(look, targets, finish, found, without)
+
+
+def _in_single_precision(look: Look) -> tuple[FrozenNetwork, Tensor]:
+    """The network and images for another package, which may not take half precision: then a copy in single
+    precision.
+    """
+    if look.images.dtype not in (torch.float16, torch.bfloat16):
+        return look.network, look.images
+    return FrozenNetwork(deepcopy(look.network.module).float()), look.images.float()
 
 
 def _feedback(
@@ -161,6 +181,7 @@ def _attention(
     look: Look, targets: Tensor, finish: FinishOptions, maps: Tensor, found: Feedback, gradients: Tensor | None = None
 ) -> Attention:
     """The finished maps (N, H, W), and what led to them."""
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     if finish.propagate:
         if look.affinity is None:
             raise ModelError(

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from looktwice.errors import ModelError
+from looktwice.errors import LooktwiceError, ModelError
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network, select_layers
 from looktwice.gating.passes import gated_scores
@@ -127,9 +127,12 @@ def open_evidence(
 
 
 def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
-    """z = 1 at each of the given calls: call index → (N, ...) on the images' device, in their dtype."""
+    """z = 1 at each of the given calls: call index → (N, ...) on the images' device, in single precision or better."""
+    dtype = torch.promote_types(images.dtype, torch.float32)  # a step is too small for half precision
     return {
-        index: images.new_ones((len(images), *calls[index].shape)).contiguous(memory_format=calls[index].layout)
+        index: images.new_ones((len(images), *calls[index].shape), dtype=dtype).contiguous(
+            memory_format=calls[index].layout
+        )
         for index in layers
     }
 
@@ -137,7 +140,8 @@ def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: T
 def probes_for(calls: Sequence[ActivationCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
     """A probe for the evidence of each of the given calls: call index → (N, 1, ...). Its values do not count."""
     output = {index: images.new_empty(()).expand(len(images), *calls[index].shape) for index in sorted(layers)}
-    return {index: images.new_zeros(calls[index].probe_shape(shaped)) for index, shaped in output.items()}
+    dtype = torch.promote_types(images.dtype, torch.float32)
+    return {index: images.new_zeros(calls[index].probe_shape(like), dtype=dtype) for index, like in output.items()}
 
 
 @dataclass(frozen=True)
@@ -160,9 +164,19 @@ class _Passes:
         Maps that probes reach are large. So with probes the pass is made in parts of the batch, and needs no more
         memory than the others.
         """
-        if not probes:
-            prefix = PrefixCache(min(gates))
-            return prefix, *self.down(gates, prefix)
+        if probes and len(self.images) > 1:
+            try:
+                return self._first_in_parts(gates, probes)
+            except LooktwiceError:
+                raise
+            except Exception:
+                pass
+        prefix = PrefixCache(min(gates))
+        return prefix, *self.down(gates, prefix, probes)
+
+    def _first_in_parts(
+        self, gates: Mapping[int, Tensor], probes: Mapping[int, Tensor]
+    ) -> tuple[PrefixCache, Tensor, dict[int, Tensor]]:
         gradients = {index: torch.empty_like(leaf) for index, leaf in {**probes, **gates}.items()}
         prefixes, scores = [], []
         for part in _parts(len(self.images)):
@@ -187,12 +201,33 @@ class _Passes:
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
         found = torch.autograd.grad(
-            _raised(scores, self.targets[part], self.objective).sum(),
-            list(leaves.values()),
-            allow_unused=True,
-            materialize_grads=True,
+            _raised(scores, self.targets[part], self.objective).sum(), list(leaves.values()), allow_unused=True
         )
-        return _of_targets(scores.detach(), self.targets[part]), dict(zip(leaves, found, strict=True))
+        unreached = [index for index, gradient in zip(leaves, found, strict=True) if gradient is None]
+        if unreached:
+            self._check_unreached(unreached, at_gates, scores.detach(), part)
+        gradients = {
+            index: torch.zeros_like(leaf) if gradient is None else gradient
+            for (index, leaf), gradient in zip(leaves.items(), found, strict=True)
+        }
+        return _of_targets(scores.detach(), self.targets[part]), gradients
+
+    def _check_unreached(
+        self, unreached: Sequence[int], gates: Mapping[int, Tensor], scores: Tensor, part: slice
+    ) -> None:
+        """Refuses a network that cuts gradients off. A gate without a gradient must not matter for the scores either.
+
+        Raises:
+            ModelError: closing such gates changes the scores.
+        """
+        closed = {index: torch.zeros_like(z) if index in unreached else z for index, z in gates.items()}
+        with torch.no_grad():
+            without = self._scores(self.images[part], closed, NO_GATES, None)
+        if not torch.allclose(without, scores):
+            raise ModelError(
+                f"no gradient reaches the gates of activation call {unreached[0]} from the class scores, though they "
+                "depend on it; the forward pass must not detach, nor run parts of the network under no_grad"
+            )
 
     def up(self, gates: Mapping[int, Tensor], prefix: PrefixCache) -> Tensor:
         """Forward alone: S_k (N,)."""
@@ -200,7 +235,7 @@ class _Passes:
             return _of_targets(self._scores(self.images, gates, NO_GATES, prefix), self.targets)
 
     def _scores(
-        self, images: Tensor, gates: Mapping[int, Tensor], probes: Mapping[int, Tensor], prefix: PrefixCache
+        self, images: Tensor, gates: Mapping[int, Tensor], probes: Mapping[int, Tensor], prefix: PrefixCache | None
     ) -> Tensor:
         return gated_scores(
             self.network,

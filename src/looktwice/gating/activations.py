@@ -68,7 +68,8 @@ class ActivationRow:
 
     Attributes:
         functions: every function that calls it: the place of its ``inplace`` argument, or True or False for a function
-            that is always or never in place. Modules such as ``nn.ReLU`` arrive here through the functional form.
+            that is always or never in place. Modules such as ``nn.ReLU`` arrive here through the functional form,
+            exported programs through the operators of ``aten``.
         of_call: a call's arguments → the activation, or ``None`` where this call cannot be gated.
     """
 
@@ -85,11 +86,21 @@ ACTIVATIONS: tuple[ActivationRow, ...] = (
             torch.relu_: True,
             Tensor.relu: False,
             Tensor.relu_: True,
+            torch.ops.aten.relu.default: False,
+            torch.ops.aten.relu_.default: True,
         },
         lambda *_: RELU,
     ),
     ActivationRow({F.relu6: 1}, lambda *_: clamped("relu6", 6.0)),
-    ActivationRow({F.hardtanh: 3, F.hardtanh_: True}, _hardtanh),
+    ActivationRow(
+        {
+            F.hardtanh: 3,
+            F.hardtanh_: True,
+            torch.ops.aten.hardtanh.default: False,
+            torch.ops.aten.hardtanh_.default: True,
+        },
+        _hardtanh,
+    ),
 )
 """Every activation that can carry gates."""
 
@@ -124,7 +135,7 @@ class _GatedActivation(torch.autograd.Function):
         ctx: Any,
         pre: Tensor,
         z: Tensor | None,
-        probe: Tensor | None,  # noqa: ARG004 - nothing reads it
+        probe: Tensor | None,
         activation: Activation,
         guided: bool,
         saturation: Saturation,
@@ -134,6 +145,7 @@ class _GatedActivation(torch.autograd.Function):
         ctx.channel_axis = channel_axis
         ctx.derivative = activation.passing if saturation == "pass" else activation.derivative
         ctx.guided = guided
+        ctx.precision = next((other.dtype for other in (z, probe) if other is not None), pre.dtype)
         if inplace:
             ctx.mark_dirty(pre)
         if z is None:
@@ -148,8 +160,12 @@ class _GatedActivation(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (dy,) = gradients
         x, z = ctx.saved_tensors
-        dz = (x * dy).to(z.dtype) if z is not None and ctx.needs_input_grad[1] else None
-        d_probe = (x * dy).clamp_min_(0).sum(ctx.channel_axis, keepdim=True) if ctx.needs_input_grad[2] else None
+        dz = d_probe = None
+        if ctx.needs_input_grad[1]:
+            dz = x.to(ctx.precision) * dy.to(ctx.precision)
+        if ctx.needs_input_grad[2]:
+            positive = (x.to(ctx.precision) * dy.to(ctx.precision)).clamp_min_(0)
+            d_probe = positive.sum(ctx.channel_axis, keepdim=True)
         if not ctx.needs_input_grad[0]:
             return None, dz, d_probe, None, None, None, None, None
         dx = ctx.derivative(dy, x)

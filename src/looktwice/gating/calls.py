@@ -31,6 +31,13 @@ NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
 """Every activation stays as it is."""
 
 
+NO_ACTIVATIONS = (
+    "no activation that can be gated was seen in the forward pass; the network needs ReLU or ReLU6 called in eager "
+    "mode (not GELU or SiLU, not TorchScript)"
+)
+"""What is wrong with a network without a call, for messages."""
+
+
 @dataclass(frozen=True)
 class ActivationCall:
     """One activation call of a forward pass. Only this class knows how an output's axes relate to the image.
@@ -117,8 +124,10 @@ def select_layers(calls: Sequence[ActivationCall], layers: Layers) -> list[int]:
 
     Raises:
         OptionError: an index outside the network's calls, a call that cannot carry gates, or a choice that leaves none.
-        ModelError: no call has a grid.
+        ModelError: there are no calls, or none has a grid.
     """
+    if not calls:
+        raise ModelError(NO_ACTIVATIONS)
     if layers is None:
         chosen = {call.index for call in calls if call.kind != "other"}
     elif isinstance(layers, str):

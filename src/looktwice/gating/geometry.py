@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from looktwice.errors import ModelError
 from looktwice.gating.activations import Activation, gated_activation
 from looktwice.gating.frozen import FrozenNetwork
 from looktwice.gating.replay import ActivationMode
@@ -78,6 +79,40 @@ def _measured(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int) -
         if isinstance(error, torch.OutOfMemoryError):
             return _measure(network, probes, 1)
         return _measure(network, probes, batch)
+
+
+def check_independence(network: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> None:
+    """Refuses a batch that the network does not answer image by image. It is tried once for every size of image.
+
+    Raises:
+        ModelError: the answer for the first image changes with the other images.
+    """
+    known = _INDEPENDENT.setdefault(module, set())
+    if len(images) == 1 or images.shape[1:] in known:
+        return
+    try:
+        apart = _depends(network, images[:1], 2)
+    except Exception:  # a network may take only batches of its own size
+        apart = _depends(network, images[:1], len(images))
+    if apart:
+        raise ModelError(
+            "the network's answer for an image depends on the other images of its batch (BatchNorm without running "
+            "statistics does so); pass one image at a time"
+        )
+    known.add(images.shape[1:])
+
+
+def _depends(network: Callable[[Tensor], Tensor], image: Tensor, batch: int) -> bool:
+    """Whether the scores of an image (1, C, H, W) differ between two batches with other company."""
+    others = _probes(image)[1:2].expand(batch - 1, -1, -1, -1)
+    with torch.no_grad():
+        mixed = network(torch.cat([image, others]))[0].double()
+        alike = network(image.repeat(batch, 1, 1, 1))[0].double()
+    rounding = max(1e-3, 8 * torch.finfo(image.dtype).eps) * max(1e-6, float(alike.max() - alike.min()))
+    return bool((mixed - alike).abs().max() > rounding)  # what is not a number is no difference
+
+
+_INDEPENDENT: WeakKeyDictionary[nn.Module, set[torch.Size]] = WeakKeyDictionary()
 
 
 def _probes(image: Tensor) -> Tensor:
