@@ -32,3 +32,7 @@ class RunError(LooktwiceError):
 
 class MissingExtraError(LooktwiceError, ImportError):
     """An optional package is not installed. The message names the extra that installs it."""
+
+
+class LooktwiceWarning(UserWarning):
+    """A result that must not be taken for more than it is."""

@@ -53,7 +53,7 @@ class Features:
         if self._grid is None or _distance(grid) < _distance(self._grid):
             self._grid, self._seen = grid, []
         if grid == self._grid:
-            self._seen.append(call.to_grid(output).clone())
+            self._seen.append(_pooled(call.to_grid(output)))
 
     def affinity(self) -> Affinity | None:
         """Squared cosine similarity of the centred features where it is positive; ``None`` if no call has a grid.
@@ -61,9 +61,10 @@ class Features:
         Features are centred by their mean over the image. Without that all places look alike, because activations are
         not negative. The similarity is the mean over the calls.
         """
-        if self._grid is None:
+        if not self._seen:
             return None
-        (count, device), places = (len(self._seen[0]), self._seen[0].device), math.prod(self._grid)
+        count, _, rows, columns = self._seen[0].shape
+        device, places = self._seen[0].device, rows * columns
         precision = torch.promote_types(self._seen[0].dtype, torch.float32)
         cosines = torch.zeros(count, places, places, dtype=precision, device=device)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
@@ -73,7 +74,7 @@ class Features:
                 cosines.baddbmm_(unit.mT, unit)
             weights = cosines.div_(len(self._seen)).clamp_min_(0).square_()
             weights.diagonal(dim1=1, dim2=2).fill_(1)  # a place without any variation still looks like itself
-            return Affinity(weights.div_(weights.sum(2, keepdim=True)), self._grid)
+            return Affinity(weights.div_(weights.sum(2, keepdim=True)), (rows, columns))
 
 
 def propagate_map(maps: Tensor, alike: Affinity) -> Tensor:
@@ -87,6 +88,18 @@ def propagate_map(maps: Tensor, alike: Affinity) -> Tensor:
     of_places = F.adaptive_avg_pool2d(squared[:, None], alike.grid).flatten(2).mT
     carried = (alike.weights.to(maps.dtype) @ of_places).view(-1, 1, *alike.grid)
     return F.interpolate(carried, size=maps.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def _pooled(maps: Tensor) -> Tensor:
+    """A copy of maps (N, C, h, w), pooled to about ``GRID_CELLS`` cells where there are more than twice as many.
+
+    Comparing all pairs of cells takes memory that grows with the square of their number.
+    """
+    rows, columns = maps.shape[-2:]
+    if rows * columns <= 2 * GRID_CELLS:
+        return maps.clone()
+    factor = (GRID_CELLS / (rows * columns)) ** 0.5
+    return F.adaptive_avg_pool2d(maps, (max(1, round(rows * factor)), max(1, round(columns * factor))))
 
 
 def _distance(grid: tuple[int, int]) -> tuple[float, tuple[int, int]]:

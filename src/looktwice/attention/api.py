@@ -1,7 +1,7 @@
 """The front door: a class's attention map for each image."""
 
+import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from looktwice.attention.look import Look, look_at
 from looktwice.attention.maps import Attention, method_attention
 from looktwice.attention.methods import Method, find_method, resolve_options
-from looktwice.errors import ModelError
+from looktwice.errors import LooktwiceWarning, ModelError
 from looktwice.gating.frozen import Targets, resolve_targets
+from looktwice.gating.memory import is_out_of_memory
 
 
 def attend(
@@ -39,8 +40,11 @@ def attend(
     Raises:
         InputError: images or targets that cannot be used.
         OptionError: an unknown method or option, or a value outside its range.
-        ModelError: no activation call to gate, a TorchScript model, control flow that changes between passes, no memory
+        ModelError: no activation to gate, a TorchScript model, control flow that changes between passes, no memory
             for a single image.
+
+    Warns:
+        LooktwiceWarning: a map that shows nothing, or a network most of whose activations carry no gates.
 
     Example:
         >>> import torch, looktwice
@@ -51,7 +55,10 @@ def attend(
     """
     chosen = resolve_options(method, options)
     with look_at(model, images, propagate=chosen["propagate"]) as look:
-        return attend_in_parts(look, resolve_targets(targets, look.scores), method, chosen)
+        attention = attend_in_parts(look, resolve_targets(targets, look.scores), method, chosen)
+    for image, note in attention.notes:
+        warnings.warn(note if image is None else f"image {image}: {note}", LooktwiceWarning, stacklevel=2)
+    return attention
 
 
 def attend_look(look: Look, targets: Tensor, method: str | Method, options: Mapping[str, Any]) -> Attention:
@@ -84,11 +91,12 @@ def attend_in_parts(look: Look, targets: Tensor, method: str | Method, options: 
 
 
 def _in_parts(attend_part: Callable[[slice], Attention], start: int, stop: int) -> Attention:
-    found = None
-    with suppress(torch.OutOfMemoryError):  # after it, what the pass held is free again
-        found = attend_part(slice(start, stop))
-    if found is not None:
-        return found
+    try:
+        return attend_part(slice(start, stop))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Here, after the exception, what the pass held is free again.
     if stop - start == 1:
         raise ModelError(
             "the device's memory is too small for one image; take a smaller network, image or another device"
@@ -107,4 +115,6 @@ def _joined(first: Attention, second: Attention) -> Attention:
         scores=torch.cat([first.scores, second.scores]),
         targets=torch.cat([first.targets, second.targets]),
         closed=first.closed + tuple((image + len(first.maps), layer) for image, layer in second.closed),
+        activations=first.activations,
+        notes=first.notes + tuple((image + len(first.maps), text) for image, text in second.notes if image is not None),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from looktwice.attention.affinity import Affinity, Features
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork, check_images, frozen
 from looktwice.gating.geometry import check_independence, measured_kinds
+from looktwice.gating.outputs import Output, OutputMode, as_probabilities
 from looktwice.gating.passes import activation_calls
 
 
@@ -23,7 +24,8 @@ class Look:
         network: images (N, C, H, W) → scores (N, K).
         images: (N, C, H, W), checked.
         calls: the network's activation calls on images of this size.
-        scores: the class scores (N, K).
+        scores: the class scores (N, K), as the network returns them.
+        output: what these scores are: logits, or probabilities of some kind.
         affinity: which places of the images look alike to the network; ``None`` if no method needs it.
     """
 
@@ -31,20 +33,21 @@ class Look:
     images: Tensor
     calls: Sequence[ActivationCall]
     scores: Tensor
+    output: Output
     affinity: Affinity | None
 
     def probabilities(self) -> Tensor:
-        """The softmax of the scores in double precision, on the CPU: (N, K) in [0, 1]."""
-        scores = self.scores.detach().double().cpu().numpy()
-        # NumPy and torch round differently. Rows of runs have NumPy's numbers, and must not change.
-        with np.errstate(invalid="ignore"):  # infinite scores become NaN, which whoever shows them has to check
-            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-            return torch.from_numpy(powers / powers.sum(axis=1, keepdims=True))
+        """The network's own probability of each class, in double precision, on the CPU: (N, K) in [0, 1].
+
+        They are the scores if the network ends in a softmax or in sigmoids, the sigmoid of a single score, and else the
+        softmax of the scores.
+        """
+        return as_probabilities(self.scores, self.output)
 
     def some(self, images: slice | Sequence[int]) -> "Look":
         """The look at some of the images, by their places in the batch; a place may come twice."""
         affinity = None if self.affinity is None else self.affinity.of(images)
-        return Look(self.network, self.images[images], self.calls, self.scores[images], affinity)
+        return replace(self, images=self.images[images], scores=self.scores[images], affinity=affinity)
 
 
 @contextmanager
@@ -65,5 +68,6 @@ def look_at(model: nn.Module, images: Tensor, *, propagate: bool) -> Iterator[Lo
         kinds = measured_kinds(network, network.module, images)
         check_independence(network, network.module, images)
         features = Features()
-        calls, scores = activation_calls(network, images, features.look if propagate else None, kinds)
-        yield Look(network, images, calls, scores, features.affinity())
+        with OutputMode() as outputs:
+            calls, scores = activation_calls(network, images, features.look if propagate else None, kinds)
+        yield Look(network, images, calls, scores, outputs.kind_of(scores), features.affinity())

@@ -1,6 +1,6 @@
 """From a method and a look at images to attention maps."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
@@ -34,6 +34,8 @@ class Attention:
         scores: S_k at the start and after every step, (N, steps + 1).
         targets: class k of each image, int64 (N,).
         closed: (image, call index) of layers that the last step would have closed altogether; see ``Feedback``.
+        activations: how many activation calls the network makes, with gates or without.
+        notes: what a reader must know: the image it is about, or ``None`` for all, and one line.
     """
 
     maps: Tensor
@@ -43,6 +45,8 @@ class Attention:
     scores: Tensor
     targets: Tensor
     closed: tuple[tuple[int, int], ...]
+    activations: int = 0
+    notes: tuple[tuple[int | None, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,4 +201,26 @@ def _attention(
         scores=found.scores.to(look.images.dtype),
         targets=targets,
         closed=found.closed,
+        activations=len(look.calls),
+        notes=(*_notes_on_gates(look.calls, found), *_notes_on_maps(maps)),
     )
+
+
+def _notes_on_gates(calls: Sequence[ActivationCall], found: Feedback) -> Iterator[tuple[None, str]]:
+    """Whether much of the network could not be gated."""
+    unplaced = [call for call in calls if call.kind == "other"]
+    if found.gates and 2 * len(unplaced) > len(calls):
+        yield (
+            None,
+            f"{len(unplaced)} of the network's {len(calls)} activations carry no gates, because they do not lie like "
+            "the image (squeezes, attention); the map shows what passes the others",
+        )
+
+
+def _notes_on_maps(maps: Tensor) -> Iterator[tuple[int, str]]:
+    """Which maps (N, H, W) show nothing."""
+    for image, (low, high) in enumerate(zip(maps.amin((1, 2)).tolist(), maps.amax((1, 2)).tolist(), strict=True)):
+        if high == 0:
+            yield image, "the map is zero everywhere: nothing in the image speaks for the class"
+        elif low == high:
+            yield image, "the map is the same everywhere, so it shows no place"

@@ -13,6 +13,7 @@ from torch import Tensor
 from looktwice.errors import LooktwiceError, ModelError
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network, select_layers
+from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.passes import gated_scores
 from looktwice.gating.replay import PrefixCache
 
@@ -169,8 +170,10 @@ class _Passes:
                 return self._first_in_parts(gates, probes)
             except LooktwiceError:
                 raise
-            except Exception:
-                pass
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                # A network may take only batches of its own size. Any other error comes again below.
         prefix = PrefixCache(min(gates))
         return prefix, *self.down(gates, prefix, probes)
 

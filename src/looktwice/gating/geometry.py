@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from looktwice.errors import ModelError
 from looktwice.gating.activations import Activation, gated_activation
 from looktwice.gating.frozen import FrozenNetwork
+from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.replay import ActivationMode
 
 Kind = Literal["channels", "channels_last", "vector", "other"]
@@ -76,7 +77,7 @@ def _measured(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int) -
     except Exception as error:
         if isinstance(network, FrozenNetwork) and network.takes_back_layout(error):
             return _measured(network, probes, batch)
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             return _measure(network, probes, 1)
         return _measure(network, probes, batch)
 

@@ -15,6 +15,7 @@ from looktwice.gating.activations import Activation, Saturation, gated_activatio
 from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network, is_below_last_stage
 from looktwice.gating.frozen import FrozenNetwork
 from looktwice.gating.geometry import Kind
+from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.replay import ActivationMode, CallRule, PrefixCache, RecordingMode, ReplayingMode
 from looktwice.options import check_choice
 
@@ -94,10 +95,8 @@ def gated_scores(
     try:
         with mode:
             scores = network(images)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:
-        if not isinstance(mode, ReplayingMode):
+    except Exception as error:
+        if is_out_of_memory(error) or not isinstance(mode, ReplayingMode):
             raise
         mode.prefix.usable = False
         return gated_scores(network, images, gates, probes=probes, guided=guided, saturation=saturation, calls=calls)
