@@ -121,7 +121,7 @@ def test_leaves_the_model_as_found(pooled, images, method):
 def test_last_feature_maps_are_those_before_pooling(name, module):
     model = load_model(name, weights="random").module
     with frozen(model) as network:
-        assert last_feature_maps(network, torch.zeros(1, 3, 224, 224)) is model.get_submodule(module)
+        assert last_feature_maps(network, torch.randn(1, 3, 224, 224))[0] is model.get_submodule(module)
 
 
 class SharedRelu(Pooled):
@@ -135,19 +135,19 @@ class SharedRelu(Pooled):
 def test_a_module_called_twice_is_not_taken_for_the_last_feature_maps(images):
     model = SharedRelu()
     with frozen(model) as network:
-        assert last_feature_maps(network, images) is model.features[2]
+        assert last_feature_maps(network, images)[0] is model.features[2]
 
 
 def test_the_embedded_networks_last_feature_maps_are_the_coarsest():
     model = load_model().module
     with frozen(model) as network:
-        part = last_feature_maps(network, torch.zeros(1, 3, 224, 224))
+        part, _ = last_feature_maps(network, torch.randn(1, 3, 224, 224))
     assert part is model.get_submodule("_bn1")
 
 
 def test_a_network_without_feature_maps_has_no_activation_map(images):
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 24 * 24, 8), torch.nn.ReLU())
-    with pytest.raises(ModelError, match="feature maps"):
+    with pytest.raises(ModelError, match="returns maps of the image"):
         attend(flat, images, 0, method="grad_cam")
 
 

@@ -5,7 +5,7 @@ image. Class activation maps are made from the network's last feature maps, as t
 """
 
 import warnings
-from collections import Counter
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from looktwice.errors import MissingExtraError, ModelError
 from looktwice.gating.frozen import FrozenNetwork
+from looktwice.gating.geometry import Kind, measured_parts
 
 
 def grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> 
 
     captum guides ``nn.ReLU`` modules only. If a network calls ``F.relu``, the gradient stays as it is.
     """
-    attribution = _package("captum.attr").GuidedGradCam(network, last_feature_maps(network, images))
+    attribution = _package("captum.attr").GuidedGradCam(network, last_feature_maps(network, images, ["channels"])[0])
     image = images.clone().requires_grad_()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")
@@ -61,36 +62,28 @@ def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> 
     return found.detach()
 
 
-def last_feature_maps(network: FrozenNetwork, images: Tensor) -> nn.Module:
-    """The last module that is called once and returns feature maps (N, C, h, w) of more than one pixel.
+def last_feature_maps(
+    network: FrozenNetwork, images: Tensor, kinds: Sequence[Kind] = ("channels", "channels_last")
+) -> tuple[nn.Module, Kind]:
+    """The last module that is called once and returns maps of the image, and how they lie: channels first or last.
 
     Raises:
         ModelError: there is none.
     """
-    finished: list[tuple[nn.Module, tuple[int, ...]]] = []
-
-    def note(part: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            finished.append((part, tuple(output.shape)))
-
-    handles = [part.register_forward_hook(note) for part in network.module.modules() if part is not network.module]
-    try:
-        with torch.no_grad():
-            _, classes = network(images[:1]).shape
-    finally:
-        for handle in handles:
-            handle.remove()
-    calls = Counter(part for part, _ in finished)  # a hook cannot tell one call of a module from another
-    for part, shape in reversed(finished):
-        if calls[part] == 1 and len(shape) == 4 and shape[1] != classes and shape[2] * shape[3] > 1:
-            return part
-    raise ModelError("no module of this network returns feature maps (N, C, H, W); a class activation map needs some")
+    with torch.no_grad():
+        classes = network(images).shape[1]
+    for output in reversed(measured_parts(network, network.module, images)):
+        if output.channels is not None and output.channels != classes and output.kind in kinds:
+            return output.part, output.kind
+    raise ModelError("no module of this network returns maps of the image; a class activation map needs some")
 
 
 def _activation_map(name: str, network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
     grad_cam_package = _package("pytorch_grad_cam")
     wanted = [grad_cam_package.utils.model_targets.ClassifierOutputTarget(target) for target in targets.tolist()]
-    with getattr(grad_cam_package, name)(network, [last_feature_maps(network, images)]) as method:
+    part, kind = last_feature_maps(network, images)
+    transform = None if kind == "channels" else lambda maps: maps.permute(0, 3, 1, 2)
+    with getattr(grad_cam_package, name)(network, [part], reshape_transform=transform) as method:
         maps = method(images.clone().requires_grad_(), wanted)
     return torch.as_tensor(maps, device=images.device, dtype=images.dtype)
 

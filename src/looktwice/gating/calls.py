@@ -136,9 +136,18 @@ def select_layers(calls: Sequence[ActivationCall], layers: Layers) -> list[int]:
         chosen = {call.index for call in calls if layers(call) and call.kind != "other"}
     else:
         chosen = _by_index(calls, layers)
+    if not chosen and all(call.kind == "other" for call in calls):
+        raise _nothing_like_the_image(calls)
     if not chosen:
         raise OptionError(f"layers: the choice leaves none of the network's {len(calls)} activation calls")
     return sorted(chosen)
+
+
+def _nothing_like_the_image(calls: Sequence[ActivationCall]) -> ModelError:
+    return ModelError(
+        f"none of the network's {len(calls)} activations that can be gated lies like the image; it may pad, flip, "
+        "turn or cut the image itself (do that before), or have no maps there (take a method without gates)"
+    )
 
 
 def _by_stride(calls: Sequence[ActivationCall], layers: str) -> set[int]:
@@ -148,10 +157,7 @@ def _by_stride(calls: Sequence[ActivationCall], layers: str) -> set[int]:
         )
     maps = [call for call in calls if call.grid is not None]
     if not maps:
-        raise ModelError(
-            f"none of the network's {len(calls)} activations that can be gated lies like the image; it may pad, flip, "
-            "turn or cut the image itself (do that before), or have no maps there (take a method without gates)"
-        )
+        raise _nothing_like_the_image(calls)
     least = min(LEAST_STRIDE[layers], max(call.stride for call in maps))
     return {call.index for call in maps if call.stride >= least}
 

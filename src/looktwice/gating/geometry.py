@@ -6,7 +6,11 @@ turn its images before it looks at them. So three copies of an image, each with 
 through the network. Where an output differs between them shows where that place lies in it.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -66,20 +70,81 @@ def measured_kinds(network: Callable[[Tensor], Tensor], module: nn.Module, image
     known = _MEASURED.setdefault(module, {})
     key = (tuple(images.shape[1:]), images.dtype, images.device)
     if key not in known:
-        known[key] = _measured(network, _probes(images[:1]), len(images))
+        known[key] = tuple(kind for kind, _ in _measured(network, images, _activations))
     return known[key]
 
 
-def _measured(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int) -> tuple[Kind, ...]:
-    """The kind of every call, from one pass of all probes, or from batches of the only size that the network takes."""
+@dataclass(frozen=True)
+class PartOutput:
+    """A part of a network that is called once, how its output lies, and its shape without the batch."""
+
+    part: nn.Module
+    kind: Kind
+    shape: tuple[int, ...]
+
+    @property
+    def channels(self) -> int | None:
+        """How many maps of the image it returns; ``None`` if none."""
+        return None if grid_of(self.kind, self.shape) is None else self.shape[0 if self.kind == "channels" else 2]
+
+
+def measured_parts(network: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> list[PartOutput]:
+    """The parts of a network that are called once and return a tensor, in call order. They are remembered too."""
+    known = _PARTS.setdefault(module, {})
+    key = (tuple(images.shape[1:]), images.dtype, images.device)
+    if key not in known:
+        finished: list[nn.Module] = []
+        found = _measured(network, images, partial(_modules, module, finished))
+        finished = finished[-len(found) :]
+        calls = Counter(finished)  # a hook cannot tell one call of a module from another
+        pairs = zip(finished, found, strict=True)
+        known[key] = [PartOutput(part, *output) for part, output in pairs if calls[part] == 1]
+    return known[key]
+
+
+_PARTS: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], list[PartOutput]]] = WeakKeyDictionary()
+
+
+Measured = list[tuple[Kind, tuple[int, ...]]]
+"""The kind of each output, and its shape without the batch."""
+
+Watch = Callable[[Callable[[Tensor], None]], AbstractContextManager[object]]
+"""A ``with`` inside which a function gets every output that is looked at."""
+
+
+def _activations(see: Callable[[Tensor], None]) -> AbstractContextManager[object]:
+    def rule(_: int, pre: Tensor, activation: Activation, inplace: bool) -> Tensor:
+        output = gated_activation(pre, None, None, activation, False, "exact", inplace)
+        see(output)
+        return output
+
+    return ActivationMode(rule)
+
+
+@contextmanager
+def _modules(module: nn.Module, finished: list[nn.Module], see: Callable[[Tensor], None]) -> Iterator[None]:
+    def hook(part: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            finished.append(part)
+            see(output)
+
+    handles = [part.register_forward_hook(hook) for part in module.modules() if part is not module]
     try:
-        return _measure(network, probes, len(probes))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _measured(network: Callable[[Tensor], Tensor], images: Tensor, watch: Watch) -> Measured:
+    """The kind and shape of every output, from one pass of all probes, or from the only batches the network takes."""
+    probes = _probes(images[:1])
+    try:
+        return _measure(network, probes, len(probes), watch)
     except Exception as error:
         if isinstance(network, FrozenNetwork) and network.takes_back_layout(error):
-            return _measured(network, probes, batch)
-        if is_out_of_memory(error):
-            return _measure(network, probes, 1)
-        return _measure(network, probes, batch)
+            return _measured(network, images, watch)
+        return _measure(network, probes, 1 if is_out_of_memory(error) else len(images), watch)
 
 
 def check_independence(network: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> None:
@@ -129,22 +194,25 @@ def _probes(image: Tensor) -> Tensor:
     return probes
 
 
-def _measure(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int) -> tuple[Kind, ...]:
-    """The kind of every call, from passes of so many images."""
+def _measure(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int, watch: Watch) -> Measured:
+    """The kind and shape of every output, from passes of so many images."""
     found: list[list[Tensor]] = []
     for start in range(0, len(probes), batch):
         chosen = [(start + number) % len(probes) for number in range(batch)]
         outputs: list[Tensor] = []
 
-        def see(_: int, pre: Tensor, activation: Activation, inplace: bool, outputs: list[Tensor] = outputs) -> Tensor:
-            output = gated_activation(pre, None, None, activation, False, "exact", inplace)
-            outputs.append(output[: len(probes)].clone() if len(output) == batch else output[:0])
-            return output
+        def see(output: Tensor, outputs: list[Tensor] = outputs) -> None:
+            outputs.append(output[: len(probes)].clone() if _is_batch(output, batch) else output.flatten()[:0])
 
-        with torch.no_grad(), ActivationMode(see):
+        with torch.no_grad(), watch(see):
             network(probes[chosen])
         found.append(outputs)
-    return tuple(_kind(torch.cat(parts)[: len(probes)]) for parts in zip(*found, strict=True))
+    outputs_of_all = (torch.cat(parts)[: len(probes)] for parts in zip(*found, strict=True))
+    return [(_kind(outputs), tuple(outputs.shape[1:])) for outputs in outputs_of_all]
+
+
+def _is_batch(output: Tensor, batch: int) -> bool:
+    return output.ndim > 1 and len(output) == batch
 
 
 def _kind(outputs: Tensor) -> Kind:
