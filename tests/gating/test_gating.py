@@ -589,3 +589,39 @@ def test_another_function_before_the_first_gate_is_computed_in_full():
     assert prefix.usable
     assert torch.equal(gated_scores(network, images, gate, prefix=prefix), images.sin().flatten(1))
     assert not prefix.usable
+
+
+# ---- guidance by stage -----------------------------------------------------------------------------------------------
+
+
+class Stages(nn.Module):
+    """One activation at a stride of 8, one at 32, and one after a linear layer; all weights have both signs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(3, 4, 8, 8), nn.Conv2d(4, 5, 4, 4)
+        self.hidden, self.head = nn.Linear(5, 6), nn.Linear(6, 3)
+
+    def forward(self, images: Tensor, guides: tuple[bool, ...] | None = None) -> Tensor:
+        def relu(h: Tensor, stage: int) -> Tensor:
+            h = F.relu(h)
+            if guides is not None and guides[stage] and h.requires_grad:
+                h.register_hook(lambda dy: dy.clamp_min(0))
+            return h
+
+        h = relu(self.coarse(relu(self.fine(images), 0)), 1)
+        return self.head(relu(self.hidden(h.mean((2, 3))), 2))
+
+
+@pytest.mark.parametrize(
+    ("guided", "guides"),
+    [("none", (False,) * 3), ("below", (True, False, False)), ("all", (True,) * 3)],
+)
+def test_below_spares_the_last_stage_and_what_comes_after_linear_layers(guided, guides):
+    network = Stages().double()
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64).requires_grad_()
+    (ours,) = torch.autograd.grad(gated_scores(network, images, {}, guided=guided)[:, 1].sum(), images)
+    (theirs,) = torch.autograd.grad(network(images, guides)[:, 1].sum(), images)
+    assert torch.allclose(ours, theirs, atol=1e-12)
+    (plain,) = torch.autograd.grad(network(images)[:, 1].sum(), images)
+    assert torch.allclose(ours, plain) == (guided == "none")
