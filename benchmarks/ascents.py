@@ -54,7 +54,7 @@ def optimiser(move: Move, *, start: float = 1.0) -> Callable[..., Feedback]:
         gates = {index: start * z for index, z in gates.items()}
         probes = probes_for(calls, set(watched) - set(gates), images)
         return ascend(
-            network, images, targets, gates, step, steps=steps, probes=probes, saturation=saturation, calls=len(calls)
+            network, images, targets, gates, step, steps=steps, probes=probes, saturation=saturation, calls=calls
         )
 
     return optimise

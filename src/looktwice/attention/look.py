@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from looktwice.attention.affinity import Affinity, Features
