@@ -105,7 +105,7 @@ def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[
         targets: the class of each image, int64 (N,).
         options: all of the method's.
     """
-    if "guided" in options and options["guided"] != "none" and not look.calls:
+    if row.optimise is None and options.get("guided", "none") != "none" and not look.calls:
         raise ModelError(f"{row.label.title} cuts gradients at activations, and {NO_ACTIVATIONS}")
     own = dict(options)
     finish = FinishOptions(**{field.name: own.pop(field.name) for field in fields(FinishOptions)})
