@@ -113,8 +113,8 @@ def main() -> None:
     parser.add_argument("--variants", help="names of VARIANTS, semicolons between; all of them by default")
     parser.add_argument("--output", type=Path, default=Path("out/search.json"))
     choices = parser.parse_args()
-    if choices.propagate_map:
-        print(carried_over({path.stem: json.loads(path.read_text()) for path in choices.propagate_map}))  # noqa: T201
+    if choices.carry_over:
+        print(carried_over({path.stem: json.loads(path.read_text()) for path in choices.carry_over}))  # noqa: T201
         return
     variants = choices.variants.split(";") if choices.variants else list(VARIANTS)
     model = load_model(choices.model, weights=choices.weights, squash=True)
