@@ -107,31 +107,31 @@ class _Matrices:
         u = u / u.amax(self._rows, keepdim=True).clamp_min(self._tiny)  # a norm would underflow on tiny gates
         zzt_u = self._times(self._transposed_times(u))
         rayleigh = self._dot(u, zzt_u) / self._dot(u, u).clamp_min(self._tiny)
-        energy = rayleigh.clamp_min(self._tiny)  # γ₁², or a little less
-        u = zzt_u / energy
+        gamma_squared = rayleigh.clamp_min(self._tiny)  # γ₁², or a little less
+        u = zzt_u / gamma_squared
         for shift in shifts:
-            u = torch.sub(self._times(self._transposed_times(u)) / energy, u, alpha=shift)
+            u = torch.sub(self._times(self._transposed_times(u)) / gamma_squared, u, alpha=shift)
         u = u / self._dot(u, u).sqrt().clamp_min(self._tiny)
         return u, self._transposed_times(u)
 
     def best_in_plane(self, u: Tensor, gamma_v: Tensor) -> tuple[Tensor, Tensor]:
         """The unit vector in the plane of u and z zᵀu with the largest γ (Rayleigh and Ritz)."""
-        energy, residual = self._energy_and_residual(u, gamma_v)
+        gamma_squared, residual = self._square_and_residual(u, gamma_v)
         length = self._dot(residual, residual).sqrt()
         across = residual / length.clamp_min(self._tiny)
         gamma_across = self._transposed_times(across)
-        angle = torch.atan2(2 * length, energy - gamma_across.square().sum(self._columns, keepdim=True)) / 2
+        angle = torch.atan2(2 * length, gamma_squared - gamma_across.square().sum(self._columns, keepdim=True)) / 2
         return angle.cos() * u + angle.sin() * across, angle.cos() * gamma_v + angle.sin() * gamma_across
 
     def unsettled(self, u: Tensor, gamma_v: Tensor) -> Tensor:
         """Which matrices have no singular pair yet."""
-        energy, residual = self._energy_and_residual(u, gamma_v)
-        return self._dot(residual, residual) > (UNSETTLED * energy).square()
+        gamma_squared, residual = self._square_and_residual(u, gamma_v)
+        return self._dot(residual, residual) > (UNSETTLED * gamma_squared).square()
 
-    def _energy_and_residual(self, u: Tensor, gamma_v: Tensor) -> tuple[Tensor, Tensor]:
+    def _square_and_residual(self, u: Tensor, gamma_v: Tensor) -> tuple[Tensor, Tensor]:
         """γ² and z zᵀu - γ²u."""
-        energy = gamma_v.square().sum(self._columns, keepdim=True)
-        return energy, torch.sub(self._times(gamma_v), u * energy)
+        gamma_squared = gamma_v.square().sum(self._columns, keepdim=True)
+        return gamma_squared, torch.sub(self._times(gamma_v), u * gamma_squared)
 
     def _times(self, v: Tensor) -> Tensor:
         return (self._entries * v).sum(self._columns, keepdim=True)

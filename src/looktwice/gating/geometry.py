@@ -195,7 +195,7 @@ def _probes(image: Tensor) -> Tensor:
 
 
 def _measure(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int, watch: Watch) -> Measured:
-    """The kind and shape of every output, from passes of so many images."""
+    """The kind and shape of every output, from passes of ``batch`` images."""
     found: list[list[Tensor]] = []
     for start in range(0, len(probes), batch):
         chosen = [(start + number) % len(probes) for number in range(batch)]
