@@ -3,9 +3,12 @@
 Nothing here needs torch: a report shows methods, but it must not need a network.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from looktwice.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,19 @@ class Label:
         short_name: its name in a few words, where there is little room.
         colour: ``#rrggbb``, dark enough for text on white (a contrast of 4.5 or more, WCAG 2).
         abbreviation: its name in Fu et al. (2017). Only the paper's tables use it.
+
+    Raises:
+        OptionError: the colour is not ``#`` and six hex digits.
     """
 
     title: str
     short_name: str
     colour: str
     abbreviation: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("#[0-9a-fA-F]{6}", self.colour):
+            raise OptionError(f"the label {self.title} has the colour {self.colour!r}; # and six hex digits are needed")
 
     @property
     def in_the_paper(self) -> str:

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from command_line import noise
+from looktwice.cli import app
+from looktwice.datasets import LAYOUTS
 
 
 def python(*arguments, **options):
@@ -25,6 +28,12 @@ def test_help_loads_nothing_heavy():
     )
     out, _ = python("-c", script).communicate()
     assert out.decode().splitlines()[-1] == "[]"
+
+
+def test_help_names_every_layout():
+    parameters = get_command(app).commands["evaluate"].params
+    told = next(each.help for each in parameters if each.name == "layout")
+    assert [layout for layout in LAYOUTS if layout not in told] == []
 
 
 @pytest.mark.parametrize("command", [["methods"], ["--help"]])

@@ -11,6 +11,8 @@ from looktwice.attention import METHODS as TABLE
 from looktwice.attention import Label, Method
 from looktwice.datasets import Dataset
 from looktwice.errors import OptionError, RunError
+from looktwice.report.page import render
+from looktwice.runs.folder import read_manifest
 from looktwice.runs.merge import merge
 from own_methods import OWN_METHODS
 
@@ -84,6 +86,27 @@ def test_it_is_merged_with_methods_of_the_table(dataset, file, tmp_path):
     merge([tmp_path / "table", tmp_path / "mine"], tmp_path / "merged")
     assert_same(tmp_path / "merged", tmp_path / "all")
     assert facts(tmp_path / "merged")["run"] == facts(tmp_path / "all")["run"]
+    assert facts(tmp_path / "merged")["about"]["labels"] == facts(tmp_path / "mine")["about"]["labels"]
+
+
+def test_a_report_shows_it_as_its_row_says(dataset, tmp_path):
+    run = tmp_path / "run"
+    own = replace(BRIGHT, label=Label("How bright", "Bright <it>", "#654321"))
+    run_on(Dataset(dataset.samples[:4]), run, methods={"mine": own, "gradient": {}})
+    assert read_manifest(run).label_of("mine") == own.label
+    page = render([run])
+    assert "How bright" in page
+    assert "Bright &lt;it&gt;" in page
+    assert "#654321" in page
+
+
+def test_a_manifest_with_a_colour_that_is_none_is_refused(dataset, tmp_path):
+    run = tmp_path / "run"
+    run_on(Dataset(dataset.samples[:4]), run, methods={"mine": BRIGHT})
+    path = run / "manifest.json"
+    path.write_text(path.read_text().replace(BRIGHT.label.colour, "red;"))
+    with pytest.raises(RunError, match="the colour 'red;'"):
+        render([run])
 
 
 @pytest.mark.parametrize(

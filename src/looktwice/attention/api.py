@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from looktwice.attention.look import Look, look_at
 from looktwice.attention.maps import Attention, method_attention
 from looktwice.attention.methods import Method, find_method, resolve_options
+from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import LooktwiceWarning, ModelError
 from looktwice.gating.frozen import Targets, resolve_targets
 from looktwice.gating.memory import is_out_of_memory
@@ -20,7 +21,7 @@ def attend(
     images: Tensor,
     targets: Targets = None,
     *,
-    method: str | Method = "global_feedback",
+    method: str | Method = DEFAULT_METHOD,
     **options: Any,
 ) -> Attention:
     """A class's attention map for each image: images (N, C, H, W) → maps (N, H, W) and what led to them.

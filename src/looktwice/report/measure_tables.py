@@ -58,7 +58,7 @@ def measures_table(run: FinishedRun, entries: Sequence[Entry]) -> MeasureTable:
         head.insert(1, ("paper’s top-1", better_arrow(MEASURES["top1_loc_error"].lower_is_better)))
     rows = []
     for method, summary in run.summary.methods.items():
-        label = label_of(method)
+        label = run.manifest.label_of(method)
         cells = [_cell(summary.score(measure.name)) for measure in known]
         cells.append(_seconds(summary.score(seconds.name)))
         rows.append(TableRow(label.title, label.colour, _beside(cells, paper.get(method), beside)))
@@ -81,7 +81,7 @@ def paired_table(run: FinishedRun) -> MeasureTable | None:
         if method != COMPARED:
             found = run.summary.difference(COMPARED, method)
             cells = tuple(_difference(measure, found.get(measure.name)) for measure in shown)
-            label = label_of(method)
+            label = run.manifest.label_of(method)
             rows.append(TableRow(f"{label_of(COMPARED).short_name} − {label.short_name}", label.colour, cells))
     return MeasureTable(tuple(_heading(measure) for measure in shown), tuple(rows))
 

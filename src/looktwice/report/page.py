@@ -139,7 +139,7 @@ def _section(run: FinishedRun, name: str, entries: RunEntries, ends: tuple[float
         cost=cost_panel(run, measure),
         cost_measure=MEASURES[measure].title,
         gallery=gallery,
-        methods={method: label_of(method).title for method in run.methods},
+        methods={method: run.manifest.label_of(method).title for method in run.methods},
         first_method=COMPARED if COMPARED in run.methods else run.methods[0],
         data=_script_data(gallery),
         manifest=json.dumps(run.manifest.as_json(), indent=2, ensure_ascii=False),

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from looktwice.labels import label_of
 from looktwice.localization.sweep import GRID
 from looktwice.metrics.measures import MEASURES
 from looktwice.report.finished_run import FinishedRun
@@ -44,7 +43,7 @@ def error_bars(run: FinishedRun, error: str, paper: Mapping[str, float]) -> list
     """A bar for each method that has this error; ``paper`` has the paper's errors in per cent, by method."""
     bars = []
     for method, score in _scores(run, error).items():
-        label = label_of(method)
+        label = run.manifest.label_of(method)
         ends = 100 * score.value, 100 * score.low, 100 * score.high
         bars.append(Bar(label.short_name, label.colour, *ends, paper.get(method)))
     return bars
@@ -62,7 +61,7 @@ def success_plots(run: FinishedRun) -> list[str]:
         overlap = np.sort(run.iou[method])
         shares = 100 - 100 * np.searchsorted(overlap, _IOU_LEVELS) / len(overlap)
         note = f"mean IoU {overlap.mean():.2f}"
-        lines.append(_line(method, _IOU_LEVELS.tolist(), shares.tolist(), note=note))
+        lines.append(_line(run, method, _IOU_LEVELS.tolist(), shares.tolist(), note=note))
     return panels(lines, Axis("IoU needed", (0, 1), _UNIT), _PER_CENT)
 
 
@@ -91,7 +90,7 @@ def _error_lines(run: FinishedRun, places: Sequence[float], groups: Sequence[NDA
     for method in run.names:
         missed = ~run.hits(method)
         values, low, high = zip(*(interval_in_per_cent(missed[each]) for each in groups), strict=True)
-        lines.append(_line(method, places, values, low=low, high=high))
+        lines.append(_line(run, method, places, values, low=low, high=high))
     return lines
 
 
@@ -105,11 +104,12 @@ def threshold_plots(run: FinishedRun) -> list[str]:
         best = int(shares.argmax())
         marks = {"D": (float(GRID[best]), float(shares[best])), "o": (float(GRID[at]), float(shares[at]))}
         note = f"{shares[at]:.0f} % at {GRID[at]:.2f} · best {shares[best]:.0f} %"
-        lines.append(_line(method, GRID.tolist(), shares.tolist(), marks=marks, note=note))
+        lines.append(_line(run, method, GRID.tolist(), shares.tolist(), marks=marks, note=note))
     return panels(lines, Axis("threshold", (0, 1), _UNIT), _PER_CENT)
 
 
 def _line(
+    run: FinishedRun,
     method: str,
     x: Sequence[float],
     y: Sequence[float],
@@ -119,7 +119,7 @@ def _line(
     marks: Mapping[str, tuple[float, float]] | None = None,
     note: str = "",
 ) -> Line:
-    label = label_of(method)
+    label = run.manifest.label_of(method)
     return Line(label.short_name, label.colour, x, y, low, high, marks, note)
 
 
@@ -135,9 +135,9 @@ def cost_panel(run: FinishedRun, measure: str) -> str | None:
     points = []
     for method in run.methods:
         if method in values and method in costs and costs[method].value:
-            label, score = label_of(method), values[method]
+            label, score = run.manifest.label_of(method), values[method]
             ends = 100 * score.value, 100 * score.low, 100 * score.high
             points.append(Point(label.short_name, label.colour, costs[method].value, *ends))
     free = values.get("center_box")
-    level = None if free is None else (label_of("center_box").short_name, 100 * free.value)
+    level = None if free is None else (run.manifest.label_of("center_box").short_name, 100 * free.value)
     return cost_plot(points, f"{MEASURES[measure].short_title}, %", level) if points else None

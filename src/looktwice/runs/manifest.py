@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any, Literal
 
 from looktwice.images import Window
+from looktwice.labels import Label, label_of
 from looktwice.localization.boxes import BoxKind, BoxRule, Foreground
 from looktwice.metrics.judged_maps import Target, Thresholds
 from looktwice.runs.json_forms import from_json, to_json
@@ -138,6 +139,7 @@ class About:
     classes: str | None = None
     metadata: str | None = None
     merged: tuple[Mapping[str, Any], ...] | None = None
+    labels: Mapping[str, Label] = field(default_factory=dict)
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "About":
@@ -169,6 +171,10 @@ class Manifest:
         if run.batch_size < 1:
             raise ValueError(f"batch_size is {run.batch_size}")
         return cls(about, run)
+
+    def label_of(self, method: str) -> Label:
+        """How a method is shown. One of the user's own keeps the label of its row."""
+        return self.about.labels.get(method) or label_of(method)
 
     def as_json(self) -> dict[str, Any]:
         """The content of its file."""

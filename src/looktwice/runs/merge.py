@@ -148,11 +148,13 @@ def _of_methods(run: RunFacts, names: Collection[str]) -> dict[str, Any]:
 def _about(sources: Sequence[_Source], told: Mapping[str, str]) -> About:
     """What the first run told of itself, and everything that each run told."""
     each = [source.manifest.about for source in sources]
+    labels = {name: label for about in reversed(each) for name, label in about.told.get("labels", {}).items()}
     return About.of(
         {
             **each[0].told,
             "begun": min(about.begun for about in each),
             "device": " and ".join(dict.fromkeys(about.device for about in each)),
+            **({"labels": labels} if labels else {}),
             **told,
             "merged": [
                 {"run": str(source.folder), "methods": list(source.run.methods), **source.manifest.about.told}
