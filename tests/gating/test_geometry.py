@@ -208,3 +208,86 @@ def test_where_nothing_answers_the_shape_decides():
             return self.classify(F.relu(self.conv(images) - 1e6))
 
     assert kinds(Dead()) == ["channels"]
+
+
+class Strided(nn.Module):
+    """Convolutions of the given strides, a head, and something that is done to the picture first."""
+
+    def __init__(self, strides: tuple[int, ...], change=lambda x: x) -> None:
+        super().__init__()
+        widths = [3, *(8 * 2**stage for stage in range(len(strides)))]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride, 1) for a, b, stride in zip(widths, widths[1:], strides, strict=False)
+        )
+        self.head, self.change = nn.Linear(widths[-1], 4), change
+
+    def forward(self, images: Tensor) -> Tensor:
+        h = self.change(images)
+        for conv in self.convs:
+            h = F.relu(conv(h))
+        return self.head(h.mean((2, 3)))
+
+
+@pytest.mark.parametrize("strides", [(2, 2, 2), (2, 2, 2, 2, 2), (4, 4, 2), (16,)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.flip(3),
+        lambda x: x.mT,
+        lambda x: F.pad(x, (0, 0, 16, 16)),
+        lambda x: F.pad(x, (0, 16, 0, 16)),
+        lambda x: x.roll(9, 3),
+        lambda x: x[..., :48, :48],
+        lambda x: x[..., 8:-8, 8:-8],
+        lambda x: F.interpolate(F.pad(x, (8, 8, 8, 8)), size=64),
+    ],
+    ids=["flipped", "transposed", "letterboxed", "padded to a multiple", "rolled", "a corner", "centre", "shrunk"],
+)
+def test_a_moved_picture_is_found_though_the_grids_are_too_coarse_to_show_it(strides, change):
+    assert set(kinds(Strided(strides, change))) == {"other"}
+
+
+def test_an_upright_look_carries_gates_after_a_flipped_one():
+    class Both(Strided):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.flip(3)) + super().forward(images)
+
+    assert kinds(Both((2, 2, 2, 2))) == ["other"] * 4 + ["channels"] * 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: (x - x.mean()) / x.std(),
+        lambda x: F.pad(x, (2, 2, 2, 2), mode="reflect"),
+        lambda x: F.interpolate(x, size=(96, 80), mode="bicubic", antialias=True),
+        lambda x: F.avg_pool2d(x, 3, 1, 1),
+    ],
+    ids=["normalised", "reflected", "resized", "blurred"],
+)
+def test_a_picture_that_stays_in_its_place_is_taken_on_coarse_grids_too(change):
+    assert set(kinds(Strided((2, 2, 2, 2, 2), change))) == {"channels"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_weights_that_pass_an_activation_carry_no_gates(count):
+    class Positive(Strided):
+        """Its weights are as many as the probes, three, and lie like a batch of pictures and of vectors."""
+
+        def __init__(self, positive) -> None:
+            torch.manual_seed(1)
+            super().__init__((4, 4))
+            self.colours, self.head = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.Linear(16, 3)
+            self.positive = positive
+
+        def forward(self, images: Tensor) -> Tensor:
+            h = F.conv2d(images, self.positive(self.colours.weight), padding=1)
+            for conv in self.convs:
+                h = F.relu(conv(h))
+            return F.linear(h.mean((2, 3)), self.positive(self.head.weight))
+
+    images = torch.randn(count, 3, 64, 64)
+    hidden, seen = Positive(lambda weight: weight.clamp(min=0)), Positive(F.relu)
+    ours, theirs = (attend(network, images, 1, layers=None) for network in (seen, hidden))
+    assert torch.equal(ours.maps, theirs.maps)
+    assert [call.shape for call in ours.layers] == [call.shape for call in theirs.layers]

@@ -4,6 +4,9 @@ The shape of an output does not say what its axes are. (14, 14, 96) may be chann
 channels; (3, 196, 16) may be a picture, or heads, places and dimensions of attention. And a network may pad, flip or
 turn its images before it looks at them. So three copies of an image, each with a patch of noise at another place, go
 through the network. Where an output differs between them shows where that place lies in it.
+
+On a grid of a few cells, a moved place and a blurred one look alike. There, the finer outputs before it decide. The
+finest are the pictures that the network makes of its image before its first layer: padded, flipped, cut or resized.
 """
 
 from collections import Counter
@@ -11,11 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from looktwice.errors import ModelError
 from looktwice.gating.activations import Activation, gated_activation
@@ -36,6 +40,19 @@ PATCH = 0.3
 TOLERANCE = 0.05
 """How far from its place a patch may be seen, as a share of the side, besides one cell of the grid. Networks that keep
 the image's geometry stay within 0.02 on fine grids and within 0.12 on grids of 7×7."""
+
+PICTURE_TOLERANCE = 0.02
+"""The same for a picture that a network makes of its image. No layer has blurred it."""
+
+TELLING = 8
+"""How many cells a side of a grid has at least, where it shows that the image was moved."""
+
+CLEARING = 12
+"""How many cells a side of a grid has at least, where it shows that the image was not moved after all."""
+
+LEAST_SPREAD = 0.25
+"""How far apart the patches are seen at least, as a share of what they are, in a map of the image. Attention and
+squeezes see them at one place."""
 
 _GRID_AXES: Mapping[Kind, tuple[int, int]] = {"channels": (2, 3), "channels_last": (1, 2)}
 """Rows and columns of a batch of outputs (N, ...)."""
@@ -68,7 +85,7 @@ def measured_kinds(network: Callable[[Tensor], Tensor], module: nn.Module, image
         A kind for each call, in call order.
     """
     known = _MEASURED.setdefault(module, {})
-    key = (tuple(images.shape[1:]), images.dtype, images.device)
+    key = _key(images)
     if key not in known:
         known[key] = tuple(kind for kind, _ in _measured(network, images, _activations))
     return known[key]
@@ -91,7 +108,7 @@ class PartOutput:
 def measured_parts(network: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> list[PartOutput]:
     """The parts of a network that are called once and return a tensor, in call order. They are remembered too."""
     known = _PARTS.setdefault(module, {})
-    key = (tuple(images.shape[1:]), images.dtype, images.device)
+    key = _key(images)
     if key not in known:
         finished: list[nn.Module] = []
         found = _measured(network, images, partial(_modules, module, finished))
@@ -100,6 +117,19 @@ def measured_parts(network: Callable[[Tensor], Tensor], module: nn.Module, image
         pairs = zip(finished, found, strict=True)
         known[key] = [PartOutput(part, *output) for part, output in pairs if calls[part] == 1]
     return known[key]
+
+
+def _key(images: Tensor) -> tuple[object, ...]:
+    """What a measurement depends on, besides the network."""
+    return tuple(images.shape[1:]), images.dtype, images.device, _probing_batch(images)
+
+
+def _probing_batch(images: Tensor) -> int:
+    """How many images a pass of the probes has: all of them, and never as many as the images.
+
+    Weights that pass an activation may have as many rows as a batch has images, but not as many as both batches.
+    """
+    return len(PLACES) + (len(images) == len(PLACES))
 
 
 _PARTS: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], list[PartOutput]]] = WeakKeyDictionary()
@@ -140,7 +170,7 @@ def _measured(network: Callable[[Tensor], Tensor], images: Tensor, watch: Watch)
     """The kind and shape of every output, from one pass of all probes, or from the only batches the network takes."""
     probes = _probes(images[:1])
     try:
-        return _measure(network, probes, len(probes), watch)
+        return _measure(network, probes, _probing_batch(images), watch)
     except Exception as error:
         if isinstance(network, FrozenNetwork) and network.takes_back_layout(error):
             return _measured(network, images, watch)
@@ -196,61 +226,126 @@ def _probes(image: Tensor) -> Tensor:
 
 def _measure(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int, watch: Watch) -> Measured:
     """The kind and shape of every output, from passes of ``batch`` images."""
-    found: list[list[Tensor]] = []
+    found: list[list[tuple[Tensor, bool]]] = []
     for start in range(0, len(probes), batch):
         chosen = [(start + number) % len(probes) for number in range(batch)]
-        outputs: list[Tensor] = []
+        outputs: list[tuple[Tensor, bool]] = []
 
-        def see(output: Tensor, outputs: list[Tensor] = outputs) -> None:
-            outputs.append(output[: len(probes)].clone() if _is_batch(output, batch) else output.flatten()[:0])
+        def see(output: Tensor, is_picture: bool = False, outputs: list[tuple[Tensor, bool]] = outputs) -> None:
+            known = output[: len(probes)].clone() if _is_batch(output, batch) else output.flatten()[:0]
+            outputs.append((known, is_picture))
 
-        with torch.no_grad(), watch(see):
+        pictures = _PictureMode((batch, probes.shape[1]), partial(see, is_picture=True))
+        with torch.no_grad(), pictures, watch(see):
             network(probes[chosen])
         found.append(outputs)
-    outputs_of_all = (torch.cat(parts)[: len(probes)] for parts in zip(*found, strict=True))
-    return [(_kind(outputs), tuple(outputs.shape[1:])) for outputs in outputs_of_all]
+    moved: Tensor | None = None
+    measured: Measured = []
+    for parts in zip(*found, strict=True):
+        outputs_of_all, is_picture = torch.cat([part for part, _ in parts])[: len(probes)], parts[0][1]
+        kind, moved = _kind(outputs_of_all, moved, is_picture)
+        if not is_picture:
+            measured.append((kind, tuple(outputs_of_all.shape[1:])))
+    return measured
+
+
+class _PictureMode(TorchFunctionMode):
+    """Shows every picture that a function makes of the images inside the ``with``: as many channels, two more axes."""
+
+    def __init__(self, batch_and_channels: tuple[int, int], see: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self._wanted, self._see = batch_and_channels, see
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        is_map = isinstance(made, Tensor) and made.ndim == 4 and made.is_floating_point()
+        if is_map and made.shape[:2] == self._wanted and min(made.shape[2:]) >= TELLING:
+            self._see(made)
+        return made
 
 
 def _is_batch(output: Tensor, batch: int) -> bool:
     return output.ndim > 1 and len(output) == batch
 
 
-def _kind(outputs: Tensor) -> Kind:
-    """The kind of outputs (3, ...), one for each probe; none where the batch was folded into other axes."""
+def _kind(outputs: Tensor, moved: Tensor | None, is_picture: bool) -> tuple[Kind, Tensor | None]:
+    """The kind of outputs (3, ...), one for each probe; none where the batch was folded into other axes.
+
+    ``moved`` is where the network before these outputs has moved the patches to, if it has. It comes back as it is
+    after them.
+    """
     if not len(outputs):
-        return "other"
+        return "other", moved
     suggested = kind_of_shape(tuple(outputs.shape[1:]))
     if suggested != "channels":
-        return suggested
+        return suggested, moved
     if outputs[0, 0].numel() == 1:
-        return "other"  # a squeeze
-    answers = False
+        return "other", moved  # a squeeze
+    tolerance = PICTURE_TOLERANCE if is_picture else TOLERANCE
+    answers, moved_here = False, None
     for kind in _GRID_AXES:
-        displacement = _displacement(outputs, kind)
-        if displacement is not None and displacement <= 1:
-            return kind
-        answers = answers or displacement is not None
-    return "other" if answers else suggested  # where nothing answers to the image, the shape is all there is to know
+        places, cells = _seen_places(outputs, kind, is_picture), grid_of(kind, tuple(outputs.shape[1:]))
+        if places is None or cells is None:
+            continue
+        if _displacement(places, cells, tolerance) <= 1:
+            return _unless_moved(kind, places, min(cells), moved)
+        answers = True
+        if min(cells) >= TELLING and _is_spread(places):
+            moved_here = places
+    if answers:
+        return "other", moved if moved_here is None else moved_here
+    # Where nothing answers to the image, the shape is all there is to know.
+    return (suggested if moved is None else "other"), moved
 
 
-def _displacement(outputs: Tensor, kind: Kind) -> float | None:
-    """How far from their places the patches are seen, in units of what is tolerated; ``None`` where nothing differs."""
+def _unless_moved(kind: Kind, places: Tensor, cells: int, moved: Tensor | None) -> tuple[Kind, Tensor | None]:
+    """The kind of outputs that may lie like the image, if the network before them does not tell otherwise."""
+    if moved is None:
+        return kind, None
+    is_upright = (places - _expected(places)).abs().max() < (places - moved).abs().max()
+    return (kind, None) if cells >= CLEARING and is_upright else ("other", moved)
+
+
+def _expected(places: Tensor) -> Tensor:
+    return torch.tensor(PLACES, dtype=places.dtype, device=places.device)
+
+
+def _is_spread(places: Tensor) -> bool:
+    """Whether the patches are seen apart along both axes: the place moves with the patch down, and across."""
+    across, down = places[1] - places[0], places[2] - places[0]
+    apart = torch.linalg.svdvals(torch.stack([across, down])).min()
+    return bool(apart >= LEAST_SPREAD * (PLACES[1][1] - PLACES[0][1]))
+
+
+def _displacement(places: Tensor, cells: tuple[int, int], tolerance: float) -> float:
+    """How far from their places the patches are seen, in units of what is tolerated."""
+    tolerated = tolerance + 1 / torch.tensor(cells, dtype=places.dtype, device=places.device)
+    return float(((places - _expected(places)).abs() / tolerated).max())
+
+
+def _seen_places(outputs: Tensor, kind: Kind, is_picture: bool) -> Tensor | None:
+    """Where the patches are seen, as shares of height and width (3, 2); ``None`` where nothing differs.
+
+    In a picture, all pixels that differ count alike: how much they do depends on what the image shows there.
+    """
     rows, columns = _GRID_AXES[kind]
     channels = ({1, 2, 3} - {rows, columns}).pop()
     one, two, three = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
     median = torch.maximum(torch.minimum(one, two), torch.minimum(torch.maximum(one, two), three))
     # Where only one probe has a patch, the median is the output without any.
     response = torch.stack([(output - median).abs().sum(channels - 1) for output in (one, two, three)]).double()
+    if is_picture:
+        response = (response > 1e-3 * response.amax((1, 2), keepdim=True)).double()
     share = response / response.sum((1, 2), keepdim=True).clamp_min(torch.finfo(torch.double).tiny)
     own = (share - share.mean(0)).clamp_min(0)  # what all probes change alike, as a global pooling does, says nothing
     mass = own.sum((1, 2))
     if not (mass > 0).all():
         return None
-    error = 0.0
-    for axis, place in ((1, 0), (2, 1)):
+    seen = []
+    for axis in (1, 2):
         cells = own.shape[axis]
         centres = (torch.arange(cells, dtype=own.dtype, device=own.device) + 0.5) / cells
-        seen = (own.sum(3 - axis) @ centres) / mass
-        expected = torch.tensor([centre[place] for centre in PLACES], dtype=own.dtype, device=own.device)
-        error = max(error, float((seen - expected).abs().max()) / (TOLERANCE + 1 / cells))
-    return error
+        seen.append((own.sum(3 - axis) @ centres) / mass)
+    return torch.stack(seen, 1)

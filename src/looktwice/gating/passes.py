@@ -41,6 +41,8 @@ def activation_calls(
 
     def see(index: int, pre: Tensor, activation: Activation, inplace: bool) -> Tensor:
         kind = kinds[index] if kinds is not None and index < len(kinds) else None
+        if pre.shape[:1] != images.shape[:1]:
+            kind = "other"  # weights, say, that happened to be as many as the probes
         calls.append(ActivationCall.of_output(index, activation.name, images, pre, kind))
         output = gated_activation(pre, None, None, activation, False, "exact", inplace)
         if look is not None:
