@@ -348,6 +348,16 @@ def test_places_of_a_full_resolution_network_are_pooled_before_they_are_compared
     assert features.affinity().grid == (28, 28)
 
 
+@pytest.mark.parametrize("method", ["grad_cam", "guided_grad_cam"])
+def test_a_map_of_another_package_that_is_not_finite_is_refused(method):
+    class Huge(Small):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * 1e38 * 1e3
+
+    with pytest.raises(ModelError, match="is not finite"):
+        attend(Huge(), IMAGES, 1, method=method)
+
+
 # ---- what is said ----------------------------------------------------------------------------------------------------
 
 
@@ -392,11 +402,20 @@ LOGITS = torch.tensor([[2.0, -1.0, 0.5]])
         (nn.Sigmoid(), LOGITS.sigmoid()),
         (lambda h: h[:, :1], LOGITS[:, :1].sigmoid()),
         (lambda h: torch.sigmoid(h[:, :1]), LOGITS[:, :1].sigmoid()),
+        (lambda h: h.sigmoid().clamp(1e-6, 1 - 1e-6), LOGITS.sigmoid()),
+        (lambda h: torch.stack([h.sigmoid(), h.sigmoid()]).mean(0), LOGITS.sigmoid()),
+        (lambda h: torch.cat([h[:, :1].sigmoid(), h[:, 1:].sigmoid()], 1), LOGITS.sigmoid()),
+        (lambda h: torch.special.expit(h)[:, :, None].squeeze(-1), LOGITS.sigmoid()),
+        (lambda h: h[:, :1].sigmoid().view(-1, 1), LOGITS[:, :1].sigmoid()),
+        (F.logsigmoid, LOGITS.sigmoid()),
+        (lambda h: h * h.sigmoid(), (LOGITS * LOGITS.sigmoid()).softmax(1)),
+        (lambda h: h.softmax(1).clamp(0.05, 0.6), LOGITS.softmax(1).clamp(0.05, 0.6)),
         (lambda h: {"logits": h}, LOGITS.softmax(1)),
         (lambda h: (h.softmax(1), h), LOGITS.softmax(1)),
     ],
     ids=["logits", "F.softmax", ".softmax", "nn.Softmax", "softmax, then more", "log softmax", ".sigmoid", "nn.Sigmoid",
-         "one logit", "one sigmoid", "dict", "tuple"],
+         "one logit", "one sigmoid", "sigmoid clamped", "sigmoids averaged", "sigmoids joined", "sigmoid viewed",
+         "one sigmoid viewed", "log sigmoid", "gate", "softmax clamped", "dict", "tuple"],
 )  # fmt: skip
 def test_a_probability_is_the_network_s_own(end, expected):
     class Ending(nn.Module):

@@ -143,6 +143,8 @@ def _attributed(
             f"the method returned {len(found)} maps for {len(look.images)} images; it cannot be used on a network that "
             "folds frames or crops into the batch"
         )
+    if not found.isfinite().all():
+        raise ModelError("the method's map is not finite; pass the model and the images as float64")
     without = Feedback({}, look.images.new_empty((len(look.images), 0)), ())
     if found.ndim == 4:
         return _attention(look, targets, finish, attention_map(found), without, found)
