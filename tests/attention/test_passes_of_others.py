@@ -197,6 +197,19 @@ def test_a_backbone_that_lets_no_gradient_through_is_refused(method, cut):
         attend(Half(), IMAGES, 1, method=method, **({"layers": None} if "layers" in METHODS[method].options else {}))
 
 
+def test_weights_that_are_not_there_yet_are_refused():
+    network = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3))
+    with pytest.raises(ModelError, match="lazy layer of the network has no weights yet"):
+        attend(network, IMAGES, 1)
+
+
+def test_weights_made_in_inference_mode_are_refused():
+    with torch.inference_mode():
+        network = Small()
+    with pytest.raises(ModelError, match=r"made under torch\.inference_mode"):
+        attend(network, IMAGES, 1)
+
+
 # ---- left as found ---------------------------------------------------------------------------------------------------
 
 
@@ -302,6 +315,106 @@ def test_parametrized_weights_get_gradients_after_attend_in_a_cache():
         attend(network, IMAGES, 1)
         network(IMAGES).sum().backward()
     assert all(weight.grad is not None for weight in network.first.parameters())
+
+
+def test_two_models_that_share_a_backbone_in_two_threads_leave_it_as_found():
+    class Headed(nn.Module):
+        def __init__(self, body: nn.Module) -> None:
+            super().__init__()
+            self.body = body
+
+        def forward(self, images: Tensor) -> Tensor:
+            if threading.current_thread() is threads[1]:
+                second.set()
+            return self.body(images)
+
+    body, first, second, go_on = Small().train(), threading.Event(), threading.Event(), threading.Event()
+
+    def hold(*_: Any) -> None:
+        """Holds the first thread until the second is inside, and the second until the first has ended."""
+        if threading.current_thread() is threads[0]:
+            first.set()
+            second.wait(0.3)
+        else:
+            go_on.wait(0.3)
+
+    body.first.register_forward_pre_hook(hold)
+    models = [Headed(body), Headed(body)]
+    threads = [threading.Thread(target=attend, args=(model, IMAGES[:1], 1)) for model in models]
+    threads[0].start()
+    first.wait(5)
+    threads[1].start()
+    threads[0].join()
+    go_on.set()
+    threads[1].join()
+    assert all(part.training for part in body.modules())
+    assert all(weight.requires_grad for weight in body.parameters())
+
+
+def test_what_is_written_through_data_and_into_objects_is_as_it_was():
+    class Cache:
+        def __init__(self) -> None:
+            self.feature, self.passes = None, 0
+
+    class Keeping(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("passes", torch.zeros(1))
+            self.cache, self.pair = Cache(), (torch.zeros(1), [])
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.passes.data.add_(1)
+            self.cache.feature, self.cache.passes = images, self.cache.passes + 1
+            self.pair[0].add_(1)
+            self.pair[1].append(1)
+            return super().forward(images)
+
+    network = Keeping()
+    for _ in range(2):
+        attend(network, IMAGES, 1)
+        assert (network.passes.item(), network.pair[0].item(), network.pair[1]) == (0, 0, [])
+        assert (network.cache.feature, network.cache.passes) == (None, 0)
+
+
+def test_a_layer_that_is_made_new_again_is_still_new_after_a_second_look():
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias, self.ready = nn.Parameter(torch.zeros(8, 1, 1)), True
+
+        def forward(self, h: Tensor) -> Tensor:
+            if not self.ready:
+                self.bias.data.copy_(-h.detach().mean((0, 2, 3))[:, None, None])
+                self.ready = True
+            return h + self.bias
+
+    network = Small()
+    network.first = nn.Sequential(network.first, First())
+    attend(network, IMAGES, 1)
+    network.first[1].ready = False
+    attend(network, IMAGES, 1)
+    assert not network.first[1].ready
+    assert torch.equal(network.first[1].bias, torch.zeros(8, 1, 1))
+
+
+def test_a_network_that_was_changed_is_measured_again():
+    class Flipping(Small):
+        flips = False
+
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.flip(3) if self.flips else images)
+
+    network = Flipping()
+    attend(network, IMAGES, 1)
+    attend(network, IMAGES, 1, method="grad_cam")
+    network.second = nn.Conv2d(8, 16, 3, stride=4, padding=1)
+    fresh = Small()
+    fresh.load_state_dict(network.state_dict())
+    ours, theirs = (attend(each, IMAGES, 1, method="grad_cam").maps for each in (network, fresh))
+    assert torch.equal(ours, theirs)
+    network.flips = True
+    with pytest.raises(ModelError, match="lies like the image"):
+        attend(network, IMAGES, 1)
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

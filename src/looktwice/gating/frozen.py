@@ -3,13 +3,15 @@
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from itertools import count
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
+from torch.utils.weak import WeakIdKeyDictionary
 
 from looktwice.errors import InputError, ModelError
 from looktwice.gating.checkpointing import without_checkpointing
@@ -88,13 +90,14 @@ def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
     and attributes are put back, after an exception too. Other threads that want the same model wait until then.
 
     Raises:
-        ModelError: not an ``nn.Module``, or a TorchScript model.
+        ModelError: not an ``nn.Module``, a TorchScript model, or weights that no gradient can pass.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"a torch.nn.Module is needed, not {type(model).__name__}; load_model(...).module is one")
     module = _unwrap(model)
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise ModelError("a TorchScript part hides its activations; pass the eager nn.Module it was made from")
+    _check_weights(module)
     with _lock_of(module), _without_parametrization_cache(), without_checkpointing():
         restore = snapshot(module)
         try:
@@ -108,14 +111,46 @@ def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
             restore()
 
 
-def _lock_of(module: nn.Module) -> AbstractContextManager[object]:
-    """One thread at a time may have a model frozen; others wait for it."""
+def _check_weights(module: nn.Module) -> None:
+    """Refuses weights and buffers that no gradient can pass.
+
+    Raises:
+        ModelError: they are not there yet (lazy layers), or were made under ``torch.inference_mode()``.
+    """
+    numbers = [*module.parameters(), *module.buffers()]
+    if any(is_lazy(tensor) for tensor in numbers):
+        raise ModelError("a lazy layer of the network has no weights yet; pass a batch through the network first")
+    if any(tensor.is_inference() for tensor in numbers):
+        raise ModelError(
+            "the network's weights were made under torch.inference_mode(), so no gradient passes them; make or load "
+            "the network outside of it"
+        )
+
+
+@contextmanager
+def _lock_of(module: nn.Module) -> Iterator[None]:
+    """One thread at a time may have a model frozen, and every model that shares a part or a weight with it."""
     with _LOCK:
-        return _LOCKS.setdefault(module, threading.RLock())
+        shared = [*module.modules(), *module.parameters()]
+        locks = {id(lock): lock for lock in (_LOCKS.setdefault(thing, _Lock()) for thing in shared)}
+    with ExitStack() as held:
+        for lock in sorted(locks.values(), key=lambda lock: lock.number):  # one order for all threads: no deadlock
+            held.enter_context(lock.lock)
+        yield
+
+
+class _Lock:
+    """A lock of one part or weight, and its place in the order of all."""
+
+    _numbers = count()
+
+    def __init__(self) -> None:
+        self.lock, self.number = threading.RLock(), next(_Lock._numbers)
 
 
 _LOCK = threading.Lock()
-_LOCKS: WeakKeyDictionary[nn.Module, AbstractContextManager[object]] = WeakKeyDictionary()
+_LOCKS: Any = WeakIdKeyDictionary()
+"""The locks of all parts and weights, by identity."""
 
 
 @contextmanager
@@ -158,7 +193,7 @@ def resolve_targets(targets: Targets, scores: Tensor) -> Tensor:
     Raises:
         InputError: as many targets as images are needed, whole numbers within the network's classes.
     """
-    count, classes = scores.shape
+    images, classes = scores.shape
     if targets is None:
         return scores.argmax(1)
     try:
@@ -166,14 +201,14 @@ def resolve_targets(targets: Targets, scores: Tensor) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"targets must be whole numbers, not {targets!r}; pass class indices") from None
     if not wanted.numel():
-        raise InputError(f"0 targets for {count} images; pass one for all or one each")
+        raise InputError(f"0 targets for {images} images; pass one for all or one each")
     if wanted.is_floating_point() or wanted.is_complex() or wanted.dtype == torch.bool:
         raise InputError(f"targets must be whole numbers, not {wanted.dtype}; pass class indices")
     wanted = wanted.long().flatten()
     if len(wanted) == 1:
-        wanted = wanted.expand(count)
-    if len(wanted) != count:
-        raise InputError(f"{len(wanted)} targets for {count} images; pass one for all or one each")
+        wanted = wanted.expand(images)
+    if len(wanted) != images:
+        raise InputError(f"{len(wanted)} targets for {images} images; pass one for all or one each")
     outside = (wanted < 0) | (wanted >= classes)
     if outside.any():
         raise InputError(

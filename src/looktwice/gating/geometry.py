@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from looktwice.errors import ModelError
 from looktwice.gating.activations import Activation, gated_activation
 from looktwice.gating.frozen import FrozenNetwork
+from looktwice.gating.memo import Memo
 from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.replay import ActivationMode
 
@@ -57,7 +57,7 @@ squeezes see them at one place."""
 _GRID_AXES: Mapping[Kind, tuple[int, int]] = {"channels": (2, 3), "channels_last": (1, 2)}
 """Rows and columns of a batch of outputs (N, ...)."""
 
-_MEASURED: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], tuple[Kind, ...]]] = WeakKeyDictionary()
+_MEASURED: Memo[tuple[Kind, ...]] = Memo()
 
 
 def grid_of(kind: Kind, shape: tuple[int, ...]) -> tuple[int, int] | None:
@@ -78,13 +78,13 @@ def measured_kinds(network: Callable[[Tensor], Tensor], module: nn.Module, image
 
     Args:
         network: images (N, C, H, W) → scores, frozen.
-        module: the network itself; what is measured is remembered as long as it lives.
+        module: the network itself; what is measured is remembered as long as it looks the same.
         images: (N, C, H, W).
 
     Returns:
         A kind for each call, in call order.
     """
-    known = _MEASURED.setdefault(module, {})
+    known = _MEASURED.of(module)
     key = _key(images)
     if key not in known:
         known[key] = tuple(kind for kind, _ in _measured(network, images, _activations))
@@ -107,7 +107,7 @@ class PartOutput:
 
 def measured_parts(network: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> list[PartOutput]:
     """The parts of a network that are called once and return a tensor, in call order. They are remembered too."""
-    known = _PARTS.setdefault(module, {})
+    known = _PARTS.of(module)
     key = _key(images)
     if key not in known:
         finished: list[nn.Module] = []
@@ -132,7 +132,7 @@ def _probing_batch(images: Tensor) -> int:
     return len(PLACES) + (len(images) == len(PLACES))
 
 
-_PARTS: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], list[PartOutput]]] = WeakKeyDictionary()
+_PARTS: Memo[list[PartOutput]] = Memo()
 
 
 Measured = list[tuple[Kind, tuple[int, ...]]]
@@ -183,7 +183,7 @@ def check_independence(network: Callable[[Tensor], Tensor], module: nn.Module, i
     Raises:
         ModelError: the answer for the first image changes with the other images.
     """
-    known = _INDEPENDENT.setdefault(module, set())
+    known = _INDEPENDENT.of(module)
     if len(images) == 1 or images.shape[1:] in known:
         return
     try:
@@ -195,7 +195,7 @@ def check_independence(network: Callable[[Tensor], Tensor], module: nn.Module, i
             "the network's answer for an image depends on the other images of its batch (BatchNorm without running "
             "statistics does so); pass one image at a time"
         )
-    known.add(images.shape[1:])
+    known[images.shape[1:]] = True
 
 
 def _depends(network: Callable[[Tensor], Tensor], image: Tensor, batch: int) -> bool:
@@ -208,7 +208,7 @@ def _depends(network: Callable[[Tensor], Tensor], image: Tensor, batch: int) -> 
     return bool((mixed - alike).abs().max() > rounding)  # what is not a number is no difference
 
 
-_INDEPENDENT: WeakKeyDictionary[nn.Module, set[torch.Size]] = WeakKeyDictionary()
+_INDEPENDENT: Memo[bool] = Memo()
 
 
 def _probes(image: Tensor) -> Tensor:

@@ -39,9 +39,10 @@ _SOFTMAX: Mapping[Callable[..., Any], Output] = MappingProxyType(
 )
 
 _KEEPING = frozenset(
-    "cat clamp clamp_ clamp_max clamp_min clip clone contiguous detach double flatten float getitem hstack index_select "
-    "mean narrow permute reshape select split squeeze stack t to transpose type type_as unbind unsqueeze view "
-    "view_as".split()
+    """
+    cat clamp clamp_ clamp_max clamp_min clip clone contiguous detach double flatten float getitem hstack index_select
+    mean narrow permute reshape select split squeeze stack t to transpose type type_as unbind unsqueeze view view_as
+    """.split()  # noqa: SIM905 - one word after the other is easier to read
 )
 """Functions whose answer is of the kind of what they take: they choose, order, bound or average probabilities."""
 

@@ -4,29 +4,34 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
-_STEADY: WeakSet[nn.Module] = WeakSet()
+from looktwice.gating.memo import Memo
+
+_STEADY: Memo[bool] = Memo()
 """Networks whose passes were seen to leave their weights alone. Their weights need no further copy."""
 
 
 def snapshot(module: nn.Module) -> Callable[[], None]:
-    """Copies the state of a network: flags, weights, buffers, and attributes down into lists, dictionaries and sets.
+    """Copies the state of a network: flags, weights, buffers, and attributes.
 
-    Weights are copied and compared the first time only. Hardly any network writes on them in a forward pass; layers
-    that initialise themselves from their first batch do.
+    Lists, dictionaries, sets and objects of the network's own package are copied all the way down.
+
+    Weights are copied and compared the first time only, and again when the network has changed. Hardly any network
+    writes on them in a forward pass; layers that initialise themselves from their first batch do.
 
     Returns:
         a function that puts everything back in place.
     """
     seen: set[int] = set()
-    restorers = [restorer for part in module.modules() for restorer in _restorers(vars(part), seen)]
+    own = frozenset(_package(part) for part in module.modules())
+    restorers = [restorer for part in module.modules() for restorer in _restorers(vars(part), seen, own)]
     flags = [(weight, weight.requires_grad) for weight in module.parameters()]
     weights: list[tuple[Tensor, Tensor]] = []
-    if module not in _STEADY:
+    steady = _STEADY.of(module)
+    if not steady:
         with suppress(torch.OutOfMemoryError), torch.no_grad():  # without memory they go unwatched
             weights = [(weight, weight.detach().clone()) for weight in module.parameters()]
 
@@ -40,29 +45,43 @@ def snapshot(module: nn.Module) -> Callable[[], None]:
         for weight, flag in flags:
             weight.requires_grad_(flag)
         if not changed:
-            _STEADY.add(module)
+            steady["weights"] = True
 
     return restore
 
 
-def _restorers(value: Any, seen: set[int]) -> list[Callable[[], None]]:
-    """What puts a value back: a tensor its numbers, a container its items and these theirs."""
-    if id(value) in seen or isinstance(value, (nn.Module, nn.Parameter)):
+def _package(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def _restorers(value: Any, seen: set[int], own: frozenset[str]) -> list[Callable[[], None]]:
+    """What puts a value back: a tensor its numbers, a container its items and these theirs.
+
+    Objects of the packages that the network's parts come from, ``own``, are put back like dictionaries.
+    """
+    if id(value) in seen or isinstance(value, (nn.Module, nn.Parameter, type)):
         return []
     seen.add(id(value))
     if isinstance(value, Tensor):
         return _tensor_restorers(value)
+    if isinstance(value, (dict, set, list, deque, tuple)):
+        return _container_restorers(value, seen, own)
+    is_own = hasattr(value, "__dict__") and _package(value) in own - {"torch"}
+    return _restorers(vars(value), seen, own) if is_own else []
+
+
+def _container_restorers(value: Any, seen: set[int], own: frozenset[str]) -> list[Callable[[], None]]:
+    if isinstance(value, tuple):
+        return _inside(value, seen, own)
     if isinstance(value, dict):
-        return [_refill(value, dict(value), value.update), *_inside(value.values(), seen)]
+        return [_refill(value, dict(value), value.update), *_inside(value.values(), seen, own)]
     if isinstance(value, set):
         return [_refill(value, set(value), value.update)]
-    if isinstance(value, (list, deque)):
-        return [_refill(value, list(value), value.extend), *_inside(value, seen)]
-    return []
+    return [_refill(value, list(value), value.extend), *_inside(value, seen, own)]
 
 
-def _inside(values: Any, seen: set[int]) -> list[Callable[[], None]]:
-    return [restorer for value in list(values) for restorer in _restorers(value, seen)]
+def _inside(values: Any, seen: set[int], own: frozenset[str]) -> list[Callable[[], None]]:
+    return [restorer for value in list(values) for restorer in _restorers(value, seen, own)]
 
 
 def _refill(container: Any, items: Any, fill: Callable[[Any], None]) -> Callable[[], None]:
@@ -87,7 +106,12 @@ def _tensor_restorers(tensor: Tensor) -> list[Callable[[], None]]:
     version, value = tensor._version, tensor.detach().clone()
 
     def restore() -> None:
-        if tensor._version != version:
+        if tensor._version != version or not _is_same(tensor, value):
             tensor.copy_(value)
 
     return [restore]
+
+
+def _is_same(tensor: Tensor, value: Tensor) -> bool:
+    """Whether a tensor has its numbers still. Writing through ``Tensor.data`` does not count as a new version."""
+    return tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized or torch.equal(tensor, value)

@@ -1,0 +1,50 @@
+"""What was found out about a network, remembered as long as the network looks the same."""
+
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+Known = TypeVar("Known")
+
+
+class Memo(Generic[Known]):
+    """Something known of each network. It is forgotten when the network's parts, attributes or numbers change."""
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[nn.Module, tuple[object, dict[Any, Known]]] = WeakKeyDictionary()
+
+    def of(self, module: nn.Module) -> dict[Any, Known]:
+        """What is known of a network, to be read and added to."""
+        mark = looks_of(module)
+        held = self._known.get(module)
+        if held is None or held[0] != mark:
+            held = self._known[module] = mark, {}
+        return held[1]
+
+
+def looks_of(module: nn.Module) -> object:
+    """What a network looks like now: its parts, their attributes and the versions of their tensors.
+
+    Two looks are equal if nothing was changed between them, except through ``Tensor.data``. Training mode and whether
+    weights take gradients do not count, because ``frozen`` sets them.
+    """
+    return [
+        (id(part), [(name, _mark(value)) for name, value in vars(part).items() if name != "training"])
+        for part in module.modules()
+    ]
+
+
+def _mark(value: object) -> object:
+    """A value as it is compared: tensors by their version, containers by their items, other objects by identity."""
+    if isinstance(value, dict):
+        return [(str(key), _mark_inside(item)) for key, item in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [_mark_inside(item) for item in value]
+    return _mark_inside(value)
+
+
+def _mark_inside(value: object) -> object:
+    if isinstance(value, Tensor):
+        return id(value), 0 if value.is_inference() else value._version
+    return value if isinstance(value, (bool, int, float, str)) else id(value)
