@@ -1,5 +1,6 @@
 """What was found out about a network, remembered as long as the network looks the same."""
 
+from collections import OrderedDict
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -29,9 +30,19 @@ def looks_of(module: nn.Module) -> object:
     Two looks are equal if nothing was changed between them, except through ``Tensor.data``. Training mode and whether
     weights take gradients do not count, because ``frozen`` sets them.
     """
+    return [(id(part), _marks(part)) for part in module.modules()]
+
+
+_PLAIN = frozenset((bool, int, float, str, type(None)))
+"""What is compared as it is."""
+
+
+def _marks(part: nn.Module) -> list[object]:
+    """A mark of every attribute that is not an empty container. A network has thousands of those."""
     return [
-        (id(part), [(name, _mark(value)) for name, value in vars(part).items() if name != "training"])
-        for part in module.modules()
+        (name, value if type(value) in _PLAIN else _mark(value))
+        for name, value in vars(part).items()
+        if name != "training" and not (type(value) in (dict, OrderedDict) and not value)
     ]
 
 
@@ -47,4 +58,4 @@ def _mark(value: object) -> object:
 def _mark_inside(value: object) -> object:
     if isinstance(value, Tensor):
         return id(value), 0 if value.is_inference() else value._version
-    return value if isinstance(value, (bool, int, float, str)) else id(value)
+    return value if type(value) in _PLAIN else id(value)
