@@ -1,9 +1,40 @@
-"""The errors that users see. Each message says what was found, what is needed, and what to do."""
+"""The errors that users see, and how text becomes safe to print.
+
+Each message says what was found, what is needed, and what to do.
+"""
+
+import re
+
+# Control characters; marks that turn the reading direction; line separators; halves of characters, which stand for the
+# bytes of a file name that are not UTF-8.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Text as it can be printed and encoded, whatever it holds.
+
+    File names may hold any bytes. Some are commands to a terminal, others are no text.
+
+    Args:
+        text: for example a file name, or an error that names a file.
+
+    Returns:
+        The text in one line, with an escape for each character that is unsafe.
+
+    >>> printable("red\x1b[31m.jpg"), printable("caf\udce9.jpg")
+    ('red\\x1b[31m.jpg', 'caf\\xe9.jpg')
+    """
+    return _UNSAFE.sub(lambda found: _escape(ord(found[0])), text)
+
+
+def _escape(code: int) -> str:
+    byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code  # how Python holds a byte that is not UTF-8
+    return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{byte:04x}"
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text in one line, or the name of its class if it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error's text in one printable line, or the name of its class if it has no text."""
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 class LooktwiceError(Exception):

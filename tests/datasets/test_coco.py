@@ -110,3 +110,59 @@ def test_coco_needs_a_classes_file_and_valid_json(tmp_path):
         write(tmp_path / "annotations/instances_val2017.json", content)
         with pytest.raises(DatasetError, match=r"instances_val2017\.json is"):
             load_dataset(tmp_path, "coco", classes=classes)
+
+
+HUGE = 10**399
+
+
+def test_one_bad_record_costs_itself(tmp_path):
+    """Numbers that no float holds, names that no file has, and texts where numbers belong."""
+    images = [image(1), image(2, width=HUGE, height=1), image(3, width=1e999, height=9), image(4)]
+    names = ["a\0b.jpg", "\ud800.jpg", "d\0/a.jpg", "caf\udce9.jpg", "", "x" * 9999]
+    annotations = [
+        box(1, 18, HUGE, 0, 1, 1),
+        box(1, 18, 0, 0, 1e999, 5),
+        box(1, 18, 0, 0, float("nan"), 5),
+        {"image_id": 1, "category_id": 18, "bbox": "1234"},
+        {"image_id": [1], "category_id": 18, "bbox": [1, 1, 1, 1]},
+        *(box(key, 18, 1, 1, 4, 4) for key in range(1, 11)),
+    ]
+    classes = coco(tmp_path, images=images, annotations=annotations)
+    file = tmp_path / "annotations/instances_val2017.json"
+    content = json.loads(file.read_text())
+    content["images"] += [{"id": 5 + n, "file_name": name} for n, name in enumerate(names)]
+    content["categories"] += [{"name": "no id"}, {"id": 18, "name": "another dog"}, 7]
+    before, _, after = json.dumps(content).rpartition(str(HUGE))  # of a box
+    file.write_text(f"{before}{'9' * 5000}{after}")
+    data = load_dataset(tmp_path, "coco", classes=classes)
+    assert [(s.id, s.boxes) for s in data.samples] == [
+        (name, (((1, 1, 5, 5),),)) for name in ("0001.jpg", "0002.jpg", "0004.jpg")
+    ]
+    assert data.samples[1].width is None  # the stated one is no size
+    for line in data.problems:
+        assert len(line) <= 500
+        line.encode()
+    found = "\n".join(data.problems)
+    for part in (
+        "category 3",
+        "the category id 18 is used twice",
+        "category 5",
+        "annotation 3",
+        "annotation 4",
+        "image 2",
+    ):
+        assert f"{part}: " in found or f"{part};" in found
+    assert found.count("not finite") == 3
+    assert found.count("the image is missing") == len(names) - 1
+    assert "'' is no name of an image" in found
+
+
+def test_one_image_by_two_spellings_of_its_path(tmp_path):
+    classes = coco(tmp_path, images=[image(1)], annotations=[box(1, 18, 0, 0, 5, 5), box(2, 18, 0, 0, 5, 5)])
+    file = tmp_path / "annotations/instances_val2017.json"
+    content = json.loads(file.read_text())
+    content["images"].append({"id": 2, "file_name": "./0001.jpg"})
+    file.write_text(json.dumps(content))
+    data = load_dataset(tmp_path, "coco", classes=classes)
+    assert [s.id for s in data.samples] == ["0001.jpg"]
+    assert "listed twice" in data.problems[0]

@@ -74,3 +74,29 @@ def test_csv_names_through_a_classes_file(tmp_path):
     data = load_dataset(file, "csv", classes=write(tmp_path / "synsets.txt", SYNSETS))
     assert data.samples[0].labels == (0, 2, 1)
     assert "unknown class '3'" in data.problems[0]
+
+
+def test_one_image_by_two_spellings_of_its_path(tmp_path):
+    write(tmp_path / "d/a.jpg")
+    rows = "image,label,x1,y1,x2,y2\nd/a.jpg,2,0,0,5,5\n./d/a.jpg,2,1,1,2,2\nd//a.jpg,3,,,,\n"
+    data = load_dataset(write(tmp_path / "boxes.csv", rows), "csv", strict=True)
+    assert [(s.id, s.labels, len(s.boxes[0])) for s in data.samples] == [("d/a.jpg", (2, 3), 2)]
+
+
+def test_a_name_that_begins_with_a_blank_is_not_cut_to_another_image(tmp_path):
+    for name in (" cat.jpg", "cat.jpg", "dog.jpg"):
+        write(tmp_path / name)
+    rows = 'image,label\n" cat.jpg",2\n  dog.jpg , 3\n'
+    data = load_dataset(write(tmp_path / "boxes.csv", rows), "csv", strict=True)
+    assert [(s.id, s.labels) for s in data.samples] == [(" cat.jpg", (2,)), ("dog.jpg", (3,))]
+
+
+@pytest.mark.parametrize("bad", ['"a" b,1', '"a,1', "a\0b.jpg,1", "a.jpg,1,2,3,4,1e400", f"{'a' * 200_000},1"])
+def test_one_bad_row_costs_itself(tmp_path, bad):
+    write(tmp_path / "a.jpg")
+    write(tmp_path / "b.jpg")
+    rows = f"image,label,x1,y1,x2,y2\na.jpg,2,0,0,5,5\n{bad}\nb.jpg,3,0,0,5,5\n"
+    data = load_dataset(write(tmp_path / "boxes.csv", rows), "csv")
+    assert [(s.id, s.labels[0]) for s in data.samples] == [("a.jpg", 2), ("b.jpg", 3)]
+    assert 1 <= len(data.problems) <= 2
+    assert max(map(len, data.problems)) <= 500

@@ -214,3 +214,32 @@ def test_nothing_usable_is_an_error_that_shows_the_first_problem(tmp_path):
     root = ilsvrc(tmp_path, {"A": "<", "B": "<"})
     with pytest.raises(DatasetError, match=r"2 problems: .*A\.xml: broken XML"):
         load_dataset(root, "ilsvrc")
+
+
+def test_a_listed_name_with_a_blank_is_not_cut_to_another_image(tmp_path):
+    root = ilsvrc(tmp_path, {name: xml(TENCH) for name in ("cat", "cat 2", "my", "my dog")})
+    write(root / "ImageSets/CLS-LOC/val.txt", "cat 2\nmy dog\n")
+    data = load_dataset(root, "ilsvrc", strict=True)
+    assert [sample.id for sample in data.samples] == ["cat 2", "my dog"]
+
+
+def test_the_number_after_an_id_with_blanks_is_no_part_of_it(tmp_path):
+    root = ilsvrc(tmp_path, {name: xml(TENCH) for name in ("cat 2", "my dog", "cat")})
+    assert "cat 2 1\nmy dog 2\n" in (root / "ImageSets/CLS-LOC/val.txt").read_text()
+    assert [sample.id for sample in load_dataset(root, "ilsvrc", strict=True).samples] == ["cat 2", "my dog", "cat"]
+
+
+def test_a_row_of_the_solution_that_is_no_csv_costs_itself(tmp_path):
+    write(tmp_path / "LOC_synset_mapping.txt", SYNSETS)
+    write(
+        tmp_path / "LOC_val_solution.csv",
+        'ImageId,PredictionString\nA,n01440764 1 2 3 4\nB,"n01440764 1" 2 3 4\nC,n01440764 1 2 1e400 4\n'
+        "D,n01440764 1 2 3 4\n",
+    )
+    write(tmp_path / "ImageSets/CLS-LOC/val.txt", "A\nB\nC\nD\n")
+    for name in "ABCD":
+        write(tmp_path / f"Data/CLS-LOC/val/{name}.JPEG")
+    data = load_dataset(tmp_path, "ilsvrc")
+    assert [(s.id, len(s.boxes[0])) for s in data.samples] == [("A", 1), ("C", 0), ("D", 1)]
+    assert "line 3 is not CSV" in data.problems[0]
+    assert "not finite" in " ".join(data.problems)

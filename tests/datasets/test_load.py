@@ -132,3 +132,29 @@ def test_real_annotations_xml_and_csv_agree(tmp_path):
         # The CSV states no sizes; a scaled data set's rounded boxes may reach the pixel behind the last.
         fitted, faults = fit_to_image(other, one.width, one.height)
         assert (fitted.id, fitted.labels, fitted.boxes, faults) == (one.id, one.labels, one.boxes, ())
+
+
+def bytes_name(folder, name):
+    """A path with any bytes in its name."""
+    return Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_of_any_bytes_become_text(tmp_path):
+    """As a class folder, as a file, as the folder of the data set, in a problem line."""
+    root = bytes_name(tmp_path, b"caf\xe9")
+    cat = bytes_name(root / "cat", b"caf\xe9\x1b[31m.jpg")
+    other = bytes_name(root, b"na\xefve") / "1.png"
+    write(cat)
+    write(other)
+    bytes_name(root, b"empty\xff").mkdir()
+    data = load_dataset(root, "folders")
+    assert {sample.id: sample.image for sample in data.samples} == {
+        "cat/caf\\xe9\\x1b[31m.jpg": cat,
+        "na\\xefve/1.png": other,
+    }
+    assert all(sample.image.exists() for sample in data.samples)
+    assert data.problems == ("empty\\xff: the class folder holds no image",)
+    assert set(data.class_names.values()) == {"cat", "empty\\xff", "na\\xefve"}
+    for text in (*data.problems, *data.class_names.values(), data.fingerprint()):
+        text.encode()

@@ -51,3 +51,50 @@ def test_one_unknown_class_leaves_the_others(tmp_path):
     assert data.samples[0].labels == (11,)
     assert len(data.problems) == 1
     assert "a.xml: a: unknown class 'gnu'" in data.problems[0]
+
+
+def ids(root, lines, names, layout="voc"):
+    """The ids and problems of a list of images; each of the images has a dog."""
+    voc(root, {name: xml(("dog", 1, 1, 5, 5)) for name in names})
+    write(root / "ImageSets/Main/val.txt", "".join(f"{line}\n" for line in lines))
+    data = load_dataset(root, layout)
+    return [sample.id for sample in data.samples], data.problems
+
+
+def test_a_listed_name_with_a_blank_is_not_cut_to_another_image(tmp_path):
+    assert ids(tmp_path / "1", ["cat 2", "my dog"], ["cat", "cat 2", "my", "my dog"]) == (["cat 2", "my dog"], ())
+    found, problems = ids(tmp_path / "2", ["cat 2", "a"], ["cat", "a"])
+    assert found == ["a"]
+    assert len(problems) == 1
+    assert "cat 2.xml" in problems[0]
+
+
+def test_a_flag_of_minus_one_zero_or_one_after_a_name_with_blanks(tmp_path):
+    lines = ["my dog -1", "cat  1", "cat 2   0"]
+    assert ids(tmp_path, lines, ["my dog", "cat", "cat 2"]) == (["my dog", "cat", "cat 2"], ())
+
+
+def test_a_list_without_flags_may_have_a_name_that_ends_in_one(tmp_path):
+    assert ids(tmp_path / "1", ["cat 1", "my dog"], ["cat", "cat 1", "my dog"]) == (["cat 1", "my dog"], ())
+    assert ids(tmp_path / "2", ["cat 1", "cat 0"], ["cat 1", "cat 0"]) == (["cat 1", "cat 0"], ())
+
+
+def test_a_flag_in_some_lines_only_is_still_a_flag(tmp_path):
+    assert ids(tmp_path, ["cat 1", "dog"], ["cat", "dog"]) == (["cat", "dog"], ())
+
+
+def test_a_size_of_400_digits_costs_its_own_check(tmp_path):
+    bad = xml(("dog", 1, 1, 5, 5), size=("9" * 400, 80))
+    data = load_dataset(
+        voc(tmp_path, {"a": bad, "b": xml(("dog", 1, 1, 5, 5)), "c": bad.replace("9" * 400, "9" * 5000)}), "voc"
+    )
+    assert [(s.id, s.width) for s in data.samples] == [("a", None), ("b", 100)]
+    assert [line.partition(": ")[0] for line in data.problems] == ["Annotations/a.xml", "Annotations/c.xml"]
+    assert max(map(len, data.problems)) <= 500
+
+
+def test_a_box_beyond_all_numbers_costs_itself(tmp_path):
+    text = xml(("dog", 1, 1, "1e400", 5), ("dog", "nan", 1, 5, 5), ("dog", 1, 1, 5, 5))
+    data = load_dataset(voc(tmp_path, {"a": text}), "voc")
+    assert data.samples[0].boxes == (((0, 0, 5, 5),),)
+    assert len(data.problems) == 2

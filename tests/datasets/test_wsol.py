@@ -96,3 +96,46 @@ def test_wsol_labels_through_a_classes_file(tmp_path):
 def test_metadata_belongs_to_wsol(tmp_path):
     with pytest.raises(OptionError, match="wsol"):
         load_dataset(tmp_path, "voc", metadata=tmp_path)
+
+
+def test_ids_with_blanks_and_commas_are_whole(tmp_path):
+    names = ["v/my cat.jpg", "v/my.jpg", "v/a, b 2.jpg", "v/a.jpg"]
+    rows = {"image_ids": "", "class_labels": ",{n}", "image_sizes": ",9,9", "localization": ",{n},0,5,5"}
+    for file, tail in rows.items():
+        lines = [f"{name}{tail.format(n=number)}\n" for number, name in enumerate(names)]
+        write(tmp_path / f"metadata/{file}.txt", "".join(lines))
+    for name in names:
+        write(tmp_path / name)
+    data = load_dataset(tmp_path, "wsol", strict=True)
+    assert [(s.id, s.labels, s.boxes[0][0][0]) for s in data.samples] == [
+        (name, (n,), n) for n, name in enumerate(names)
+    ]
+
+
+def test_one_image_by_two_spellings_of_its_path(tmp_path):
+    wsol(tmp_path / "metadata", ids="./v/a.jpg\nv/a.jpg\nv//b,1.jpg\n")
+    write(tmp_path / "v/a.jpg")
+    write(tmp_path / "v/b,1.jpg")
+    data = load_dataset(tmp_path, "wsol")
+    assert [(s.id, s.labels, len(s.boxes[0]), s.width) for s in data.samples] == [
+        ("v/a.jpg", (7,), 2, 60),
+        ("v/b,1.jpg", (0,), 1, 9),
+    ]
+    assert len(data.problems) == 1
+    assert "v/a.jpg is listed twice" in data.problems[0]
+
+
+def test_two_labels_or_sizes_of_one_image(tmp_path):
+    wsol(
+        tmp_path / "metadata",
+        labels="v/a.jpg,7\nv/b,1.jpg,0\nv/a.jpg,3\nv/a.jpg,7\n",
+        sizes="v/a.jpg,60,50\nv/a.jpg,6,5\n",
+    )
+    write(tmp_path / "v/a.jpg")
+    write(tmp_path / "v/b,1.jpg")
+    data = load_dataset(tmp_path, "wsol")
+    assert [(s.id, s.labels, s.width) for s in data.samples] == [("v/a.jpg", (7,), 60), ("v/b,1.jpg", (0,), None)]
+    assert [line.partition(": ")[0] for line in data.problems] == [
+        "metadata/class_labels.txt",
+        "metadata/image_sizes.txt",
+    ]

@@ -57,8 +57,9 @@ def read_classes(path: Path, *, numeric: bool = False) -> Classes:
     """
     try:
         if path.suffix == ".csv":
-            rows = [row for _, row in read_csv(path) if row != ["name", "index"]]
-            classes = mapped_classes((name, int(index) if index else None) for name, index in rows)
+            rows = [[cell.strip() for cell in row] for _, row in read_csv(path)]
+            named = (row for row in rows if row != ["name", "index"])
+            classes = mapped_classes((name, int(index) if index else None) for name, index in named)
         elif path.suffix == ".json":
             content = read_json(path)
             if not isinstance(content, dict | list):

@@ -1,20 +1,25 @@
 """Reading the files of a data set: text, JSON, CSV and XML as PASCAL VOC has it.
 
 A broken file that every record needs raises ``DatasetError``. A broken annotation of one image raises
-``BadAnnotationError``.
+``BadAnnotationError``. A broken record in a file of many is left out, and the caller is told.
 """
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from looktwice.datasets.records import Corners
 from looktwice.errors import DatasetError
+
+MOST_DIGITS = 300
+"""Whole numbers in a JSON file with more digits stay text: no float can hold them, and no size or box needs them."""
 
 
 class BadAnnotationError(Exception):
@@ -59,32 +64,68 @@ def read_lines(path: Path) -> list[str]:
     return [line for line in map(str.strip, read_text(path).split("\n")) if line]
 
 
+def list_ids(lines: Sequence[str], number: str, exists: Callable[[str], bool]) -> list[str]:
+    """The image ids in a list of images that may have a number after each id. Ids may have blanks.
+
+    The last word of a line is a number of the list if all lines have one. If only some have one, it belongs to the id,
+    as in "cat 2". Where only the other reading names an image that exists, that reading is taken.
+
+    Args:
+        lines: of the list.
+        number: a regular expression that matches such a number.
+        exists: whether there is an image with this id.
+
+    >>> list_ids(["my dog 1", "cat -1"], "-1|0|1", lambda name: True)
+    ['my dog', 'cat']
+    >>> list_ids(["my dog", "cat 1"], "-1|0|1", lambda name: True)
+    ['my dog', 'cat 1']
+    """
+    last = re.compile(rf"\s+(?:{number})$")
+    bare = [last.sub("", line) for line in lines]
+    is_column = all(short != line for short, line in zip(bare, lines, strict=True))
+    pairs = zip(bare, lines, strict=True) if is_column else zip(lines, bare, strict=True)
+    return [second if first != second and not exists(first) and exists(second) else first for first, second in pairs]
+
+
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """The content of a JSON file. A whole number with more than ``MOST_DIGITS`` digits stays text.
 
     Raises:
         DatasetError: the file cannot be read, or is not JSON.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), parse_int=lambda text: int(text) if len(text) <= MOST_DIGITS else text)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON ({error}); download or write the file again") from error
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The line number and the cells of each row of a CSV file; blank rows are left out.
+def read_csv(path: Path, bad: Callable[[int, str], None] | None = None) -> Iterator[tuple[int, list[str]]]:
+    """The line number and the cells of each row of a CSV file, with their blanks; blank rows are left out.
+
+    Args:
+        path: the file.
+        bad: gets the number of each line that is not CSV, and what is wrong with it; the next line is read then.
+            Without it such a line is an error.
 
     Raises:
-        DatasetError: the file cannot be read, or a line is not CSV.
+        DatasetError: the file cannot be read; or a line is not CSV, and ``bad`` is not given.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise DatasetError(f"{path} is not CSV (line {reader.line_num}: {error}); mend that line") from error
+    # No name has a zero byte, and Python 3.10 reads no row with one.
+    lines = io.StringIO(read_text(path).replace("\0", "\ufffd"), newline="").readlines()
+    done = 0
+    while done < len(lines):
+        begun = done
+        reader = csv.reader(islice(lines, begun, None), strict=True)
+        try:
+            for row in reader:
+                done = begun + reader.line_num
+                if any(map(str.strip, row)):
+                    yield done, row
+        except csv.Error as error:
+            done += 1
+            if bad is None:
+                raise DatasetError(f"{path} is not CSV (line {done}: {error}); mend that line") from error
+            bad(done, str(error))
 
 
 def read_annotation(path: Path, *, first_pixel: int) -> Annotation:
@@ -101,7 +142,7 @@ def read_annotation(path: Path, *, first_pixel: int) -> Annotation:
         BadAnnotationError: the file cannot be read, is not XML, or an object has no name or no box.
     """
     try:
-        content = path.read_bytes()
+        content = _read_bytes(path)
         # Entities can expand to gigabytes before a handler can stop the parser. Only a DOCTYPE can define them.
         # UTF-16 puts zero bytes between the letters. All other encodings that the parser knows spell them as ASCII.
         if b"<!DOCTYPE" in content.replace(b"\0", b""):
@@ -116,6 +157,13 @@ def read_annotation(path: Path, *, first_pixel: int) -> Annotation:
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise BadAnnotationError(f"broken XML: {error}; image left out") from error
     return Annotation(objects, stated, sum(node.findtext("difficult") == "1" for node in nodes))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except ValueError as error:  # a zero byte, for example
+        raise BadAnnotationError("no file can have this name; image left out") from error
 
 
 def half_open(numbers: Sequence[str], *, first_pixel: int) -> Corners:

@@ -2,16 +2,47 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from looktwice.datasets.classes import Classes, read_classes
 from looktwice.datasets.files import BadAnnotationError, read_annotation
 from looktwice.datasets.records import Corners, Sample, clip
-from looktwice.errors import DatasetError
+from looktwice.errors import DatasetError, printable
+
+MOST_SIDE = 1_000_000
+"""No image has a longer side, in pixels. A larger number in an annotation is a mistake."""
+
+
+_LINE = 500
+"""Characters of a problem or note at most: a name in a broken file can have millions."""
+
 
 Object = tuple[str, Corners | None]
 """The class of an object in the data set's own words, and its half-open box, not yet checked, or ``None``."""
+
+
+class Folders:
+    """The names of the files in folders.
+
+    Each folder is listed once: 50,000 calls of stat on a network disk take minutes.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def names(self, folder: Path) -> frozenset[str]:
+        """The names of the files in a folder; empty if the folder cannot be read."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder))  # noqa: PTH208 - a name is faster than a Path
+            except (OSError, ValueError):  # a name with a zero byte is a ValueError
+                self._names[folder] = frozenset()
+        return self._names[folder]
+
+    def have(self, file: Path) -> bool:
+        """Whether there is such a file."""
+        return file.name in self.names(file.parent)
 
 
 @dataclass(frozen=True)
@@ -23,12 +54,14 @@ class Request:
         split: the part of the data set; ``None`` for the layout's default.
         classes: the classes file, if there is one.
         metadata: the folder with wsolevaluation's metadata, if one is given.
+        folders: tells which image files there are.
     """
 
     root: Path
     split: str | None
     classes: Path | None
     metadata: Path | None
+    folders: Folders = field(default_factory=Folders)
 
 
 @dataclass(frozen=True)
@@ -82,7 +115,17 @@ class Log:
 
     def _line(self, file: Path, what: str) -> str:
         name = file.relative_to(self.root) if file != self.root and file.is_relative_to(self.root) else file
-        return " ".join(f"{name}: {what}".split())  # names come from files and can have line breaks
+        line = printable(" ".join(f"{name}: {what}".split()))  # names come from files and can hold anything
+        return line if len(line) <= _LINE else f"{line[:300]} … {line[-_LINE + 303 :]}"
+
+
+def normal_id(text: str) -> str:
+    """An image's name in one form: ``./a.jpg`` and ``a.jpg`` are the same image.
+
+    >>> normal_id("./b//a.jpg")
+    'b/a.jpg'
+    """
+    return str(PurePosixPath(text))
 
 
 def xml_items(paths: Iterable[tuple[str, Path]], folder: Path, first_pixel: int, log: Log) -> Iterator[Item]:
@@ -120,12 +163,13 @@ def numeric_classes(request: Request) -> Classes:
     return read_classes(request.classes, numeric=True) if request.classes else Classes({}, {}, numeric=True)
 
 
-def to_samples(items: Iterable[Item], classes: Classes, log: Log) -> Iterator[Sample]:
+def to_samples(items: Iterable[Item], classes: Classes, folders: Folders, log: Log) -> Iterator[Sample]:
     """A sample for each item that can be used.
 
     Args:
         items: what the layout found.
         classes: which class index each label means.
+        folders: tells which image files there are.
         log: takes what is wrong with the other items.
 
     Yields:
@@ -135,19 +179,17 @@ def to_samples(items: Iterable[Item], classes: Classes, log: Log) -> Iterator[Sa
         DatasetError: the log is strict and an item has a problem.
     """
     seen: set[str] = set()
-    folders: dict[Path, frozenset[str]] = {}
     unmapped = 0
     for item in items:
-        # List each folder once: 50,000 calls of stat on a network disk take minutes.
-        folder = item.image.parent
-        if folder not in folders:
-            folders[folder] = file_names(folder)
         name = PurePosixPath(item.id)
-        if item.id in seen:
+        key = normal_id(item.id)
+        if key in seen:
             log.problem(item.source, f"{item.id} is listed twice; the first is kept")
+        elif not name.name:
+            log.problem(item.source, f"{item.id!r} is no name of an image; left out")
         elif name.is_absolute() or ".." in name.parts:
             log.problem(item.source, f"{item.id} leads out of the image folder, which is not allowed; left out")
-        elif item.image.name not in folders[folder]:
+        elif not folders.have(item.image):
             log.problem(item.image, "the image is missing; left out")
         elif not item.objects:
             log.problem(item.source, f"{item.id} has no object; left out")
@@ -155,22 +197,14 @@ def to_samples(items: Iterable[Item], classes: Classes, log: Log) -> Iterator[Sa
             unmapped += 1
         elif (sample := _to_sample(item, classes, log)) is not None:
             yield sample
-        seen.add(item.id)
+        seen.add(key)
     if unmapped:
         log.note(log.root, f"{unmapped} images left out: the classes file gives their classes no index")
 
 
-def file_names(folder: Path) -> frozenset[str]:
-    """The names of the files in a folder; empty if the folder cannot be read."""
-    try:
-        return frozenset(os.listdir(folder))  # noqa: PTH208 - a name is faster than a Path
-    except OSError:
-        return frozenset()
-
-
 def _to_sample(item: Item, classes: Classes, log: Log) -> Sample | None:
     size = item.size
-    if size is not None and min(size) <= 0:
+    if size is not None and (min(size) <= 0 or max(size) > MOST_SIDE):
         log.problem(item.source, f"{item.id} states a size of {size[0]}×{size[1]} pixels; its boxes are not checked")
         size = None
     boxes: dict[int, list[Corners]] = {}
@@ -194,4 +228,6 @@ def _to_sample(item: Item, classes: Classes, log: Log) -> Sample | None:
     if not boxes:
         return None
     width, height = size or (None, None)
-    return Sample(item.id, item.image, tuple(boxes), tuple(map(tuple, boxes.values())), width, height)
+    return Sample(
+        printable(normal_id(item.id)), item.image, tuple(boxes), tuple(map(tuple, boxes.values())), width, height
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 from looktwice.datasets.items import Log, Request, to_samples
 from looktwice.datasets.layouts import LAYOUTS
 from looktwice.datasets.records import Dataset
-from looktwice.errors import DatasetError, OptionError
+from looktwice.errors import DatasetError, OptionError, printable
 
 
 def load_dataset(
@@ -52,8 +52,9 @@ def load_dataset(
         raise DatasetError(f"{root} does not exist; give the folder that holds the data set")
     log = Log(request.root if request.root.is_dir() else request.root.parent, strict)
     items, table = LAYOUTS[layout].read(request, log)
-    samples = tuple(to_samples(items, table, log))
+    samples = tuple(to_samples(items, table, request.folders, log))
     if not samples:
         why = f"; the first of {len(log.problems)} problems: {log.problems[0]}" if log.problems else ""
         raise DatasetError(f"{root} holds no usable image in layout {layout!r}{why}; check folder, split and layout")
-    return Dataset(samples, tuple(log.problems), tuple(log.notes), table.names)
+    names = {index: printable(name) for index, name in table.names.items()}
+    return Dataset(samples, tuple(log.problems), tuple(log.notes), names)

@@ -35,7 +35,7 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     content = read_json(file)
     try:
         images, annotations = list(content["images"]), list(content["annotations"])
-        names = {category["id"]: str(category["name"]) for category in content["categories"]}
+        names = _category_names(file, list(content["categories"]), log)
     except (KeyError, TypeError) as error:
         needed = "lists of images, annotations and categories are needed"
         raise DatasetError(f"{file} is no COCO instances file; {needed}") from error
@@ -43,6 +43,20 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     keys = {number: str(number) if str(number) in classes.index else name for number, name in names.items()}
     objects = _coco_objects(file, annotations, keys, log)
     return _coco_items(request.root / split, file, images, objects, log), classes
+
+
+def _category_names(file: Path, categories: list[Any], log: Log) -> dict[Any, str]:
+    names: dict[Any, str] = {}
+    for number, category in enumerate(categories):
+        try:
+            key, name = category["id"], str(category["name"])
+            before = names.setdefault(key, name)
+        except (KeyError, TypeError):
+            log.problem(file, f"category {number}: needs id and name; left out")
+            continue
+        if before != name:
+            log.problem(file, f"the category id {key!r} is used twice; {before!r} is kept, {name!r} is left out")
+    return names
 
 
 def _coco_objects(file: Path, annotations: list[Any], keys: Mapping[Any, str], log: Log) -> dict[Any, list[Object]]:
@@ -53,15 +67,21 @@ def _coco_objects(file: Path, annotations: list[Any], keys: Mapping[Any, str], l
             if annotation.get("iscrowd"):
                 crowds += 1
                 continue
-            x, y, width, height = map(float, annotation["bbox"])
+            x, y, width, height = map(float, _as_list(annotation["bbox"]))
             category = annotation["category_id"]
             key = keys.get(category, str(category))
             objects.setdefault(annotation["image_id"], []).append((key, (x, y, x + width, y + height)))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             log.problem(file, f"annotation {number}: needs image_id, category_id and bbox [x, y, w, h]; left out")
     if crowds:
         log.note(file, f"{crowds} crowd regions ignored")
     return objects
+
+
+def _as_list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("no list")  # the text "1234" must not become four numbers
+    return value
 
 
 def _coco_items(

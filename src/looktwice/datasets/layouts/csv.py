@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from looktwice.datasets.classes import Classes
 from looktwice.datasets.files import read_csv
-from looktwice.datasets.items import Item, Log, Object, Request, numeric_classes
+from looktwice.datasets.items import Item, Log, Object, Request, normal_id, numeric_classes
 from looktwice.errors import DatasetError
 
 _CSV_HEADERS = (["image", "label"], ["image", "label", "x1", "y1", "x2", "y2"])
@@ -33,27 +33,31 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
         if len(found) != 1:
             raise DatasetError(f"{file} holds {len(found)} CSV files, but one is needed; give the file or a split")
         file = found[0]
-    rows = read_csv(file)
-    _, header = next(rows, (0, []))
+    rows = read_csv(file, lambda line, why: log.problem(file, f"line {line} is not CSV: {why}; left out"))
+    _, first = next(rows, (0, []))
+    header = [cell.strip() for cell in first]
     if header not in _CSV_HEADERS:
         raise DatasetError(f"{file} begins with {','.join(header)!r}; the header image,label[,x1,y1,x2,y2] is needed")
     images: dict[str, list[Object]] = {}
     for number, row in rows:
         try:
-            name, found_object = _csv_object(row)
+            found_object = _csv_object([cell.strip() for cell in row])
         except ValueError:
             log.problem(file, f"line {number}: an image, a label and four numbers or none are needed; left out")
             continue
-        images.setdefault(name, []).append(found_object)
+        name = row[0].strip()
+        if name != row[0] and request.folders.have(file.parent / row[0]):
+            name = row[0]  # a file whose name begins or ends with a blank
+        images.setdefault(normal_id(name), []).append(found_object)
     items = (Item(name, file.parent / name, file, objects, slack=0.0) for name, objects in images.items())
     return items, numeric_classes(request)
 
 
-def _csv_object(row: list[str]) -> tuple[str, Object]:
+def _csv_object(row: list[str]) -> Object:
     name, label, *sides = row
     if not name or not label:
         raise ValueError
     if not any(sides):
-        return name, (label, None)
+        return label, None
     x1, y1, x2, y2 = map(float, sides)
-    return name, (label, (x1, y1, x2, y2))
+    return label, (x1, y1, x2, y2)

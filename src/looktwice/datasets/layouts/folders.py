@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from looktwice.datasets.classes import Classes, mapped_classes, read_classes
-from looktwice.datasets.items import Item, Log, Request, file_names
+from looktwice.datasets.items import Folders, Item, Log, Request
 from looktwice.errors import DatasetError
 
 _IMAGE_ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -33,14 +33,14 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     own = mapped_classes((name, number) for number, name in enumerate(names))
     classes = own if request.classes is None else read_classes(request.classes)
-    return _folder_items(root, names, classes, log), classes
+    return _folder_items(root, names, classes, request.folders, log), classes
 
 
-def _folder_items(root: Path, names: Iterable[str], classes: Classes, log: Log) -> Iterator[Item]:
+def _folder_items(root: Path, names: Iterable[str], classes: Classes, folders: Folders, log: Log) -> Iterator[Item]:
     others = 0
     for name in names:
         folder = root / name
-        files = sorted(file for file in file_names(folder) if not file.startswith("."))
+        files = sorted(file for file in folders.names(folder) if not file.startswith("."))
         images = [file for file in files if Path(file).suffix.lower() in _IMAGE_ENDINGS]
         others += len(files) - len(images)
         if not images:

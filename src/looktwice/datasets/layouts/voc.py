@@ -1,9 +1,10 @@
 """The layout ``voc``: PASCAL VOC (Everingham et al. 2010)."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from looktwice.datasets.classes import Classes, ordered_classes, read_classes
-from looktwice.datasets.files import read_lines
+from looktwice.datasets.files import list_ids, read_lines
 from looktwice.datasets.items import Item, Log, Request, xml_items
 
 VOC_CLASSES = (
@@ -15,6 +16,8 @@ VOC_CLASSES = (
 
 def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     """Reads the folder of one year: Annotations, JPEGImages, ImageSets/Main/SPLIT.txt.
+
+    Each line of the list is an image id. In the lists of one class, −1, 0 or 1 comes after the id.
 
     Objects marked "difficult" are kept like any other, because a map that finds one is right. A note counts them.
 
@@ -29,7 +32,12 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
         DatasetError: the list of images is missing.
     """
     root = request.root
-    ids = [line.split()[0] for line in read_lines(root / "ImageSets" / "Main" / f"{request.split or 'val'}.txt")]
-    paths = [(name, root / "JPEGImages" / f"{name}.jpg") for name in ids]
+
+    def image(name: str) -> Path:
+        return root / "JPEGImages" / f"{name}.jpg"
+
+    lines = read_lines(root / "ImageSets" / "Main" / f"{request.split or 'val'}.txt")
+    ids = list_ids(lines, "-1|0|1", lambda name: request.folders.have(image(name)))
+    paths = [(name, image(name)) for name in ids]
     classes = read_classes(request.classes) if request.classes else ordered_classes(VOC_CLASSES)
     return xml_items(paths, root / "Annotations", 1, log), classes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from looktwice.datasets.classes import Classes
 from looktwice.datasets.files import half_open, read_lines
-from looktwice.datasets.items import Item, Log, Request, numeric_classes
+from looktwice.datasets.items import Item, Log, Request, normal_id, numeric_classes
 from looktwice.datasets.records import Corners
 
 
@@ -39,12 +39,12 @@ def _wsol_items(root: Path, folder: Path, log: Log) -> Iterator[Item]:
     boxes_file, labels_file, sizes_file = (
         folder / f"{name}.txt" for name in ("localization", "class_labels", "image_sizes")
     )
-    ids = read_lines(folder / "image_ids.txt")
-    labels = {name: row[0] for name, row in _numbers(labels_file, 1, log)}
+    ids = [normal_id(line) for line in read_lines(folder / "image_ids.txt")]
+    labels = {name: row[0] for name, row in _once(labels_file, 1, log)}
     boxes: dict[str, list[Corners]] = {}
     for name, row in _numbers(boxes_file, 4, log):
         boxes.setdefault(name, []).append(half_open(row, first_pixel=0))
-    sizes = {name: (int(w), int(h)) for name, (w, h) in _numbers(sizes_file, 2, log)} if sizes_file.exists() else {}
+    sizes = {name: (int(w), int(h)) for name, (w, h) in _once(sizes_file, 2, log)} if sizes_file.exists() else {}
     for name in ids:
         if name not in labels:
             log.problem(labels_file, f"{name} has no label; left out")
@@ -60,6 +60,16 @@ def _numbers(file: Path, count: int, log: Log) -> Iterator[tuple[str, list[str]]
     for line in read_lines(file):
         name, *values = line.rsplit(",", count)
         if len(values) == count and all(re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value) for value in values):
-            yield name, [value.strip() for value in values]
+            yield normal_id(name), [value.strip() for value in values]
         else:
             log.problem(file, f"{line!r} is not an id and {count} whole numbers; left out")
+
+
+def _once(file: Path, count: int, log: Log) -> Iterator[tuple[str, list[str]]]:
+    """As ``_numbers``, of a file that has one line for each id."""
+    seen: dict[str, list[str]] = {}
+    for name, values in _numbers(file, count, log):
+        if seen.setdefault(name, values) is values:
+            yield name, values
+        elif seen[name] != values:
+            log.problem(file, f"{name} is listed twice with different numbers; the first are kept")
