@@ -260,6 +260,30 @@ def test_a_folder_or_glob_without_images_is_an_error(tree, name):
         find_images([tree / "a.jpg", tree / name])
 
 
+def test_one_file_by_several_spellings_comes_once_in_its_first_spelling(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    given = ["a.jpg", "b.JPEG", "./a.jpg", "deep/../a.jpg", str(tree / "a.jpg"), "deep//er/c.PNG", "*.jpg"]
+    assert find_images(given) == [Path("a.jpg"), Path("b.JPEG"), Path("deep/er/c.PNG")]
+
+
+def test_a_link_to_an_image_is_an_image_of_its_own(tree):
+    (tree / "link.jpg").symlink_to(tree / "a.jpg")
+    (tree / "same").symlink_to(tree)
+    assert find_images([tree / "a.jpg", tree / "link.jpg", tree / "same/a.jpg"]) == [tree / "a.jpg", tree / "link.jpg"]
+
+
+def test_an_empty_name_is_not_the_current_folder(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    with pytest.raises(InputError, match=r"name of an image is empty.* or \. for the current folder"):
+        find_images([""])
+    assert find_images(["."])[0] == Path("a.jpg")
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path):
+    for name in ("a\0.jpg", "\ud800.jpg", "x" * 300 + ".jpg"):
+        assert refusal(tmp_path / name)
+
+
 def test_no_path_at_all_is_an_error():
     with pytest.raises(InputError, match="no image was named"):
         find_images([])

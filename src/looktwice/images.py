@@ -4,6 +4,7 @@ A file is checked before it is decoded. So a broken picture costs one line on th
 """
 
 import glob
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,16 +13,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from looktwice.decoding import MAX_PIXELS, Orientation, Picture, Size, decode
 from looktwice.errors import InputError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """The files of a folder that are taken as images: their suffix in lower case. A file that is named may have any."""
-
-
-MAX_PIXELS = 100_000_000
-"""An image with more pixels is refused before it is decoded: a file of a few kilobytes can hold gigabytes of pixels."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +127,13 @@ class Window:
 def read_image(path: str | PathLike[str], *, upright: bool = True, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Reads one image file as 8-bit RGB.
 
-    Transparent parts become white, 16-bit gray is scaled to 8 bits, and an animation gives its first frame.
+    Transparent parts become white, deeper gray is scaled to 8 bits, and an animation gives its first frame. A Python
+    warning says what is doubtful, for example values that look like 12-bit data in a 16-bit file.
 
     Args:
-        path: the file. Its content says which kind of image it is; its suffix does not matter.
-        upright: turn the image as its EXIF orientation says. Annotations count pixels as they are stored, so the
-            evaluation passes False.
+        path: the file, of one of the kinds in ``decoding.FORMATS``. Its content says which kind it is; its suffix does
+            not matter.
+        upright: turn the image as its EXIF orientation says. With False its pixels stay as they are stored.
         max_pixels: refuse an image with more pixels. Its size is read before any pixel is decoded.
 
     Returns:
@@ -144,15 +143,54 @@ def read_image(path: str | PathLike[str], *, upright: bool = True, max_pixels: i
         InputError: the file is missing, empty, damaged, not an image or too large, or its pixels have no defined white.
     """
     file = _check_file(Path(path))
-    try:
-        with _open(file, max_pixels) as image:
-            image.load()
-            return to_rgb(ImageOps.exif_transpose(image) if upright else image, file)
-    except InputError:
-        raise
-    except Exception as error:  # broken bytes make Pillow raise nearly anything: OSError, SyntaxError …
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file}: damaged or cut short ({reason}); fetch the file again or leave it out") from error
+    picture = decode(file, str(file), upright=lambda _: upright, max_pixels=max_pixels)
+    for note in picture.notes:
+        warnings.warn(f"{file}: {note}", stacklevel=2)
+    return picture.image
+
+
+def read_picture(path: str | PathLike[str]) -> Picture:
+    """Reads one image file upright, as ``read_image`` does; what is doubtful is returned instead of a warning.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
+    file = _check_file(Path(path))
+    return decode(file, str(file))
+
+
+def read_annotated(path: str | PathLike[str], size: Size | None) -> Picture:
+    """Reads one image file so that its pixels are those that its annotation counts.
+
+    Annotations count pixels as they are stored, as a rule. But a tool that shows photos upright counts them upright.
+    The size that the annotation states tells the two apart, if a quarter turn swaps width and height.
+
+    Args:
+        path: the file.
+        size: (width, height) that the annotation states, or ``None``.
+
+    Returns:
+        The picture. A note says if it is stored turned and the size does not tell how its boxes were drawn.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
+    file = _check_file(Path(path))
+    doubts: list[str] = []
+
+    def upright(orientation: Orientation) -> bool:
+        sizes = (orientation.stored, orientation.upright)
+        if sizes[0] == sizes[1] or size not in sizes:
+            doubts.append(
+                f"is stored turned (EXIF orientation {orientation.value}), and the annotation does not tell whether "
+                "its boxes were drawn upright; read as it is stored: save the photo upright, or state its size in the "
+                "annotation"
+            )
+            return False
+        return size == orientation.upright
+
+    picture = decode(file, str(file), upright=upright)
+    return Picture(picture.image, (*doubts, *picture.notes))
 
 
 def find_images(paths: Iterable[str | PathLike[str]]) -> list[Path]:
@@ -171,10 +209,23 @@ def find_images(paths: Iterable[str | PathLike[str]]) -> list[Path]:
     found = [file for path in paths for file in _expand(fspath(path))]
     if not found:
         raise InputError("no image was named; give at least one file, folder or glob")
-    return list(dict.fromkeys(found))
+    return unique_files(found)
+
+
+def unique_files(files: Iterable[Path]) -> list[Path]:
+    """Each file once, in the given order, whichever way its path is spelled: ``a.jpg`` and ``b/../a.jpg`` are one file.
+
+    A link is another file than the one that it leads to.
+    """
+    kept: dict[str, Path] = {}
+    for file in files:
+        kept.setdefault(f"{os.path.realpath(file.parent)}/{file.name}", file)
+    return list(kept.values())
 
 
 def _expand(path: str) -> list[Path]:
+    if not path:
+        raise InputError("the name of an image is empty; name a file, folder or glob, or . for the current folder")
     file = Path(path)
     if file.is_dir():
         found = sorted(entry for entry in file.rglob("*") if _looks_like_image(entry))
@@ -195,13 +246,13 @@ def _looks_like_image(file: Path) -> bool:
 
 
 def _check_file(file: Path) -> Path:
-    if file.is_dir():
-        raise InputError(f"{file}: is a folder; name an image file in it")
-    if not file.exists():
-        raise InputError(f"{file}: no such file; check the path")
-    if not file.is_file():
-        raise InputError(f"{file}: is not a regular file; copy the image to one")
     try:
+        if file.is_dir():
+            raise InputError(f"{file}: is a folder; name an image file in it")
+        if not file.exists():
+            raise InputError(f"{file}: no such file; check the path")
+        if not file.is_file():
+            raise InputError(f"{file}: is not a regular file; copy the image to one")
         empty = file.stat().st_size == 0
         file.open("rb").close()
     except OSError as error:
@@ -209,53 +260,3 @@ def _check_file(file: Path) -> Path:
     if empty:
         raise InputError(f"{file}: is empty (0 bytes); fetch the file again")
     return file
-
-
-def _open(file: Path, max_pixels: int) -> Image.Image:
-    """Reads the image's header. Pillow has a limit of its own, which can warn below ours and raises above it."""
-    too_large = f"pixels are more than the {max_pixels:,} allowed; scale the image down first"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{file}: its {too_large}") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"{file}: is not an image that Pillow knows; convert it to JPEG or PNG") from error
-    if image.width * image.height > max_pixels:
-        image.close()
-        raise InputError(f"{file}: {image.width:,} × {image.height:,} {too_large}")
-    return image
-
-
-def to_rgb(image: Image.Image, file: Path) -> Image.Image:
-    """Converts a picture of any mode to 8-bit RGB. Transparent parts become white.
-
-    Args:
-        image: the picture.
-        file: its name in error messages.
-
-    Returns:
-        The RGB picture.
-
-    Raises:
-        InputError: its pixels have no defined white.
-    """
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_16_bit(image, file)
-    if image.mode == "F":
-        raise InputError(f"{file}: floating-point pixels have no defined white; save it with 8 or 16 bits a channel")
-    if image.has_transparency_data:
-        clear = image.convert("RGBA")
-        white = Image.new("RGBA", clear.size, "white")
-        return Image.alpha_composite(white, clear).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image, file: Path) -> Image.Image:
-    """Scales 0 … 65535 to 0 … 255. Pillow's own conversion would turn everything above 255 into white."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise InputError(f"{file}: 32-bit pixels have no defined white; save it with 8 or 16 bits a channel")
-    # 65535 = 255 · 257: this rounds to the nearest value and keeps both ends.
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")

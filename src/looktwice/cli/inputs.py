@@ -156,9 +156,11 @@ def run_on_images(images: Sequence[str], work: "Callable[[list[Path]], Iterator[
 
 def _find(images: Sequence[str]) -> tuple[list[Path], int]:
     """The files that the arguments name, each once, and how many arguments name none."""
+    from looktwice.images import unique_files
+
     found = [_find_one(image) for image in images]
     paths = [path for files in found if files is not None for path in files]
-    return list(dict.fromkeys(paths)), found.count(None)
+    return unique_files(paths), found.count(None)
 
 
 def _find_one(image: str) -> list[Path] | None:

@@ -1,26 +1,21 @@
 """The form of a request: its fields and its picture."""
 
 import math
-import warnings
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from looktwice.errors import InputError, OptionError
-from looktwice.images import to_rgb
+from looktwice.decoding import TooLargeError
+from looktwice.decoding import decode as decode_image
+from looktwice.errors import OptionError
 from looktwice.localization.boxes import BoxRule
 from looktwice.models.load import Model
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Kinds of picture that are opened. Some of Pillow's other readers start programs."""
-
 
 FORM_BYTES = 64 * 1024
 """Room for the other fields and the boundaries between them, besides the picture."""
@@ -143,26 +138,13 @@ def decode(upload: bytes, *, most_pixels: int) -> Image.Image:
         most_pixels: more are refused. The header tells, so no pixel is decoded before.
 
     Raises:
-        HTTPException: 413, too many pixels.
+        HTTPException: 413, too many pixels, or too much memory for them.
         InputError: not a picture, one of a kind that is not read here, or a damaged one.
     """
-    name = Path("the upload")
-    too_large = HTTPException(413, f"the picture has more than {most_pixels / 1e6:g} megapixels; scale it down first")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow has a limit of its own
-            image = Image.open(BytesIO(upload), formats=FORMATS)
-        if image.width * image.height > most_pixels:
-            raise too_large
-        image.load()
-        return to_rgb(ImageOps.exif_transpose(image), name)
-    except Image.DecompressionBombError:
-        raise too_large from None
-    except UnidentifiedImageError as error:
-        raise InputError(f"{name} is no picture that can be read here; take a JPEG, PNG or WebP file") from error
-    except (HTTPException, InputError):
-        raise
-    except Exception as error:  # for broken bytes Pillow's decoders raise nearly anything: OSError, SyntaxError, zlib …
-        raise InputError(
-            f"{name} is damaged or cut short ({' '.join(str(error).split())}); take another file"
+        return decode_image(BytesIO(upload), "the upload", max_pixels=most_pixels).image
+    except TooLargeError as error:
+        most = f"{most_pixels / 1e6:g} megapixels"
+        raise HTTPException(
+            413, f"the picture has more than {most}, or needs too much memory; scale it down first"
         ) from error
