@@ -68,8 +68,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def as_json(content: Mapping[str, Any]) -> bytes:
-    """A JSON text with an indent of 2 and a line break at its end, in UTF-8."""
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+    """A JSON text with an indent of 2 and a line break at its end, in UTF-8.
+
+    A path need not be text: bytes that are not UTF-8 become escapes, which JSON reads back as they were.
+    """
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def remove_unfinished(folder: Path) -> None:

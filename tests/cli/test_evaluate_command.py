@@ -102,7 +102,7 @@ def test_images_that_fail_are_named_at_the_end(data, tmp_path):
     result = evaluate(tmp_path, tmp_path / "run", "--methods", "gradient")
     assert "8 images, 7 of them failed" in result.stdout
     assert [line.split()[1] for line in result.stderr.splitlines()[:5]] == [f"{n}-broken.png:" for n in range(5)]
-    assert f"7 problems in all; every one is in the column error of {tmp_path / 'run'}/rows" in result.stderr
+    assert f"7 problems in all; every one is in {tmp_path / 'run'}/problems.txt" in result.stderr
 
 
 def test_strict_stops_before_anything_is_written(data, tmp_path):

@@ -1,5 +1,6 @@
 """What is measured of one map, by hand and against the rooms below; what a chunk leaves on the disk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from looktwice.images import Window
 from looktwice.localization import BoxRule
 from looktwice.metrics import box_curve, energy_in_box, pointing_hit
 from looktwice.runs.columns import COLUMNS, CURVES, options_hash
-from looktwice.runs.folder import is_complete, row_schema
+from looktwice.runs.folder import is_complete, open_run, row_schema
+from looktwice.runs.manifest import About, Manifest
 
 SIDE = 20
 WINDOW = Window.whole(40, 40)
@@ -34,7 +36,8 @@ def chunk(images, targets, heat):
 
 def plan(run=Path(), **choices):
     names = ("gradient", "center_box", "full_image")
-    return MeasurementPlan(run, dict.fromkeys(names, BoxRule(smallest=0.0)), dict.fromkeys(names, "hash"), **choices)
+    rules, options = dict.fromkeys(names, BoxRule(smallest=0.0)), dict.fromkeys(names, "hash")
+    return MeasurementPlan(run, rules, options, **{"identity": "a run"} | choices)
 
 
 def square(x1, y1, x2, y2, value=1.0):
@@ -91,7 +94,8 @@ def test_values_are_those_of_the_rooms_below():
 
 
 def test_curves_by_energy_are_kept_where_the_rule_is():
-    by_energy = MeasurementPlan(Path(), {"gradient": BoxRule("contour", 0.9, "energy", 0.0)}, {"gradient": "hash"})
+    rules = {"gradient": BoxRule("contour", 0.9, "energy", 0.0)}
+    by_energy = MeasurementPlan(Path(), rules, {"gradient": "hash"}, identity="a run")
     heat = square(4, 2, 8, 8) + square(15, 15, 17, 17, 0.5)  # 24 and 2 of the energy: 0.92 lie in the first alone
     work = chunk(
         [EvaluationImage(sample(boxes=(((30.0, 30.0, 34.0, 34.0),),)), 0, False, WINDOW)], [target_class()], [heat]
@@ -174,7 +178,11 @@ def test_a_written_chunk_can_be_read_and_is_complete(tmp_path):
     ]
     targets = [target_class(), target_class(1)]
     heat = np.random.default_rng(0).random((2, SIDE, SIDE))
-    where = plan(tmp_path, save_maps=True, save_npy=True)
+    facts = {"model": {"name": "own"}, "preprocessing": {"resize": 40, "crop": 40}, "methods": {"gradient": {}}}
+    facts |= {"baselines": {"center_box": {}, "full_image": {}}, "batch_size": 2, "images": {"count": 8}}
+    begun = open_run(tmp_path, Manifest(About({}), Manifest.from_json({"run": facts}).run))
+    images = [replace(image, order=6 + number) for number, image in enumerate(images)]
+    where = plan(tmp_path, save_maps=True, save_npy=True, identity=begun.identity)
     write_chunk(where, chunk(images, targets, heat))
     schema = row_schema(COLUMNS)
     keys = {(name, method) for name in ("a.png", "c/b.png") for method in where.rules}

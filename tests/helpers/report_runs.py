@@ -1,8 +1,11 @@
 """A finished run made without a network: maps are blobs put where the test wants them."""
 
 import json
+import shutil
+from dataclasses import asdict
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 from looktwice import atomic_files
@@ -13,7 +16,8 @@ from looktwice.images import Window
 from looktwice.localization import BoxRule
 from looktwice.runs import folder as runs
 from looktwice.runs.columns import BASELINES
-from looktwice.runs.manifest import Manifest
+from looktwice.runs.manifest import About, Manifest
+from looktwice.runs.part_checks import options_of
 from looktwice.runs.scoring import Scoring
 from looktwice.runs.summarise import summarise
 
@@ -60,7 +64,7 @@ def make_data(folder, largest=(20, 14, 48, 40)):
     return folder
 
 
-def make_run(folder, data, *, maps=True, network="squeezenet1_1", methods=METHODS, target="true"):
+def make_run(folder, data, *, maps=True, network="squeezenet1_1", methods=METHODS, target="true", boxes="largest"):
     """The run of a data set: thresholds chosen on the first images, maps kept where wanted."""
     dataset = load_dataset(data, "csv", classes=data / "classes.json")
     assert not dataset.problems
@@ -73,16 +77,19 @@ def make_run(folder, data, *, maps=True, network="squeezenet1_1", methods=METHOD
         "methods": {method: {} for method in methods},
         "baselines": {name: dict(values) for name, values in BASELINES.items()},
         "target": target,
-        "box": {"rule": "contour", "threshold": 0.2, "by": "max", "smallest": 0.01, "boxes": "largest"}
+        "box": {"rule": "contour", "threshold": 0.2, "by": "max", "smallest": 0.01, "boxes": boxes}
         | {"thresholds": None},
         "batch_size": BATCH,
+        "save": {"maps": maps, "npy": False},
     }
-    about = {"root": str(data), "layout": "csv", "classes": str(data / "classes.json"), "command": "looktwice evaluate"}
+    about = {name: value for name, value in asdict(dataset.source).items() if value is not None}
+    about |= {"command": "looktwice evaluate"}
     about |= {"weights": "weights.safetensors", "begun": "2026-01-02T03:04:05+00:00", "device": "a machine"}
-    manifest = Manifest.from_json({"about": about, "run": run})
+    manifest = Manifest(About.of(about), Manifest.from_json({"run": run}).run)
     runs.open_run(folder, manifest)
     everyone = (*methods, *BASELINES)
-    sheet = MeasurementPlan(folder, dict.fromkeys(everyone, rule), dict.fromkeys(everyone, "0"), maps)
+    options = options_of(manifest)
+    sheet = MeasurementPlan(folder, dict.fromkeys(everyone, rule), options, maps, identity=manifest.identity)
     for part, start in enumerate(range(0, IMAGES, BATCH)):
         write_chunk(sheet, _chunk(part, start, dataset.samples[start : start + BATCH], methods))
     scoring = Scoring.of_manifest(manifest)
@@ -107,3 +114,19 @@ def _chunk(part, start, samples, methods):
     }
     seconds = {method: [0.1 * (place + 1)] * len(samples) for place, method in enumerate(methods)}
     return Chunk(part, tuple(pictures), tuple(guesses), heats, seconds, 32)
+
+
+def make_older(run, folder):
+    """A copy of a run as an older version would have written it: without the boxes at every threshold."""
+    shutil.copytree(run, folder)
+    for part in (folder / "rows").iterdir():
+        table = pq.read_table(part, partitioning=None)
+        pq.write_table(table.drop(["largest_boxes"]).replace_schema_metadata(None), part)
+    for file in folder.glob("maps/*"):
+        with np.load(file) as arrays:
+            kept = dict(arrays)
+        np.savez(file, **kept)  # their run is told in the archive's comment
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["identity"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder

@@ -20,8 +20,8 @@ from looktwice.report.card_pictures import map_picture
 from looktwice.report.finished_run import read_run
 from looktwice.report.gallery import make_gallery, select
 from looktwice.report.page import render
-from looktwice.runs.manifest import Manifest, PreprocessingFacts
-from report_runs import HEIGHT, METHODS, WIDTH, finds, make_data, make_run
+from looktwice.runs.manifest import About, Manifest, PreprocessingFacts
+from report_runs import HEIGHT, METHODS, WIDTH, finds, make_data, make_older, make_run
 
 
 def numbers(found, chosen):
@@ -43,31 +43,83 @@ def test_the_gallery_takes_turns(run):
     assert select(replace(found, methods=("gradient",)), 100)  # nothing to gain over
 
 
+def assert_verdicts_are_of_the_drawn_boxes(gallery, slack=0.0):
+    """How many views have a box; the IoU and the verdict of each are those of the box that is drawn."""
+    drawn = 0
+    for card in gallery.cards:
+        for view in card.views.values():
+            assert view.hit == (view.iou >= 0.5)
+            if view.boxes:
+                drawn += 1
+                assert view.has_boxes
+                overlap = iou(view.boxes, card.truths).max()
+                assert overlap == pytest.approx(view.iou, abs=slack or 1e-6)
+                assert view.hit == (overlap >= 0.5)
+    return drawn
+
+
 def test_drawn_boxes_are_those_that_were_judged(run, bare):
     found = read_run(run)
     assert found.drawn_at["feedback"] != found.rule_of("feedback").threshold  # else this shows nothing
     with_maps, without = make_gallery(found, 100), make_gallery(read_run(bare), 100)
-    for card in with_maps.cards:
-        for view in card.views.values():
-            assert not view.other_threshold
-            assert iou(view.boxes, card.truths).max() == pytest.approx(view.iou, abs=0.03)  # maps in half precision
-            assert view.hit == (view.iou >= 0.5)
-            assert view.heat.startswith("data:image/png;base64,")
+    for gallery in (with_maps, without):
+        assert assert_verdicts_are_of_the_drawn_boxes(gallery) == len(METHODS) * len(gallery.cards)
+        assert not gallery.notes
     assert with_maps.has_maps
-    assert not with_maps.notes
+    assert all(
+        view.heat.startswith("data:image/png;base64,") for card in with_maps.cards for view in card.views.values()
+    )
     assert not without.has_maps
-    assert all(view.other_threshold and view.heat is None for card in without.cards for view in card.views.values())
-    assert "boxes at a threshold of 0.20" in without.notes[0]
+    assert all(view.heat is None for card in without.cards for view in card.views.values())
+
+
+def test_an_older_run_without_maps_draws_no_box_that_was_not_judged(bare, tmp_path):
+    """It kept boxes at 0.20 and judged boxes at another threshold: a hit stood over a box that is a miss."""
+    found = read_run(make_older(bare, tmp_path / "run"))
+    gallery = make_gallery(found, 100)
+    assert assert_verdicts_are_of_the_drawn_boxes(gallery) == 0
+    assert not any(view.has_boxes for card in gallery.cards for view in card.views.values())
+    assert f"did not keep {len(METHODS) * len(gallery.cards)} of the boxes that were judged" in gallery.notes[0]
+    page = render([tmp_path / "run"])
+    assert '"boxes": []' in page
+    assert '"boxes": [[' not in page
+
+
+def test_an_older_run_with_maps_draws_them_again_at_the_threshold_that_counts(run, tmp_path):
+    gallery = make_gallery(read_run(make_older(run, tmp_path / "run")), 100)
+    assert assert_verdicts_are_of_the_drawn_boxes(gallery, slack=0.03) == len(METHODS) * len(gallery.cards)
+    assert not gallery.notes
+
+
+def test_a_box_of_a_saved_map_that_was_not_judged_is_not_drawn(run, tmp_path):
+    older = make_older(run, tmp_path / "run")
+    for file in older.glob("maps/*"):
+        with np.load(file) as arrays:
+            others = dict(arrays)
+        others["feedback"] = others["feedback"][:, ::-1, ::-1]
+        np.savez(file, **others)
+    gallery = make_gallery(read_run(older), 100)
+    assert 0 < assert_verdicts_are_of_the_drawn_boxes(gallery, slack=0.03) < len(METHODS) * len(gallery.cards)
+    assert not any(card.views["feedback"].boxes for card in gallery.cards if card.views["feedback"].hit)
+
+
+def test_the_best_of_any_box_needs_maps(data, tmp_path):
+    with_maps = make_gallery(read_run(make_run(tmp_path / "with", data, boxes="any")), 100)
+    assert assert_verdicts_are_of_the_drawn_boxes(with_maps, slack=0.03) == len(METHODS) * len(with_maps.cards)
+    without = make_gallery(read_run(make_run(tmp_path / "without", data, boxes="any", maps=False)), 100)
+    assert assert_verdicts_are_of_the_drawn_boxes(without) == 0
+    assert "boxes that were judged, so they are not drawn" in without.notes[0]
 
 
 def test_cards_without_the_data_set(run, tmp_path):
     manifest = json.loads((run / "manifest.json").read_text())
     found = read_run(run)
     other = manifest["run"] | {"data": {"fingerprint": "0" * 64}}
+    identity = Manifest.from_json({"run": other}).identity
     for changed, said in (
         ({"about": manifest["about"] | {"root": str(tmp_path / "gone")}}, "gone does not exist"),
         ({"about": {}}, "does not tell where its images are"),
-        ({"run": other}, "does not hold the images and boxes of the run"),
+        ({"run": other, "identity": identity}, "does not hold the images and boxes of the run"),
     ):
         gallery = make_gallery(replace(found, manifest=Manifest.from_json(manifest | changed)), 5)
         assert said in gallery.notes[0]
@@ -86,6 +138,22 @@ def test_a_data_set_that_moved(run, data, tmp_path):
     assert moved.cards == make_gallery(read_run(run), 5).cards
     other = make_gallery(found, 5, make_data(tmp_path / "other", largest=(20, 14, 48, 41)))
     assert "other does not hold the images and boxes of the run" in other.notes[0]
+
+
+def test_a_classes_file_that_is_gone_is_named(run, data, tmp_path):
+    moved = shutil.move(shutil.copytree(data, tmp_path / "data"), tmp_path / "moved")
+    found = read_run(run)
+    about = dict(found.manifest.about.told) | {
+        "root": str(tmp_path / "data"),
+        "classes": str(tmp_path / "classes.json"),
+    }
+    gone = replace(found, manifest=replace(found.manifest, about=About.of(about)))
+    assert "data does not exist" in make_gallery(gone, 5).notes[0]
+    assert make_gallery(gone, 5, moved).cards == make_gallery(found, 5).cards  # it lies in the folder of the data
+    (moved / "classes.json").unlink()
+    gallery = make_gallery(gone, 5, moved)
+    assert f"The classes file {tmp_path / 'classes.json'} does not exist" in gallery.notes[0]
+    assert gallery.cards[0].picture is None
 
 
 def test_what_the_gallery_is_of(run, data, tmp_path):

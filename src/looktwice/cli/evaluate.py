@@ -109,7 +109,7 @@ def evaluate_command(
     if shard.rank == 0:
         _complain_of(dataset.problems, f"{output}/problems.txt")
     network = load_model(model, weights=weights, squash=squash, device=default_device(device))
-    about = {"command": _command(), "root": str(root), "layout": layout} | ({"split": split} if split else {})
+    about = {"command": _command()}
     with _progress("images", shown=shard.rank == 0 and sys.stderr.isatty()) as progress:
         status = evaluate(
             dataset, network, output, plan, strict=strict, workers=workers, shard=shard, about=about, progress=progress
@@ -190,6 +190,8 @@ def _tell(status: "RunStatus") -> None:
             err=True,
         )
         return
-    _complain_of(status.failures, f"the column error of {status.run}/rows")
+    _complain_of(status.problems, f"{status.run}/problems.txt")
+    others = [line for line in status.failures if line not in status.problems]
+    _complain_of(others, f"the column error of {status.run}/rows")
     typer.echo(measures(read_summary(status.run)))
     typer.echo(status.summary)

@@ -21,7 +21,7 @@ does not state the image's size, ``fit_to_image`` checks the boxes after the ima
 from looktwice.datasets.layouts import LAYOUTS, Layout
 from looktwice.datasets.layouts.voc import VOC_CLASSES
 from looktwice.datasets.load import load_dataset
-from looktwice.datasets.records import Corners, Dataset, Sample, fit_to_image, shuffled, split_by_hash
+from looktwice.datasets.records import Corners, Dataset, Sample, Source, fit_to_image, shuffled, split_by_hash
 
 __all__ = [
     "LAYOUTS",
@@ -30,6 +30,7 @@ __all__ = [
     "Dataset",
     "Layout",
     "Sample",
+    "Source",
     "fit_to_image",
     "load_dataset",
     "shuffled",

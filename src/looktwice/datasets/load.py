@@ -4,7 +4,7 @@ from pathlib import Path
 
 from looktwice.datasets.items import Log, Request, to_samples
 from looktwice.datasets.layouts import LAYOUTS
-from looktwice.datasets.records import Dataset
+from looktwice.datasets.records import Dataset, Source
 from looktwice.errors import DatasetError, OptionError, printable
 
 
@@ -57,4 +57,6 @@ def load_dataset(
         why = f"; the first of {len(log.problems)} problems: {log.problems[0]}" if log.problems else ""
         raise DatasetError(f"{root} holds no usable image in layout {layout!r}{why}; check folder, split and layout")
     names = {index: printable(name) for index, name in table.names.items()}
-    return Dataset(samples, tuple(log.problems), tuple(log.notes), names)
+    places = (None if path is None else str(path.absolute()) for path in (classes_file, metadata_folder))
+    source = Source(str(request.root.absolute()), layout, split, *places)
+    return Dataset(samples, tuple(log.problems), tuple(log.notes), names, source)

@@ -34,6 +34,11 @@ class Sample:
     width: int | None = None
     height: int | None = None
 
+    @property
+    def stated_size(self) -> tuple[int, int] | None:
+        """(width, height) of the image in pixels, if the annotation states them."""
+        return None if self.width is None or self.height is None else (self.width, self.height)
+
     def boxes_of(self, label: int) -> tuple[Corners, ...]:
         """The boxes of one class.
 
@@ -47,6 +52,25 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a data set was read from, so that it can be read again; paths are absolute.
+
+    Attributes:
+        root: the folder or file.
+        layout: how its files are arranged.
+        split: the part of the data set, if one was named.
+        classes: the classes file, if one was named.
+        metadata: the metadata folder, if one was named.
+    """
+
+    root: str
+    layout: str
+    split: str | None = None
+    classes: str | None = None
+    metadata: str | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """The samples of one split in a fixed order, and what was wrong with the other images.
 
@@ -55,12 +79,14 @@ class Dataset:
         problems: one line for each problem; it names the file.
         notes: what the layout leaves out or keeps by its own rules, such as crowd regions and difficult objects.
         class_names: class index → name, if the layout or the classes file names the class.
+        source: where it was read from, if it was read from files.
     """
 
     samples: tuple[Sample, ...]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     class_names: Mapping[int, str] = field(default_factory=dict)
+    source: Source | None = None
 
     def fingerprint(self) -> str:
         """The SHA-256, in hex digits, of all ids, labels and boxes in their order.

@@ -5,7 +5,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from looktwice.datasets.records import Sample, fit_to_image, shuffled, split_by_hash
-from looktwice.errors import InputError, RunError
-from looktwice.images import Window, read_image
+from looktwice.errors import InputError, RunError, printable
+from looktwice.images import Window, read_annotated
 from looktwice.localization.boxes import BoxRule
 from looktwice.models.preprocessing import Preprocessing
 
@@ -100,6 +100,7 @@ class MeasurementPlan:
         run: the run's folder.
         rules: for each method and baseline, how boxes are drawn.
         options: for each method and baseline, the hash of its options.
+        identity: of the run; rows carry it.
         save_maps: whether maps are written too.
         save_npy: whether they are written as wsolevaluation reads them.
     """
@@ -107,6 +108,7 @@ class MeasurementPlan:
     run: Path
     rules: Mapping[str, BoxRule]
     options: Mapping[str, str]
+    identity: str = field(kw_only=True)
     save_maps: bool = False
     save_npy: bool = False
 
@@ -143,6 +145,12 @@ class Decoded:
     images: tuple[EvaluationImage, ...]
     pixels: Tensor
 
+    @property
+    def problems(self) -> list[str]:
+        """A line for each image with something wrong that decoding showed."""
+        found = ((image.sample.id, image.error or image.note) for image in self.images)
+        return [text if text.startswith(name) else f"{name}: {text}" for name, text in found if text]
+
 
 class Chunks(Dataset[Decoded]):
     """The run's images, chunk by chunk. An item is a decoded chunk."""
@@ -166,20 +174,21 @@ def _decode(image: EvaluationImage, preprocessing: Preprocessing) -> tuple[Evalu
     begun = time.perf_counter()
     sample = image.sample
     try:
-        picture = read_image(sample.image, upright=False)  # annotations count pixels as they are stored
-        pixels, window = preprocessing.prepare(picture)
+        picture = read_annotated(sample.image, sample.stated_size)
+        pixels, window = preprocessing.prepare(picture.image)
     except InputError as error:
         # It keeps its place in the batch: the other images' numbers must stay the same when this file is repaired.
         blank = torch.zeros(1, 3, preprocessing.crop, preprocessing.crop)
         return replace(image, error=_without_place(str(error), sample)), blank
-    fitted, faults = fit_to_image(sample, *picture.size)
-    note = _without_place("; ".join(faults), sample) or None
+    fitted, faults = fit_to_image(sample, *picture.image.size)
+    notes = [*faults, *(f"{sample.image}: {note}" for note in picture.notes)]
+    note = _without_place("; ".join(notes), sample) or None
     return replace(image, sample=fitted, window=window, note=note, seconds=time.perf_counter() - begun), pixels
 
 
 def _without_place(text: str, sample: Sample) -> str:
     """The text with the image's name in place of its path: a data set's rows must not depend on its folder."""
-    return text.replace(str(sample.image), sample.id)
+    return printable(text.replace(str(sample.image), sample.id))
 
 
 def decoded_chunks(chunks: Chunks, indices: Sequence[int], *, workers: int) -> Iterable[Decoded]:

@@ -11,23 +11,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from looktwice.atomic_files import remove_unfinished, write_atomically
+from looktwice.atomic_files import remove_unfinished
 from looktwice.datasets.records import Dataset
 from looktwice.errors import DatasetError, OptionError
 from looktwice.evaluation.chunks import Chunks, EvaluationImage, MeasurementPlan, decoded_chunks, images_in_order
 from looktwice.evaluation.facts import about_run, run_facts
-from looktwice.evaluation.pipeline import attend_chunk, measuring, rehearse, repeatable
+from looktwice.evaluation.pipeline import attend_chunk, measuring, rehearse, repeatable, worker_killed
 from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.evaluation.processes import Shard
 from looktwice.evaluation.thresholds import run_thresholds
 from looktwice.metrics.judged_maps import Thresholds
 from looktwice.models.load import Model
-from looktwice.runs.columns import BASELINES, COLUMNS, options_hash
+from looktwice.runs.columns import COLUMNS
 from looktwice.runs.folder import (
     MANIFEST,
-    PROBLEMS,
+    check_is_still,
     is_complete,
     open_run,
     part_path,
@@ -35,6 +34,8 @@ from looktwice.runs.folder import (
     row_schema,
 )
 from looktwice.runs.manifest import Manifest
+from looktwice.runs.part_checks import options_of
+from looktwice.runs.problems import add_problems, write_problems
 from looktwice.runs.summarise import RunStatus, write_summary
 
 Progress = Callable[[int, int], None]
@@ -105,18 +106,28 @@ def evaluate(
     facts = replace(facts, box=replace(facts.box, thresholds=thresholds))
     if not (folder / MANIFEST).exists():
         rehearse(model, plan.chosen)  # before there is a manifest, which would keep a mistake for good
-    open_run(folder, Manifest(about_run(model, plan, about), facts))
+    manifest = open_run(folder, Manifest(about_run(model, dataset, plan, about), facts))
     remove_unfinished(folder)
-    _write_problems(folder, dataset)
+    add_problems(folder, manifest.identity, dataset.problems)
 
-    measurement = _measurement_plan(folder, plan, facts.methods, thresholds)
+    measurement = _measurement_plan(folder, plan, manifest, thresholds)
     chunks = Chunks(images, plan.batch_size, model.preprocessing)
     own = range(shard.rank, len(chunks), shard.world_size)
-    missing = _unfinished(folder, own, chunks, tuple(measurement.rules))
+    missing = _unfinished(measurement, own, chunks)
     counter = _Counter(chunks, own, missing, progress)
     if missing:
         _work(model, chunks, missing, plan, measurement, strict=strict, workers=workers, done=counter.advance)
-    return write_summary(folder)
+    check_is_still(folder, manifest.identity)
+    status = write_summary(folder)
+    if status.summary is not None:
+        write_problems(folder, [*dataset.problems, *status.problems])
+    if strict and status.problems:
+        raise _strict(status.problems[0])
+    return status
+
+
+def _strict(problem: str) -> DatasetError:
+    return DatasetError(f"{problem} (strict: repair it, or evaluate without strict to go on)")
 
 
 def _check_labels(images: Sequence[EvaluationImage], classes: int) -> None:
@@ -129,34 +140,28 @@ def _check_labels(images: Sequence[EvaluationImage], classes: int) -> None:
                 )
 
 
-def _write_problems(run: Path, dataset: Dataset) -> None:
-    if dataset.problems:
-        write_atomically(run / PROBLEMS, "".join(f"{line}\n" for line in dataset.problems).encode())
-
-
 def _measurement_plan(
     run: Path,
     plan: EvaluationPlan,
-    methods: Mapping[str, Mapping[str, Any]],
+    manifest: Manifest,
     thresholds: Mapping[str, Thresholds] | None,
 ) -> MeasurementPlan:
     """Boxes are drawn at the thresholds that count. If these are chosen later, they are drawn at the rule's own."""
-    everyone = {**methods, **BASELINES}
     rules = {
         name: plan.rule if thresholds is None else replace(plan.rule, threshold=thresholds[name].box)
-        for name in everyone
+        for name in manifest.run.names
     }
-    hashes = {name: options_hash(name, values) for name, values in everyone.items()}
-    return MeasurementPlan(run, rules, hashes, plan.save_maps, plan.save_npy)
+    options = options_of(manifest)
+    return MeasurementPlan(run, rules, options, plan.save_maps, plan.save_npy, identity=manifest.identity)
 
 
-def _unfinished(run: Path, own: Iterable[int], chunks: Chunks, methods: Sequence[str]) -> list[int]:
+def _unfinished(measurement: MeasurementPlan, own: Iterable[int], chunks: Chunks) -> list[int]:
     """The chunks that have no part yet. A part that cannot be used is removed, or another process would count it."""
-    schema = row_schema(COLUMNS)
+    run, schema = measurement.run, row_schema(COLUMNS)
     missing = []
     for index in own:
-        keys = {(image.sample.id, method) for image in chunks.images(index) for method in methods}
-        if not is_complete(run, index, keys, schema):
+        keys = {(image.sample.id, method) for image in chunks.images(index) for method in measurement.rules}
+        if not is_complete(run, index, keys, schema, measurement.options):
             part_path(run, index).unlink(missing_ok=True)
             missing.append(index)
     return missing
@@ -178,12 +183,20 @@ def _work(
         workers = min(4, os.cpu_count() or 1)
     # Sums that are split over threads round differently, so all processes of a run use as many as the first one.
     threads = read_manifest(measurement.run).about.threads
-    with measuring(measurement, workers=workers, done=done) as measure, repeatable(threads, model.device):
-        for decoded in decoded_chunks(chunks, missing, workers=workers):
-            broken = [image.error for image in decoded.images if image.error is not None]
-            if strict and broken:
-                raise DatasetError(f"{broken[0]} (strict: repair it, or evaluate without strict to go on)")
-            measure(attend_chunk(model, decoded, plan.chosen, plan.target))
+    problems: list[str] = []
+    try:
+        with measuring(measurement, workers=workers, done=done) as measure, repeatable(threads, model.device):
+            for decoded in decoded_chunks(chunks, missing, workers=workers):
+                problems += (found := decoded.problems)
+                if strict and found:
+                    raise _strict(found[0])
+                measure(attend_chunk(model, decoded, plan.chosen, plan.target))
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise worker_killed("decodes images") from error
+    finally:
+        add_problems(measurement.run, measurement.identity, problems)
 
 
 class _Counter:

@@ -83,26 +83,37 @@ def _fits_json(value: object) -> bool:
     return True
 
 
-def about_run(model: Model, plan: EvaluationPlan, about: Mapping[str, str]) -> About:
-    """What is only told: where and when the run began, and how its own methods are shown.
+def about_run(model: Model, dataset: Dataset, plan: EvaluationPlan, about: Mapping[str, str]) -> About:
+    """What is only told: where its images are, where and when the run began, and how its own methods are shown.
 
     Args:
         model: the network.
+        dataset: the data set.
         plan: the plan.
         about: further facts of the caller's.
     """
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    facts = dict(about) | {
-        "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "weights": model.weights,
-        "device": name,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
+    facts = (
+        dict(about)
+        | _where(dataset)
+        | {
+            "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "weights": model.weights,
+            "device": name,
+            "threads": torch.get_num_threads(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        }
+    )
     labels = {method.name: _label(method) for method in plan.chosen if method.name not in METHODS}
     return About.of(facts | ({"labels": labels} if labels else {}))
+
+
+def _where(dataset: Dataset) -> dict[str, str]:
+    """How the data set is read again, for a report with its pictures."""
+    told = {} if dataset.source is None else asdict(dataset.source)
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _label(method: ChosenMethod) -> dict[str, str]:

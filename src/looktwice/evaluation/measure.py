@@ -23,13 +23,13 @@ from looktwice.evaluation.chunks import Chunk, EvaluationImage, MeasurementPlan,
 from looktwice.images import Window
 from looktwice.localization.boxes import Box, BoxRule, find_boxes, to_image
 from looktwice.localization.sweep import Floats, Traces, trace
-from looktwice.metrics.curves import BoxCurve, overlap_curve
+from looktwice.metrics.curves import BoxCurve, largest_boxes, overlap_curve
 from looktwice.metrics.energy_in_box import energy_in_box
 from looktwice.metrics.max_box_acc import ProtocolBoxes, protocol_boxes, protocol_curve
 from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.metrics.overlap import iou
 from looktwice.runs.columns import BASELINES, COLUMNS, CURVES
-from looktwice.runs.folder import row_schema, write_part
+from looktwice.runs.folder import check_is_still, row_schema, write_part
 from looktwice.runs.saved_maps import write_maps
 
 WSOL_SIZE = 224
@@ -40,13 +40,14 @@ def write_chunk(plan: MeasurementPlan, chunk: Chunk) -> None:
     """Measures a chunk and writes what is kept of it. Its part comes last, so a part says that all is there.
 
     Raises:
-        RunError: a file cannot be written.
+        RunError: a file cannot be written, or the folder holds this run no more.
     """
+    check_is_still(plan.run, plan.identity)
     if plan.save_maps:
-        _save_maps(plan.run, chunk)
+        _save_maps(plan, chunk)
     if plan.save_npy:
         _save_npy(plan.run, chunk)
-    write_part(plan.run, chunk.index, list(measure_chunk(plan, chunk)), row_schema(COLUMNS))
+    write_part(plan.run, chunk.index, list(measure_chunk(plan, chunk)), row_schema(COLUMNS), plan.identity)
 
 
 def measure_chunk(plan: MeasurementPlan, chunk: Chunk) -> Iterator[dict[str, Any]]:
@@ -158,6 +159,7 @@ def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
         | _overlaps([box.corners for box in boxes], truths)
         | {column: number.of(heat, truths, window) for column, number in MAP_NUMBERS.items()}
         | _as_columns(by_max, by_energy, energy_box, protocol_curve(seen.protocol, truths, window))
+        | {"largest_boxes": largest_boxes(traces.by_rule(seen.rule), window).ravel().astype(np.float32)}
     )
 
 
@@ -208,7 +210,7 @@ def _center_map(side: int, rule: BoxRule) -> _Map:
     return _Map(np.outer(along, along).astype(np.float32), rule)
 
 
-def _save_maps(run: Path, chunk: Chunk) -> None:
+def _save_maps(plan: MeasurementPlan, chunk: Chunk) -> None:
     """Writes RUN/maps/part-000000.npz: for each method (T, H, W) in half precision, and the image and class of each."""
     usable = [number for number, each in enumerate(chunk.targets) if chunk.images[each.image].error is None]
     targets = [chunk.targets[number] for number in usable]
@@ -216,7 +218,7 @@ def _save_maps(run: Path, chunk: Chunk) -> None:
     arrays["sample"] = np.array([chunk.images[each.image].sample.id for each in targets], dtype=np.str_)
     arrays["target"] = np.array([each.target for each in targets], dtype=np.int32)
     arrays["rank"] = np.array([each.rank for each in targets], dtype=np.int32)
-    write_maps(run, chunk.index, arrays)
+    write_maps(plan.run, chunk.index, arrays, plan.identity)
 
 
 def _save_npy(run: Path, chunk: Chunk) -> None:

@@ -23,11 +23,8 @@ from looktwice.attention.look import Look, look_at
 from looktwice.errors import RunError
 from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, MeasurementPlan, TargetClass, worker_context
 from looktwice.evaluation.measure import write_chunk
-from looktwice.metrics.judged_maps import Target
+from looktwice.metrics.judged_maps import TOP_CLASSES, Target
 from looktwice.models.load import Model, as_input
-
-TOP_CLASSES = 5
-"""Classes of an image with target top5; ILSVRC allows as many guesses."""
 
 
 def attend_chunk(model: Model, decoded: Decoded, methods: Sequence[ChosenMethod], target: Target) -> Chunk:
@@ -167,12 +164,21 @@ def measuring(plan: MeasurementPlan, *, workers: int, done: Callable[[int], None
         yield measure
         settle(0)
     except BrokenProcessPool as error:
-        raise RunError(
-            "a process that measures rows was killed, perhaps because memory was short; all that was written before "
-            "stays: run the same command again to go on, with fewer --workers"
-        ) from error
+        raise worker_killed("measures rows") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def worker_killed(what: str) -> RunError:
+    """The error for a user one of whose worker processes was killed.
+
+    Args:
+        what: what it does, in words.
+    """
+    return RunError(
+        f"a process that {what} was killed, perhaps because memory was short; all that was written before stays: run "
+        "the same command again to go on, with fewer --workers"
+    )
 
 
 def _begin_worker(parent: int) -> None:

@@ -74,6 +74,19 @@ class Traces:
     by_energy: TracedBoxes | None
     energy_box: TracedBoxes
 
+    def by_rule(self, rule: BoxRule) -> TracedBoxes:
+        """The boxes by the rule's kind and values, at every threshold.
+
+        Raises:
+            ValueError: contours by energy, which were not asked for.
+        """
+        if rule.rule == "energy":
+            return self.energy_box
+        found = self.by_max if rule.by == "max" else self.by_energy
+        if found is None:
+            raise ValueError("contours by energy were not traced")
+        return found
+
 
 def trace(heat: ArrayLike, *, by_energy: bool = False, smallest: float = BoxRule.smallest) -> Traces:
     """A map (H, W) → its boxes by every rule, at every threshold of ``GRID``.

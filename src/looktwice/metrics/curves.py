@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from looktwice.images import Window
 from looktwice.localization.sweep import GRID, TracedBoxes
@@ -29,12 +29,28 @@ def overlap_curve(traced: TracedBoxes, truths: ArrayLike, window: Window) -> Box
     Boxes are mapped to the image (the map covers its ``window``) and clipped to it, as ``locate`` does. A box entirely
     in a crop's padding counts as none.
     """
-    boxes = window.to_image(traced.boxes, traced.width, traced.height)
-    overlap = iou(boxes, truths).max(axis=1)
-    seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    overlap, threshold = overlap[seen], np.repeat(np.arange(len(GRID)), traced.counts)[seen]
+    boxes, there, first = _in_image(traced, window)
     largest, best = np.zeros(len(GRID)), np.zeros(len(GRID))
-    there, first = np.unique(threshold, return_index=True)
     if len(there):
+        overlap = iou(boxes, truths).max(axis=1)
         largest[there], best[there] = overlap[first], np.maximum.reduceat(overlap, first)
     return BoxCurve(largest, best)
+
+
+def largest_boxes(traced: TracedBoxes, window: Window) -> Floats:
+    """The box of the largest contour at every threshold (T, 4), in pixels of the image; zeros where there is none.
+
+    These are the boxes whose IoU is ``BoxCurve.largest``.
+    """
+    boxes, there, first = _in_image(traced, window)
+    largest = np.zeros((len(GRID), 4))
+    largest[there] = boxes[first]
+    return largest
+
+
+def _in_image(traced: TracedBoxes, window: Window) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """The boxes (B, 4) in pixels of the image, the thresholds that have any, and the first box of each of these."""
+    boxes = window.to_image(traced.boxes, traced.width, traced.height)
+    seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    there, first = np.unique(np.repeat(np.arange(len(GRID)), traced.counts)[seen], return_index=True)
+    return boxes[seen], there, first

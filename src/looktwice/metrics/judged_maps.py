@@ -15,6 +15,10 @@ Target = Literal["predicted", "true", "top5"]
 """The classes that maps show: the network's first guess, each label of the image, or the network's five guesses."""
 
 
+TOP_CLASSES = 5
+"""Classes of an image with target top5; ILSVRC allows as many guesses."""
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """The thresholds at which the maps of a method are cut.

@@ -11,9 +11,9 @@ from PIL import Image
 
 from looktwice.datasets.load import load_dataset
 from looktwice.datasets.records import Dataset
-from looktwice.errors import InputError, LooktwiceError
+from looktwice.errors import InputError, LooktwiceError, printable
 from looktwice.figures.encode import data_uri
-from looktwice.images import Window, read_image
+from looktwice.images import Window, read_annotated
 from looktwice.report.finished_run import FinishedRun, Subject
 from looktwice.runs.manifest import Manifest
 from looktwice.runs.saved_maps import read_maps
@@ -71,10 +71,15 @@ def map_picture(heat: NDArray[np.floating], window: Window) -> bytes:
     return content.getvalue()
 
 
-def thumbnail(path: Path) -> str | None:
-    """An image file as a small JPEG in a data URI; None if it cannot be read."""
+def thumbnail(path: Path, size: tuple[int, int]) -> str | None:
+    """An image file as a small JPEG in a data URI; None if it cannot be read.
+
+    Args:
+        path: the file.
+        size: (width, height) in the run. It tells whether the run read the image upright or as it is stored.
+    """
     try:
-        image = read_image(path, upright=False)  # annotations count pixels as stored
+        image = read_annotated(path, size).image
     except (InputError, OSError):
         return None
     image.thumbnail((THUMBNAIL, THUMBNAIL))
@@ -84,17 +89,43 @@ def thumbnail(path: Path) -> str | None:
 
 
 def find_dataset(manifest: Manifest, folder: Path | None) -> tuple[Dataset | None, str | None]:
-    """The data set of a run, from ``folder`` or from where the run found it; or None and the reason."""
+    """The data set of a run, or None and the reason.
+
+    Args:
+        manifest: of the run; it tells where the run found the data set.
+        folder: where the data set is now; None: where the run found it. The classes file and the metadata folder are
+            looked for in it too, if they are not where the run found them.
+    """
     about = manifest.about
     gone = "The cards have neither pictures nor annotated boxes."
-    remedy = "Name its folder with --data."
-    root = folder or about.root
-    if root is None or about.layout is None:
-        return None, f"The run does not tell where its images are. {gone} {remedy}"
+    if (folder is None and about.root is None) or about.layout is None:
+        return None, f"The run does not tell where its images are. {gone} Name their folder with --data."
+    old = None if about.root is None else Path(about.root)
+    root = folder or old
+    assert root is not None
+    places = {"classes file": about.classes, "metadata folder": about.metadata}
+    now = {what: None if place is None else _moved(Path(place), old, root) for what, place in places.items()}
+    if not root.exists():
+        return None, printable(f"The data set {root} does not exist. {gone} Name its folder with --data.")
+    for what, place in now.items():
+        if place is not None and not place.exists():
+            return None, printable(f"The {what} {place} does not exist. {gone} Put it back there, or into {root}.")
+    classes, metadata = now.values()
     try:
-        dataset = load_dataset(root, about.layout, split=about.split, classes=about.classes, metadata=about.metadata)
+        dataset = load_dataset(root, about.layout, split=about.split, classes=classes, metadata=metadata)
     except (LooktwiceError, OSError) as error:
-        return None, f"The data set cannot be read ({error}). {gone} {remedy}"
+        return None, printable(f"The data set cannot be read ({error}). {gone} Name its folder with --data.")
     if dataset.fingerprint() != manifest.run.data.fingerprint:
-        return None, f"{root} does not hold the images and boxes of the run. {gone} {remedy}"
+        reason = f"{root} does not hold the images and boxes of the run."
+        return None, printable(f"{reason} {gone} Name its folder with --data.")
     return dataset, None
+
+
+def _moved(place: Path, old: Path | None, new: Path) -> Path:
+    """Where a file of the data set is if the data set has moved from ``old`` to ``new``."""
+    if old is None or place.exists():
+        return place
+    before = old.parent if old.suffix == ".csv" else old
+    after = new if new.is_dir() else new.parent
+    inside = after / (place.relative_to(before) if place.is_relative_to(before) else place.name)
+    return inside if inside.exists() else place

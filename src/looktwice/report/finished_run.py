@@ -18,7 +18,7 @@ from looktwice.localization.sweep import GRID, Floats, grid_index
 from looktwice.metrics.localization_error import is_right
 from looktwice.runs.arrow import arrow
 from looktwice.runs.counted import reported, with_boxes, without_failed
-from looktwice.runs.folder import of_method, read_finished, read_rows
+from looktwice.runs.folder import PartReader, of_method, read_finished
 from looktwice.runs.manifest import Manifest
 from looktwice.runs.scoring import Scoring
 from looktwice.runs.summary import Summary
@@ -29,7 +29,7 @@ Corners = tuple[float, float, float, float]
 
 _READ = (
     *("sample", "tuning", "method", "rank", "target", "probability", "predicted", "predicted_probability"),
-    *("judged", "width", "height", "threshold", "boxes", "iou_per_truth", "iou", "error"),
+    *("judged", "width", "height", "threshold", "boxes", "largest_boxes", "iou_per_truth", "iou", "error"),
 )
 
 
@@ -80,6 +80,8 @@ class FinishedRun:
         success: by method, the share of right boxes at each threshold of ``GRID`` (T,).
         boxes: by method, the boxes that the rows hold, as an array of pyarrow (U).
         drawn_at: by method, the threshold of these boxes.
+        largest: by method, the largest box (U, 4) at the threshold that counts: zeros if the map has none, NaN if an
+            older version wrote the run and did not keep it.
     """
 
     folder: Path
@@ -96,6 +98,7 @@ class FinishedRun:
     success: Mapping[str, Floats]
     boxes: Mapping[str, Any]
     drawn_at: Mapping[str, float | None]
+    largest: Mapping[str, NDArray[np.float32]]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,6 +108,13 @@ class FinishedRun:
     def boxes_of(self, method: str, index: int) -> tuple[Corners, ...]:
         """The boxes that the rows hold of a map."""
         return tuple((box["x1"], box["y1"], box["x2"], box["y2"]) for box in self.boxes[method][index].as_py())
+
+    def largest_of(self, method: str, index: int) -> tuple[Corners, ...] | None:
+        """The largest box of a map at the threshold that counts; empty without one, ``None`` if it was not kept."""
+        x1, y1, x2, y2 = self.largest[method][index].tolist()
+        if not np.isfinite(x1):
+            return None
+        return ((x1, y1, x2, y2),) if x2 > x1 else ()
 
     def hits(self, method: str) -> NDArray[np.bool_]:
         """Which boxes (U,) are right at the threshold that counts."""
@@ -129,8 +139,9 @@ def read_run(folder: Path) -> FinishedRun:
     scoring = Scoring.of_manifest(manifest)
     collected = {method: _Collected(grid_index(summary.thresholds[method].box)) for method in scoring.methods}
     whole: list[dict[str, Any]] = []
+    reader = PartReader(folder)
     for part in manifest.run.parts:
-        rows = with_boxes(reported(without_failed(read_rows(folder, [part], [*_READ, scoring.curve]))))
+        rows = with_boxes(reported(without_failed(reader.read(part, [*_READ, scoring.curve]))))
         for method, own in collected.items():
             own.add(of_method(rows, method), scoring.curve)
         whole += of_method(rows, "full_image").select([*_OF_SUBJECT, "iou_per_truth", "iou"]).to_pylist()
@@ -153,6 +164,7 @@ def read_run(folder: Path) -> FinishedRun:
         success={method: own.right / len(whole) for method, own in collected.items()},
         boxes={method: own.boxes_in(order) for method, own in collected.items()},
         drawn_at={method: own.drawn_at for method, own in collected.items()},
+        largest={method: np.concatenate(own.largest)[order] for method, own in collected.items()},
     )
 
 
@@ -165,6 +177,7 @@ class _Collected:
         self.right = np.zeros(len(GRID))
         self.boxes: list[Any] = []
         self.drawn_at: float | None = None
+        self.largest: list[NDArray[np.float32]] = []
 
     def add(self, rows: Any, curve: str) -> None:
         """Adds a part's rows."""
@@ -175,6 +188,10 @@ class _Collected:
         self.right += is_right(values).sum(axis=0)
         self.boxes.append(rows["boxes"].combine_chunks())
         self.drawn_at = rows["threshold"][0].as_py()
+        kept = rows["largest_boxes"].combine_chunks()
+        largest = np.full((len(rows), 4), np.nan, dtype=np.float32)
+        largest[kept.is_valid().to_numpy(False)] = kept.flatten().to_numpy().reshape(-1, len(GRID), 4)[:, self.chosen]
+        self.largest.append(largest)
 
     def boxes_in(self, order: Sequence[int]) -> Any:
         """The boxes of all maps in this order, as an array of pyarrow."""

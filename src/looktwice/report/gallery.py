@@ -15,11 +15,17 @@ from numpy.typing import NDArray
 from looktwice.datasets.records import Sample, fit_to_image
 from looktwice.figures.encode import data_uri
 from looktwice.localization.boxes import locate
+from looktwice.metrics.localization_error import is_right
+from looktwice.metrics.overlap import iou
 from looktwice.report.card_pictures import Heats, find_dataset, map_picture, saved_heats, thumbnail
 from looktwice.report.finished_run import Corners, FinishedRun, Subject
 
 _GAIN = ("global_feedback", "feedback")
 """A gain is the IoU of the first method less that of the second."""
+
+
+_SAME_IOU = 0.03
+"""How far the IoU of a box may lie from the judged one if half precision is the only reason."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +35,15 @@ class View:
     Attributes:
         iou: at the threshold that counts.
         hit: whether the box is right at that threshold.
-        boxes: the boxes to draw.
-        other_threshold: the boxes are of another threshold, at which the run drew them; there is no map to draw others.
+        boxes: the boxes that were judged, to be drawn.
+        has_boxes: whether the run holds these boxes. Others are never drawn, since IoU and verdict are not theirs.
         heat: the map as a data URI, if the run kept it.
     """
 
     iou: float
     hit: bool
     boxes: tuple[Corners, ...]
-    other_threshold: bool
+    has_boxes: bool
     heat: str | None
 
 
@@ -118,11 +124,11 @@ def make_gallery(run: FinishedRun, limit: int, data: Path | None = None) -> Gall
     if dataset and missing:
         trouble = f"{missing} of the pictures cannot be read. Their cards have only boxes."
     notes = [trouble] if trouble else []
-    elsewhere = [method for method in run.methods if not run.drawn_as_judged(method)]
-    if elsewhere and not heats:
+    unknown = sum(not view.has_boxes for card in cards for view in card.views.values())
+    if unknown:
         notes.append(
-            f"The run kept no maps, only boxes at a threshold of {run.drawn_at[elsewhere[0]]:.2f}: the dashed ones. "
-            "IoU, hit and miss are those of the threshold that counts. Run evaluate with --save-maps to see its boxes."
+            f"The run did not keep {unknown} of the boxes that were judged, so they are not drawn. Their IoU, hit and "
+            "miss are right. Run evaluate with --save-maps to see these boxes."
         )
     return Gallery(cards, len(run.subjects), bool(heats), tuple(notes))
 
@@ -178,6 +184,8 @@ def _in_turns(groups: Sequence[Sequence[int]], limit: int) -> list[int]:
 def _card(run: FinishedRun, index: int, sample: Sample | None, names: Mapping[int, str], heats: Heats) -> Card:
     subject = run.subjects[index]
     own = heats.get((subject.sample, subject.target), {})
+    fitted = fit_to_image(sample, subject.width, subject.height)[0] if sample else None
+    truths = fitted.boxes_of(subject.judged) if fitted else ()
     return Card(
         sample=subject.sample,
         width=subject.width,
@@ -186,9 +194,9 @@ def _card(run: FinishedRun, index: int, sample: Sample | None, names: Mapping[in
         looked_for=_class_name(subject.target, names),
         predicted=_class_name(subject.predicted, names),
         probability=subject.predicted_probability,
-        picture=thumbnail(sample.image) if sample else None,
-        truths=fit_to_image(sample, subject.width, subject.height)[0].boxes_of(subject.judged) if sample else (),
-        views={method: _view(run, index, method, own.get(method)) for method in run.methods},
+        picture=thumbnail(sample.image, (subject.width, subject.height)) if sample else None,
+        truths=truths,
+        views={method: _view(run, index, method, own.get(method), truths) for method in run.methods},
     )
 
 
@@ -196,22 +204,43 @@ def _class_name(index: int, names: Mapping[int, str]) -> str:
     return names.get(index, f"class {index}").split(",")[0]
 
 
-def _view(run: FinishedRun, index: int, method: str, heat: NDArray[np.floating] | None) -> View:
+def _view(
+    run: FinishedRun, index: int, method: str, heat: NDArray[np.floating] | None, truths: Sequence[Corners]
+) -> View:
     subject = run.subjects[index]
-    boxes = run.boxes_of(method, index)
-    as_judged = run.drawn_as_judged(method)
-    drawing = None
-    if heat is not None:
-        window = run.manifest.run.preprocessing.window(subject.width, subject.height)
-        if not as_judged:
-            boxes = tuple(box.corners for box in locate(heat, window, run.rule_of(method)))
-        drawing = data_uri("png", map_picture(heat, window))
-    if run.manifest.run.box.boxes == "largest":
-        boxes = boxes[:1]
+    window = run.manifest.run.preprocessing.window(subject.width, subject.height)
+    boxes = _kept_boxes(run, index, method)
+    if boxes is None and heat is not None:
+        boxes = _redrawn_boxes(run, index, method, heat, truths)
     return View(
         iou=float(run.iou[method][index]),
         hit=bool(run.hits(method)[index]),
-        boxes=boxes,
-        other_threshold=not as_judged and heat is None,
-        heat=drawing,
+        boxes=boxes or (),
+        has_boxes=boxes is not None,
+        heat=None if heat is None else data_uri("png", map_picture(heat, window)),
     )
+
+
+def _kept_boxes(run: FinishedRun, index: int, method: str) -> tuple[Corners, ...] | None:
+    """The boxes that were judged, from the run's rows; ``None`` if it did not keep them."""
+    only_largest = run.manifest.run.box.boxes == "largest"
+    if run.drawn_as_judged(method):
+        boxes = run.boxes_of(method, index)
+        return boxes[:1] if only_largest else boxes
+    return run.largest_of(method, index) if only_largest else None
+
+
+def _redrawn_boxes(
+    run: FinishedRun, index: int, method: str, heat: NDArray[np.floating], truths: Sequence[Corners]
+) -> tuple[Corners, ...] | None:
+    """The boxes of a saved map; ``None`` if they are not those that were judged, as maps are in half precision."""
+    subject = run.subjects[index]
+    window = run.manifest.run.preprocessing.window(subject.width, subject.height)
+    boxes = tuple(box.corners for box in locate(heat, window, run.rule_of(method)))
+    if run.manifest.run.box.boxes == "largest":
+        boxes = boxes[:1]
+    if truths:
+        judged, drawn = run.iou[method][index], iou(boxes, truths).max(initial=0.0)
+        if is_right(judged) != is_right(drawn) or abs(judged - drawn) > _SAME_IOU:
+            return None
+    return boxes

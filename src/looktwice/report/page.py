@@ -75,7 +75,8 @@ def write_report(folders: Sequence[Path], output: Path, *, data: Path | None = N
         RunError: a folder holds no finished run, or the page cannot be written.
         MissingExtraError: jinja2, matplotlib or pyarrow is not installed.
     """
-    write_atomically(output, render(folders, data=data).encode())
+    # A path need not be text: what no encoding has is written as an escape.
+    write_atomically(output, render(folders, data=data).encode(errors="backslashreplace"))
 
 
 def render(folders: Sequence[Path], *, data: Path | None = None) -> str:
@@ -177,7 +178,7 @@ def _script_data(gallery: Gallery) -> dict[str, Any]:
         "cards": [
             {
                 method: {"iou": round(view.iou, 3), "hit": view.hit, "boxes": view.boxes}
-                | {"dashed": view.other_threshold, "map": view.heat}
+                | {"drawn": view.has_boxes, "map": view.heat}
                 for method, view in card.views.items()
             }
             for card in gallery.cards

@@ -51,6 +51,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "iou_any": "double",  # the best IoU of any box with any of them
         **{name: number.kind for name, number in MAP_NUMBERS.items()},
         **dict.fromkeys(CURVES, "list<float>"),
+        "largest_boxes": "list<float>",  # by the run's rule at each threshold: x1, y1, x2, y2; zeros are no box
         "note": "string",  # what was wrong with the annotation
         "error": "string",  # why there are no values
         "seconds_method": "double",

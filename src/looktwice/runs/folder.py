@@ -18,16 +18,20 @@ from looktwice.atomic_files import as_json, claim, unfinished_path, unwritable, 
 from looktwice.errors import LooktwiceError, RunError
 from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.runs.arrow import arrow
-from looktwice.runs.columns import FORMER_NAMES
 from looktwice.runs.json_forms import to_json
 from looktwice.runs.manifest import Manifest
+from looktwice.runs.part_checks import CHECKED, WrongRowsError, check_curves, check_rows
+from looktwice.runs.parts import DamagedPartError, decode_part, encode_part
 from looktwice.runs.summary import Summary
 
 MANIFEST, SUMMARY, PROBLEMS = "manifest.json", "summary.json", "problems.txt"
 
 
-def open_run(run: Path, manifest: Manifest) -> None:
+def open_run(run: Path, manifest: Manifest) -> Manifest:
     """Begins a run with this manifest, or goes on with a run whose manifest has the same facts.
+
+    Returns:
+        The manifest in the folder.
 
     Raises:
         RunError: the folder belongs to another evaluation, and each difference is named; or it cannot be written.
@@ -37,6 +41,8 @@ def open_run(run: Path, manifest: Manifest) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         if not path.exists():
+            for other in (SUMMARY, PROBLEMS):  # of a run whose manifest is gone
+                (run / other).unlink(missing_ok=True)
             write_synced(part, as_json(manifest.as_json()))
             claim(path, part)
     except OSError as error:
@@ -51,6 +57,7 @@ def open_run(run: Path, manifest: Manifest) -> None:
             f"{run} holds another evaluation: {'; '.join(found)}; name another --output, or repeat the command that "
             f"began it: {before.about.command}"
         )
+    return before
 
 
 def read_manifest(run: Path) -> Manifest:
@@ -134,24 +141,65 @@ def part_path(run: Path, index: int) -> Path:
     return run / "rows" / f"part-{index:06d}.parquet"
 
 
-def write_part(run: Path, index: int, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
-    """Writes the rows of a chunk as its part."""
-    write_table(run, index, arrow().Table.from_pylist(rows, schema=schema))
+def write_part(run: Path, index: int, rows: Sequence[Mapping[str, Any]], schema: Any, identity: str) -> None:
+    """Writes the rows of a chunk as its part; see ``write_table``."""
+    write_table(run, index, arrow().Table.from_pylist(rows, schema=schema), identity)
 
 
-def write_table(run: Path, index: int, table: Any) -> None:
-    """Writes a pyarrow table as the part of a chunk."""
-    content = arrow().BufferOutputStream()
-    # A part is read as a whole and its numbers hardly repeat: an index and dictionaries would only make it larger.
-    arrow("parquet").write_table(table, content, compression="zstd", use_dictionary=False, write_statistics=False)
-    write_atomically(part_path(run, index), content.getvalue().to_pybytes())
+def write_table(run: Path, index: int, table: Any, identity: str) -> None:
+    """Writes a pyarrow table as the part of a chunk.
+
+    Args:
+        run: the run's folder.
+        index: of the chunk.
+        table: the rows.
+        identity: of the run that they are for.
+
+    Raises:
+        RunError: the folder holds this run no more; or the file cannot be written.
+    """
+    manifest = check_is_still(run, identity)
+    write_atomically(part_path(run, index), encode_part(table, manifest.part_identity))
 
 
-def is_complete(run: Path, index: int, keys: Collection[tuple[str, str]], schema: Any) -> bool:
-    """Whether the part of a chunk exists, can be read to its end, and has rows of exactly these (sample, method)."""
+def check_is_still(run: Path, identity: str) -> Manifest:
+    """Checks that a folder still holds the run that this process works on, and returns the run's manifest.
+
+    Raises:
+        RunError: the manifest is gone, or is now another run's.
+    """
+    found = None
+    with suppress(RunError):
+        found = read_manifest(run)
+    if found is None or found.identity != identity:
+        now = "is gone or damaged" if found is None else "is now of another evaluation"
+        raise RunError(
+            f"{run}: the manifest of this run {now}, so this process stops, and no rows of two evaluations mix; "
+            "repeat the command with another --output"
+        )
+    return found
+
+
+def is_complete(
+    run: Path,
+    index: int,
+    keys: Collection[tuple[str, str]],
+    schema: Any,
+    options: Mapping[str, str] | None = None,
+) -> bool:
+    """Whether the part of a chunk is there and right: of this run, unchanged, with each row once.
+
+    Args:
+        run: the run's folder.
+        index: of the chunk.
+        keys: all (sample, method) of its rows.
+        schema: of its rows.
+        options: for each method and baseline the hash of its options.
+    """
     try:
-        table = _read_part(part_path(run, index))
-    except (OSError, arrow().ArrowException):
+        reader = PartReader(run, options)
+        table = reader.read(index)
+    except RunError:
         return False
     if not table.schema.equals(schema):
         return False
@@ -163,31 +211,55 @@ def read_rows(run: Path, parts: Iterable[int], columns: Sequence[str]) -> Any:
     """Columns of all rows of these parts, as a pyarrow table.
 
     Raises:
-        RunError: a part is missing or damaged.
+        RunError: as ``PartReader.read``.
     """
-    tables = []
-    for index in parts:
-        path = part_path(run, index)
+    reader = PartReader(run)
+    return arrow().concat_tables([reader.read(index, columns) for index in parts])
+
+
+class PartReader:
+    """Reads the parts of a run, and refuses those that are damaged or another run's.
+
+    Args:
+        run: the run's folder.
+        options: for each method and baseline the hash of its options. Without it, it is that of the first part read.
+    """
+
+    def __init__(self, run: Path, options: Mapping[str, str] | None = None) -> None:
+        self._run, self._manifest = run, read_manifest(run)
+        self._options = None if options is None else dict(options)
+
+    def read(self, index: int, columns: Sequence[str] | None = None) -> Any:
+        """Columns of the rows of a part, all by default, as a pyarrow table.
+
+        Raises:
+            RunError: the part is missing, damaged or of another run, or its rows are not those of its chunk.
+        """
+        path = part_path(self._run, index)
         try:
-            tables.append(_with_all(_read_part(path, columns), columns))
-        except (OSError, KeyError, arrow().ArrowException) as error:
-            raise RunError(f"{path} cannot be read; run the command that began the run again to redo it") from error
-    return arrow().concat_tables(tables)
-
-
-def _read_part(path: Path, columns: Collection[str] | None = None) -> Any:
-    """The columns of a part that it has, all by default, under the names of today."""
-    names = arrow("parquet").read_schema(path).names
-    chosen = [name for name in names if columns is None or FORMER_NAMES.get(name, name) in columns]
-    table = arrow("parquet").read_table(path, columns=chosen, partitioning=None)
-    return table.rename_columns([FORMER_NAMES.get(name, name) for name in table.column_names])
+            part = decode_part(path.read_bytes(), None if columns is None else {*columns, *CHECKED})
+            if part.identity != self._manifest.part_identity:
+                raise WrongRowsError("it is of another evaluation")
+            options = check_rows(part.rows, self._manifest, index)
+            self._options = self._options or options
+            if options != self._options:
+                raise WrongRowsError("it is of an evaluation with other options")
+            rows = part.rows if columns is None else _with_all(part.rows, columns)
+            check_curves(rows, rows.column_names)
+        except (OSError, KeyError, DamagedPartError, WrongRowsError, arrow().ArrowException) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise RunError(
+                f"{path} cannot be read; run the command that began the run again to redo it ({why})"
+            ) from error
+        return rows
 
 
 def _with_all(table: Any, columns: Sequence[str]) -> Any:
-    """The table with these columns in this order. A measure may be younger than the run: then it has no numbers."""
-    for name, number in MAP_NUMBERS.items():
-        if name in columns and name not in table.column_names:
-            table = table.append_column(name, arrow().nulls(len(table), arrow().type_for_alias(number.kind)))
+    """The table with these columns in this order. A column may be younger than the run: then it has no values."""
+    younger = {name: number.kind for name, number in MAP_NUMBERS.items()} | {"largest_boxes": "list<float>"}
+    missing = {name: kind for name, kind in younger.items() if name in columns and name not in table.column_names}
+    for field in row_schema(missing):
+        table = table.append_column(field, arrow().nulls(len(table), field.type))
     return table.select(list(columns))
 
 

@@ -1,5 +1,7 @@
 """A run's manifest: what is evaluated, and how."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
@@ -153,10 +155,29 @@ class About:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a run evaluates."""
+    """What a run evaluates.
+
+    Attributes:
+        about: what is only told.
+        run: the facts on which rows depend.
+        identity: the SHA-256 of these facts, in hex digits. Every part carries it, so rows of another evaluation cannot
+            pass as this one's. It is computed if it is left out.
+        has_identity: whether the file states the identity. Older versions wrote neither it nor parts that carry it.
+    """
 
     about: About
     run: RunFacts
+    identity: str = ""
+    has_identity: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.identity:
+            object.__setattr__(self, "identity", _identity(to_json(self.run)))
+
+    @property
+    def part_identity(self) -> str | None:
+        """What the parts of this run carry; ``None`` in a run that an older version began."""
+        return self.identity if self.has_identity else None
 
     @classmethod
     def from_json(cls, content: Any) -> "Manifest":
@@ -170,7 +191,12 @@ class Manifest:
         about, run = About.of(content.get("about", {})), from_json(RunFacts, content.get("run"))
         if run.batch_size < 1:
             raise ValueError(f"batch_size is {run.batch_size}")
-        return cls(about, run)
+        if about.threads < 1:
+            raise ValueError(f"threads is {about.threads}")
+        identity = _identity(content["run"])  # of the file's own text: later versions may know more facts
+        if content.get("identity", identity) != identity:
+            raise ValueError("its facts are not those that it was written with")
+        return cls(about, run, identity, "identity" in content)
 
     def label_of(self, method: str) -> Label:
         """How a method is shown. One of the user's own keeps the label of its row."""
@@ -178,4 +204,9 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """The content of its file."""
-        return {"about": dict(self.about.told), "run": to_json(self.run)}
+        identity = {"identity": self.identity} if self.has_identity else {}
+        return {**identity, "about": dict(self.about.told), "run": to_json(self.run)}
+
+
+def _identity(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -21,12 +21,12 @@ from looktwice.errors import RunError
 from looktwice.runs.columns import COLUMNS, TIMES
 from looktwice.runs.folder import (
     PROBLEMS,
+    PartReader,
     differences,
     is_complete,
     of_method,
     open_run,
     read_manifest,
-    read_rows,
     read_summary,
     stacked,
     write_table,
@@ -69,10 +69,10 @@ def merge(
     if len(folders) < 2:
         raise RunError(f"{len(folders)} run to merge; two or more are needed")
     sources = [_Source.read(Path(folder)) for folder in folders]
-    run, manifest = Path(output), Manifest(_about(sources, about or {}), _united(sources))
-    _begin(run, manifest, sources)
+    run = Path(output)
+    manifest = _begin(run, Manifest(_about(sources, about or {}), _united(sources)), sources)
     for index in manifest.run.parts:
-        _write_part(run, index, sources)
+        _write_part(run, index, sources, manifest.identity)
         if progress is not None:
             progress(index + 1, len(manifest.run.parts))
     return write_summary(run)
@@ -84,20 +84,22 @@ class _Source:
 
     folder: Path
     manifest: Manifest
+    parts: PartReader
 
     @classmethod
     def read(cls, folder: Path) -> "_Source":
         read_summary(folder)
-        return cls(folder, read_manifest(folder))
+        return cls(folder, read_manifest(folder), PartReader(folder))
 
     @property
     def run(self) -> RunFacts:
         return self.manifest.run
 
 
-def _begin(run: Path, manifest: Manifest, sources: Sequence[_Source]) -> None:
-    open_run(run, manifest)
-    before = read_manifest(run).about.merged
+def _begin(run: Path, manifest: Manifest, sources: Sequence[_Source]) -> Manifest:
+    """Begins the new run, or goes on with it. Returns the manifest in its folder."""
+    begun = open_run(run, manifest)
+    before = begun.about.merged
     if before != manifest.about.merged:
         told = "evaluated" if before is None else f"merged from {', '.join(each['run'] for each in before)}"
         raise RunError(f"{run} was {told}; name another --output, or the same runs in the same order to go on")
@@ -105,6 +107,7 @@ def _begin(run: Path, manifest: Manifest, sources: Sequence[_Source]) -> None:
     problems = sources[0].folder / PROBLEMS
     if problems.exists():
         write_atomically(run / PROBLEMS, problems.read_bytes())
+    return begun
 
 
 def _united(sources: Sequence[_Source]) -> RunFacts:
@@ -164,7 +167,7 @@ def _about(sources: Sequence[_Source], told: Mapping[str, str]) -> About:
     )
 
 
-def _write_part(run: Path, index: int, sources: Sequence[_Source]) -> None:
+def _write_part(run: Path, index: int, sources: Sequence[_Source], identity: str) -> None:
     """Writes the maps of a part, then the part; not if it is there already."""
     rows = _joined_rows(index, sources)
     keys = {*zip(rows["sample"].to_pylist(), rows["method"].to_pylist(), strict=True)}
@@ -172,15 +175,15 @@ def _write_part(run: Path, index: int, sources: Sequence[_Source]) -> None:
         return
     maps = _joined_maps(index, sources)
     if maps:
-        write_maps(run, index, maps)
-    write_table(run, index, rows)
+        write_maps(run, index, maps, identity)
+    write_table(run, index, rows, identity)
 
 
 def _joined_rows(index: int, sources: Sequence[_Source]) -> Any:
     """Image after image the rows of all methods, then the rows of the baselines."""
     found: dict[str, tuple[_Source, Any]] = {}
     for source in sources:
-        rows = read_rows(source.folder, [index], tuple(COLUMNS))
+        rows = source.parts.read(index, tuple(COLUMNS))
         for name in source.run.names:
             own = of_method(rows, name)
             first, before = found.setdefault(name, (source, own))

@@ -8,6 +8,7 @@ All methods share the same resamples: so differences are paired, image by image.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -23,8 +24,9 @@ from looktwice.metrics.judged_maps import JudgedMaps, Target, Thresholds, Undefi
 from looktwice.metrics.localization_error import HIT_IOU
 from looktwice.metrics.max_box_acc import V1_LEVELS, V2_LEVELS_IN_SINGLE, best_thresholds
 from looktwice.metrics.measures import MEASURES, Measure
+from looktwice.runs.arrow import arrow
 from looktwice.runs.counted import count_images, maps_by_method, reported
-from looktwice.runs.folder import SUMMARY, of_method, part_path, read_manifest, read_rows
+from looktwice.runs.folder import SUMMARY, PartReader, of_method, part_path, read_manifest
 from looktwice.runs.scoring import Scoring
 from looktwice.runs.summary import BoxChoice, MethodSummary, PairedDifferences, Score, Summary
 
@@ -39,6 +41,8 @@ class RunStatus:
         missing: how many of them are still missing.
         summary: the file of its summary; None if parts are missing.
         failures: a line for each image that could not be used, with the reason.
+        problems: a line for each image with something wrong that only decoding showed: the image itself, its
+            orientation, the size that its annotation states, its boxes.
     """
 
     run: Path
@@ -46,31 +50,54 @@ class RunStatus:
     missing: int
     summary: Path | None
     failures: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def write_summary(run: Path) -> RunStatus:
     """Writes the summary of a run that has all its parts. The same parts always give the same file.
 
+    A part that cannot be used counts as missing: the process whose it is does it again.
+
     Raises:
-        RunError: there is no run, a part is damaged, no threshold can be chosen, or the file cannot be written.
+        RunError: there is no run, no threshold can be chosen, or the file cannot be written.
     """
     manifest = read_manifest(run)
     parts = manifest.run.parts
     missing = sum(not part_path(run, index).exists() for index in parts)
     if missing:
         return RunStatus(run, len(parts), missing, None)
-    scoring = Scoring.of_manifest(manifest)
-    rows = read_rows(run, parts, scoring.columns)
+    scoring, reader = Scoring.of_manifest(manifest), PartReader(run)
+    tables = []
+    for index in parts:
+        with suppress(RunError):
+            tables.append(reader.read(index, scoring.columns))
+    if len(tables) < len(parts):
+        return RunStatus(run, len(parts), len(parts) - len(tables), None)
+    rows = arrow().concat_tables(tables)
     path = run / SUMMARY
     write_json(path, summarise(rows, scoring).as_json())
-    return RunStatus(run, len(parts), 0, path, _failures(rows))
+    return RunStatus(run, len(parts), 0, path, _failures(rows), _data_problems(rows))
 
 
 def _failures(rows: Any) -> tuple[str, ...]:
     """A line for each image and reason; the line begins with the image's name."""
     failed = rows.filter(rows["error"].is_valid())
     pairs = sorted(set(zip(failed["sample"].to_pylist(), failed["error"].to_pylist(), strict=True)))
-    return tuple(error if error.startswith(sample) else f"{sample}: {error}" for sample, error in pairs)
+    return tuple(_line(sample, error) for sample, error in pairs)
+
+
+def _data_problems(rows: Any) -> tuple[str, ...]:
+    """A line for each image that could not be decoded, or whose annotation does not fit it."""
+    columns = (rows[name].to_pylist() for name in ("sample", "target", "error", "note"))
+    found = {
+        (sample, error if error is not None and target is None else note)
+        for sample, target, error, note in zip(*columns, strict=True)
+    }
+    return tuple(_line(sample, text) for sample, text in sorted(pair for pair in found if pair[1] is not None))
+
+
+def _line(sample: str, text: str) -> str:
+    return text if text.startswith(sample) else f"{sample}: {text}"
 
 
 def choose_thresholds(rows: Any, scoring: Scoring) -> dict[str, Thresholds]:

@@ -1,0 +1,90 @@
+"""Whether the rows of a part are those that its run has there: none is missing, none is there twice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from looktwice.localization.sweep import GRID
+from looktwice.metrics.judged_maps import TOP_CLASSES, Target
+from looktwice.runs.arrow import arrow
+from looktwice.runs.columns import CURVES, options_hash
+from looktwice.runs.manifest import Manifest
+
+CHECKED = ("sample", "order", "method", "options", "rank", "target", "labels", "error")
+"""The columns that tell."""
+
+
+class WrongRowsError(Exception):
+    """The rows of a part are not those of its run. The text says why."""
+
+
+def options_of(manifest: Manifest) -> dict[str, str]:
+    """For each method and baseline of a run the hash of its options."""
+    everyone = {**manifest.run.methods, **manifest.run.baselines}
+    return {name: options_hash(name, values) for name, values in everyone.items()}
+
+
+def check_rows(rows: Any, manifest: Manifest, index: int) -> dict[str, str]:
+    """Checks the rows of a part (a pyarrow table with the columns ``CHECKED``).
+
+    Args:
+        rows: the rows.
+        manifest: of the run.
+        index: of the part.
+
+    Returns:
+        For each method and baseline the hash of its options.
+
+    Raises:
+        WrongRowsError: the rows are of other methods or images, are missing, or are there twice.
+    """
+    size = manifest.run.batch_size
+    orders = range(index * size, min((index + 1) * size, manifest.run.images.count))
+    options: dict[str, str] = {}
+    samples: dict[int, str] = {}
+    found: dict[tuple[str, int], list[_Found]] = {}
+    for sample, order, method, own, rank, target, labels, error in zip(
+        *(rows[name].to_pylist() for name in CHECKED), strict=True
+    ):
+        if options.setdefault(method, own) != own or samples.setdefault(order, sample) != sample:
+            raise WrongRowsError("its rows are of several runs")
+        has_image = not (error is not None and target is None)
+        found.setdefault((method, order), []).append(_Found((rank, target), has_image, len(labels or ())))
+    if not found:
+        raise WrongRowsError("it has no rows")
+    if set(found) != {(method, order) for method in manifest.run.names for order in orders}:
+        raise WrongRowsError("its rows are not of the run's methods and images")
+    for each in found.values():
+        if len({one.guess for one in each}) != len(each):
+            raise WrongRowsError("it has rows twice")
+        if len(each) != each[0].expected(manifest.run.target, manifest.run.model.classes):
+            raise WrongRowsError("rows are missing")
+    return options
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A row: its place and class, whether its image could be decoded, and how many labels the image has."""
+
+    guess: tuple[int | None, int | None]
+    has_image: bool
+    labels: int
+
+    def expected(self, target: Target, classes: int) -> int:
+        """How many rows a method has of this image."""
+        if not self.has_image or target == "predicted":
+            return 1
+        return self.labels if target == "true" else min(TOP_CLASSES, classes)
+
+
+def check_curves(rows: Any, columns: Sequence[str]) -> None:
+    """Checks that every curve among these columns has a number for each threshold, and every list of boxes four.
+
+    Raises:
+        WrongRowsError: a curve has another length.
+    """
+    needed = dict.fromkeys(CURVES, len(GRID)) | {"largest_boxes": 4 * len(GRID)}
+    for name in set(columns) & set(needed):
+        lengths = arrow("compute").list_value_length(rows[name]).drop_null().unique().to_pylist()
+        if lengths not in ([], [needed[name]]):
+            raise WrongRowsError(f"{name} has {lengths} numbers; {needed[name]} are needed")
