@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-browser lint format types contract bench docs check clean
+.PHONY: demo test test-slow test-long test-browser lint format types contract bench docs check clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,10 +19,13 @@ demo: $(VENV)/.installed  ## maps and boxes for the sample pictures, with the em
 	$(BIN)/looktwice attend examples/images --output out
 
 test: $(VENV)/.installed-dev  ## the default tests
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(BIN)/python -m pytest -m "not slow and not long and not browser"
 
 test-slow: $(VENV)/.installed-dev  ## the longer tests
-	$(BIN)/python -m pytest -m "slow and not browser"
+	$(BIN)/python -m pytest -m "slow and not long and not browser"
+
+test-long: $(VENV)/.installed-dev  ## a million broken files for every reader together, and a hundred kills; half an hour
+	LOOKTWICE_CASES=1000000 LOOKTWICE_KILLS=100 $(BIN)/python -m pytest -s tests/long
 
 test-browser: $(VENV)/.installed-dev  ## page and report in a real browser; installs Debian's Chromium if it is missing
 	command -v chromedriver >/dev/null || { apt-get update && apt-get install -y chromium chromium-driver; }

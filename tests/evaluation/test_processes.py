@@ -1,12 +1,9 @@
 """Several processes, devices and kills."""
 
 import os
-import random
 import signal
-import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ from looktwice.evaluation.processes import Shard
 from looktwice.models import load_model
 from looktwice.runs import folder as runs
 from looktwice.runs.manifest import Manifest
+from processes import NETWORK, finish, kill_tree, launch, wait_for
 
 
 def test_shares_come_from_the_environment():
@@ -30,24 +28,6 @@ def test_shares_come_from_the_environment():
     for rank, world in (("3", "3"), ("-1", "2"), ("a", "2")):
         with pytest.raises(RunError, match=f"RANK={rank} and WORLD_SIZE={world}"):
             Shard.from_environment({"RANK": rank, "WORLD_SIZE": world})
-
-
-NETWORK = """
-import time
-import torch
-from torch import nn
-
-class Slow(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.layers = nn.Sequential(nn.Conv2d(3, 4, 9, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        self.head = nn.Linear(16, 6)
-
-    def forward(self, images):
-        time.sleep(0.02)
-        return self.head(self.layers(images))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -63,37 +43,6 @@ def command(folder, network):
         *("-m", "looktwice", "evaluate", str(folder), "--layout", "csv", "--model", network),
         *("--methods", "gradient", "--batch-size", "1", "--workers", "1", "--squash"),
     ]
-
-
-def environment():
-    source = str(Path(__file__).parents[2] / "src")
-    return os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-
-
-def launch(arguments, run, *, launcher=()):
-    return subprocess.Popen(
-        [sys.executable, *launcher, *arguments, "--output", str(run)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process):
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    return told
-
-
-def wait_for(parts, run, process):
-    deadline = time.monotonic() + 120
-    while len(list(run.glob("rows/part-*"))) < parts:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    time.sleep(random.uniform(0, 0.1))
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +87,6 @@ def test_one_then_three_then_two_processes(command, unkilled, tmp_path):
     three.communicate()
     finish(torchrun(2))
     assert_same(run, unkilled)
-
-
-def kill_tree(process):
-    """torchrun's processes have sessions of their own."""
-    children = [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    os.kill(process, signal.SIGKILL)
-    for child in children:
-        kill_tree(child)
 
 
 @pytest.mark.slow
