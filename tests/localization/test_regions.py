@@ -155,6 +155,13 @@ def test_of_several_parts_the_largest_comes_first():
     assert region.polygon == region.polygons[0]
 
 
+def test_the_largest_part_may_have_the_most_corners():
+    heat = np.zeros((5, 8))
+    heat[1, 0:3] = heat[0:3, 1] = heat[1:3, 5:7] = 1.0  # a cross of five pixels, a square of four
+    cross, square = energy_box(heat, energy=1.0).region.polygons
+    assert (len(cross), len(square)) == (12, 4)
+
+
 def test_what_lies_in_the_padding_has_no_outline():
     heat = np.zeros((4, 4))
     heat[0, 0] = 1.0

@@ -93,6 +93,6 @@ def test_a_curve_by_hand():
 
 def test_grid_index_knows_the_grid_only():
     assert [grid_index(float(text)) for text in ("0", "0.29", "0.35", "0.58", "0.99")] == [0, 29, 35, 58, 99]
-    for threshold in (0.205, 1.0, -0.01):
+    for threshold in (0.205, 0.996, 1.0, -0.01, float("inf"), float("nan"), 10**400):
         with pytest.raises(OptionError, match=r"0\.00, 0\.01"):
             grid_index(threshold)

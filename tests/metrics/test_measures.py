@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from looktwice.metrics import MEASURES, Guess, gt_known_hit, iou, top1_hit, top5_hit
+from looktwice.metrics import MEASURES, Guess, gt_known_hit, iou, max_box_acc, max_box_acc_v2, top1_hit, top5_hit
 from looktwice.metrics.judged_maps import JudgedMaps, Sample, Thresholds, Undefined
 from looktwice.metrics.localization_error import is_hit, is_right
 from looktwice.metrics.max_box_acc import V2_LEVELS_IN_SINGLE
@@ -70,6 +70,18 @@ def test_the_levels_in_single_precision_are_reached_by_their_own_numbers():
     assert (curve >= V2_LEVELS_IN_SINGLE).all()
 
 
+def test_oracles_of_maps_are_those_of_their_curves():
+    drawn = np.random.default_rng(0).random((2, 7, 100), dtype=np.float32)
+    maps = judged_maps(largest=drawn[0], best=drawn[1], rank=np.array([0, 0, 1, 0, 0, 0, 2]))
+    counted = maps.rank == 0
+    for name, expected in (
+        ("oracle_max_box_acc", max_box_acc(drawn[0][counted])),
+        ("oracle_max_box_acc_v2", max_box_acc_v2(drawn[1][counted])),
+    ):
+        sample = MEASURES[name].values(maps, AT)
+        assert sample.statistic(np.mean(sample.values, axis=0)) == pytest.approx(expected)
+
+
 def test_a_map_of_no_label_counts_for_no_localization_error():
     maps = judged_maps(right=np.array([True, False]), curve=at_every_threshold([0.9, 0.9]))
     assert MEASURES["top1_loc_error"].values(maps, AT).values.tolist() == [False, True]
@@ -98,6 +110,7 @@ def test_the_table():
     assert list(MEASURES) == [measure.name for measure in MEASURES.values()]
     titles = [measure.short_title for measure in MEASURES.values()]
     assert len(set(titles)) == len(titles)
+    assert all(name.isidentifier() for name in MEASURES)  # they are keys of files
     assert all(measure.title and measure.meaning for measure in MEASURES.values())
     assert all(measure.otherwise for measure in MEASURES.values() if len(measure.targets) < 3)
     assert [measure.kind for measure in TABLED] == sorted(

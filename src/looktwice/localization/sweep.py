@@ -54,8 +54,8 @@ def grid_index(threshold: float) -> int:
     >>> grid_index(0.2)
     20
     """
-    index = round(threshold * len(GRID))
-    if not 0 <= index < len(GRID) or float(GRID[index]) != threshold:
+    index = min(round(threshold * len(GRID)), len(GRID) - 1) if 0 <= threshold < 1 else 0
+    if float(GRID[index]) != threshold:
         raise OptionError(f"threshold {threshold}: 0.00, 0.01 … 0.99 are evaluated; name one of these")
     return index
 
