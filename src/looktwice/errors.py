@@ -37,8 +37,16 @@ def one_line(error: BaseException) -> str:
     return printable(" ".join(str(error).split())) or type(error).__name__
 
 
+_LONGEST = 1500
+"""Characters of a message at most. It quotes what was found, and a broken file can hold a word of millions."""
+
+
 class LooktwiceError(Exception):
     """The base of every error that this library raises on purpose. The command line prints it in one line."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= _LONGEST else f"{text[:1000]} … {text[1003 - _LONGEST :]}"
 
 
 class ModelError(LooktwiceError):
