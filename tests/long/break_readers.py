@@ -123,7 +123,8 @@ def fault_of(reader: Reader, folder: Path, path: Path, chance: Random) -> tuple[
         if len(line) > LONGEST:
             return "long message", type(error).__name__, line[:3000]
     except Exception as error:
-        frame = [each for each in traceback.extract_tb(error.__traceback__) if "looktwice" in each.filename][-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = [each for each in frames if "looktwice/" in each.filename or each.filename.endswith("readers.py")][-1]
         where = f"{frame.filename.rpartition('looktwice/')[2]}:{frame.lineno}"
         return type(error).__name__, where, traceback.format_exc()
     return None

@@ -13,7 +13,7 @@ import mutations
 import numpy as np
 from PIL import Image
 
-from looktwice.datasets import load_dataset
+from looktwice.datasets import Dataset, load_dataset
 from looktwice.images import MAX_PIXELS, read_image
 
 Files = Mapping[Path, bytes]
@@ -154,11 +154,25 @@ def _csv(folder: Path) -> Files:
 
 
 def _load(layout: str, folder: Path, broken: Path, chance: Random, classes: str | None = None) -> None:
-    load_dataset(folder, layout, classes=folder / classes if classes else None, strict=chance.random() < 0.1)
+    _check(load_dataset(folder, layout, classes=folder / classes if classes else None, strict=chance.random() < 0.1))
 
 
 def _load_classes(folder: Path, broken: Path, chance: Random) -> None:
-    load_dataset(folder / "images.csv", "csv", classes=broken)
+    _check(load_dataset(folder / "images.csv", "csv", classes=broken))
+
+
+def _check(dataset: Dataset) -> None:
+    """What was read of a broken file must be usable: boxes have an area, problems have one line each."""
+    for line in (*dataset.problems, *dataset.notes):
+        assert len(line.splitlines()) == 1, line
+        assert len(line) <= 500, len(line)
+    for sample in dataset.samples:
+        assert len(sample.labels) == len(sample.boxes), sample
+        assert all(type(label) is int and label >= 0 for label in sample.labels), sample
+        for box in (box for boxes in sample.boxes for box in boxes):
+            assert np.isfinite(box).all(), sample
+            assert box[0] < box[2], sample
+            assert box[1] < box[3], sample
 
 
 # Pictures.
