@@ -16,6 +16,7 @@ import copy
 import difflib
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -124,7 +125,7 @@ def main() -> None:
                 before = target.read_text()
                 target.write_text(mutant.source)
                 begun = time.monotonic()
-                outcome = outcome_of(package.parent, usual)
+                outcome = outcome_of(package.parent, mutant, usual)
                 target.write_text(before)
                 results[outcome] += 1
                 say(f"{outcome:8} {time.monotonic() - begun:4.0f} s  {mutant.file}:{mutant.line}  {mutant.kind}")
@@ -148,13 +149,20 @@ def time_tests(source: Path, tests: tuple[str, ...]) -> float:
     return seconds
 
 
-def outcome_of(source: Path, usual: Sequence[tuple[tuple[str, ...], float]]) -> str:
+def outcome_of(source: Path, mutant: Mutant, usual: Sequence[tuple[tuple[str, ...], float]]) -> str:
     """What happens to a mutant: the tests run one group after the other, until one notices."""
     for tests, seconds in usual:
-        outcome = run_tests(source, tests, limit=3 * seconds + 20)
+        outcome = run_tests(source, nearest_first(tests, mutant.file), limit=3 * seconds + 20)
         if outcome != "survived":
             return outcome
     return "survived"
+
+
+def nearest_first(tests: tuple[str, ...], file: str) -> tuple[str, ...]:
+    """The files of the tests; those that name the changed module most come first: they are the likeliest to notice."""
+    module = re.compile(rf"\b{Path(file).stem}\b")
+    files = [each for name in tests for each in sorted((ROOT / name).rglob("test_*.py")) or [ROOT / name]]
+    return tuple(str(each) for each in sorted(files, key=lambda each: -len(module.findall(each.read_text()))))
 
 
 def run_tests(source: Path, tests: tuple[str, ...], *, limit: float) -> str:
