@@ -268,6 +268,17 @@ def test_the_leading_pair_of_two_close_singular_values():
     assert (fast - exact).norm() / exact.norm() < 2e-3
 
 
+def test_any_channel_of_channels_last_gates_may_have_two_close_singular_values():
+    easy = torch.ones(5, 4)
+    close = torch.zeros(5, 4)
+    close[:3, :2], close[3:, 2:] = 0.8, 0.96  # γ² is 3.84 and 3.6864
+    z = torch.stack([torch.stack([easy, close, easy]), torch.stack([easy, easy, close])])
+    fast = spectral.leading_pair(z.contiguous(memory_format=torch.channels_last))
+    U, gamma, Vh = torch.linalg.svd(z.double(), full_matrices=False)
+    exact = gamma[..., :1, None] * U[..., :1] @ Vh[..., :1, :]
+    assert torch.allclose((fast[0] * fast[1]).double(), exact, atol=1e-5)
+
+
 def two_blocks(ratio: float, count: int) -> torch.Tensor:
     """Gates (count, 9, 8) of two coherent parts whose singular values have about that ratio, and a little noise."""
     noise = torch.rand(count, 9, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
