@@ -116,7 +116,7 @@ def broken_npz(chance: Random, content: bytes) -> bytes:
     if chance.random() < 0.3:
         return broken_bytes(chance, content)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = [(name, archive.read(name)) for name in archive.namelist()]
+        members, comment = [(name, archive.read(name)) for name in archive.namelist()], archive.comment
     index = chance.randrange(len(members))
     name, body = members[index]
     if chance.random() < 0.15:
@@ -131,6 +131,7 @@ def broken_npz(chance: Random, content: bytes) -> bytes:
         )
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
+        archive.comment = comment
         for name, body in members:
             archive.writestr(zipfile.ZipInfo(name), body)
     return made.getvalue()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -241,17 +242,17 @@ def _read_picture(folder: Path, broken: Path, chance: Random) -> None:
 # Runs.
 
 
-def _run(folder: Path) -> Path:
+def _run_files(folder: Path, *, pattern: str, older: bool = False) -> Files:
+    """The files of a finished run that fit a pattern; of a run as older versions wrote them, if that is asked for."""
     sys.path.append(str(Path(__file__).parents[1] / "helpers"))
     import report_runs
 
-    if not (folder / "run").exists():
-        report_runs.make_run(folder / "run", report_runs.make_data(folder / "data"))
-    return folder / "run"
-
-
-def _run_files(folder: Path, *, pattern: str) -> Files:
-    return {path: path.read_bytes() for path in _run(folder).glob(pattern)}
+    report_runs.make_run(folder / "run", report_runs.make_data(folder / "data"))
+    if older:
+        report_runs.make_older(folder / "run", folder / "older")
+        shutil.rmtree(folder / "run")
+        (folder / "older").rename(folder / "run")
+    return {path: path.read_bytes() for path in (folder / "run").glob(pattern)}
 
 
 def _read_facts(folder: Path, broken: Path, chance: Random) -> None:
@@ -273,7 +274,7 @@ def _read_part(folder: Path, broken: Path, chance: Random) -> None:
     scoring = Scoring.of_manifest(read_manifest(run))
     is_complete(run, 0, [("a", "b")], row_schema(COLUMNS))
     rows = read_rows(run, [0], list(COLUMNS) if chance.random() < 0.2 else scoring.columns)
-    if chance.random() < 0.02:
+    if chance.random() < 0.1:
         summarise(rows, scoring)
 
 
@@ -282,6 +283,8 @@ def _read_maps(folder: Path, broken: Path, chance: Random) -> None:
 
     read_maps(folder / "run", 0, None if chance.random() < 0.5 else {("0.png", 0)})
 
+
+PART, MAPS = "rows/part-000000.parquet", "maps/part-000000.npz"
 
 READERS: Mapping[str, Reader] = {
     "voc": Reader(_voc, mutations.broken_text, partial(_load, "voc")),
@@ -296,7 +299,9 @@ READERS: Mapping[str, Reader] = {
     "pictures": Reader(_pictures, mutations.broken_png, _read_picture),
     "manifest": Reader(partial(_run_files, pattern="manifest.json"), mutations.broken_json, _read_facts),
     "summary": Reader(partial(_run_files, pattern="summary.json"), mutations.broken_json, _read_facts),
-    "parts": Reader(partial(_run_files, pattern="rows/part-000000.parquet"), mutations.broken_bytes, _read_part),
-    "maps": Reader(partial(_run_files, pattern="maps/part-000000.npz"), mutations.broken_npz, _read_maps),
+    "parts": Reader(partial(_run_files, pattern=PART), mutations.broken_bytes, _read_part),
+    "older parts": Reader(partial(_run_files, pattern=PART, older=True), mutations.broken_bytes, _read_part),
+    "maps": Reader(partial(_run_files, pattern=MAPS), mutations.broken_npz, _read_maps),
+    "older maps": Reader(partial(_run_files, pattern=MAPS, older=True), mutations.broken_npz, _read_maps),
 }
 """Every reader by name."""

@@ -16,12 +16,12 @@ HERE = Path(__file__).parent
 GROUPS = {
     "annotations": ("voc", "ilsvrc", "solution", "coco", "wsol", "csv", "classes.json", "classes.csv", "classes.txt"),
     "pictures": ("pictures",),
-    "runs": ("manifest", "summary", "parts", "maps"),
+    "runs": ("manifest", "summary", "parts", "older parts", "maps", "older maps"),
 }
 SHARES = {
     **{"voc": 14, "ilsvrc": 10, "solution": 6, "coco": 14, "wsol": 8, "csv": 10},
     **{"classes.json": 4, "classes.csv": 2, "classes.txt": 2, "pictures": 20},
-    **{"manifest": 3, "summary": 2, "parts": 3, "maps": 2},
+    **{"manifest": 3, "summary": 2, "parts": 1, "older parts": 2, "maps": 1, "older maps": 1},
 }
 """How many of a hundred files each reader gets."""
 

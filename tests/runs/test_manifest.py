@@ -117,6 +117,12 @@ def test_what_is_no_summary_is_refused_in_one_line(tmp_path, content):
         read_summary(tmp_path)
 
 
+def test_brackets_that_nest_too_deep_are_refused_in_one_line(tmp_path):
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match=r"manifest\.json cannot be read \(maximum recursion depth .*; remove it"):
+        read_manifest(tmp_path)
+
+
 def test_a_summary_without_a_method_of_the_run_is_refused(tmp_path):
     run = SMALLEST["run"] | {"methods": {"gradient": {}}}
     (tmp_path / "manifest.json").write_text(json.dumps({"run": run}))

@@ -109,7 +109,7 @@ def _read_json(path: Path, missing: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError(missing) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last where brackets nest too deep
         raise RunError(f"{path} cannot be read ({error}); remove it if its run can be repeated") from error
     if not isinstance(content, dict):
         raise RunError(f"{path} holds no JSON object; remove it if its run can be repeated")
