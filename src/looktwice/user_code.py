@@ -1,13 +1,24 @@
-"""Objects from a user's own Python file or package: ``path/to/file.py:NAME`` or ``package.module:NAME``."""
+"""Objects from a user's own Python file or package: ``path/to/file.py:NAME`` or ``package.module:NAME``.
 
+Each load has modules of its own. Two folders may both have a ``blocks.py``, and each network gets the one beside it. A
+folder may also have a module that is named like an installed package.
+"""
+
+import builtins
 import contextlib
 import difflib
 import importlib
 import importlib.util
+import os
+import re
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.abc import Loader
+from importlib.machinery import FrozenImporter, ModuleSpec, PathFinder, SourceFileLoader
+from itertools import count
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from looktwice.errors import LooktwiceError, ModelError, one_line
@@ -16,7 +27,7 @@ from looktwice.errors import LooktwiceError, ModelError, one_line
 def load_object(name: str, kind: str) -> Any:
     """The object of a name in a user's own file or package.
 
-    While the file is read it can import modules from its own folder, like a script that Python runs.
+    The file can import modules from its own folder, like a script that Python runs.
 
     Args:
         name: ``FILE.py:NAME`` or ``package.module:NAME``.
@@ -25,18 +36,38 @@ def load_object(name: str, kind: str) -> Any:
     Raises:
         ModelError: no such file, no such name in it, or an error in the user's own code.
     """
+    with opened_object(name, kind) as found:
+        return found
+
+
+@contextlib.contextmanager
+def opened_object(name: str, kind: str) -> Iterator[Any]:
+    """As ``load_object``. Inside the ``with`` the user's modules can also be found by their names.
+
+    Code that imports by a text needs that: ``importlib.import_module("blocks")``, or ``torch.load`` of a whole network.
+    One thread at a time can be inside.
+
+    Args:
+        name: as for ``load_object``.
+        kind: likewise.
+
+    Raises:
+        ModelError: as ``load_object``.
+    """
     place, _, attribute = name.rpartition(":")
     if not place or not attribute.isidentifier():
         raise ModelError(f"{name!r} is no {kind}; write path/to/file.py:NAME or package.module:NAME")
-    with user_code(name), importable(place):
-        home = _import_file(Path(place), kind) if place.endswith(".py") else importlib.import_module(place)
-    if not hasattr(home, attribute):
-        known = [
-            key for key, value in vars(home).items() if not key.startswith("_") and not isinstance(value, ModuleType)
-        ]
-        near = difflib.get_close_matches(attribute, known, n=3, cutoff=0.4) or known[:3]
-        raise ModelError(f"{place} has no {attribute!r}; it has {', '.join(near) or 'nothing'}")
-    return getattr(home, attribute)
+    file = Path(place) if place.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise ModelError(f"{file}: no such file; check the path of the {kind}")
+    modules = _UserModules(Path(os.path.abspath(file)).parent if file else Path.cwd())  # noqa: PTH100 - symbolic links stay
+    with modules.entered():
+        with user_code(name):
+            home = modules.import_file(file) if file else modules.import_package(place)
+        _FILES[place] = getattr(home, "__file__", None)
+        if not hasattr(home, attribute):
+            raise ModelError(f"{place} has no {attribute!r}; it has {_likely(attribute, home)}")
+        yield getattr(home, attribute)
 
 
 def source_file(name: str) -> Path | None:
@@ -45,28 +76,8 @@ def source_file(name: str) -> Path | None:
     Args:
         name: as for ``load_object``.
     """
-    place = name.rpartition(":")[0]
-    if place.endswith(".py"):
-        return Path(place)
-    file = getattr(sys.modules.get(place), "__file__", None)
+    file = _FILES.get(name.rpartition(":")[0])
     return Path(file) if file else None
-
-
-@contextlib.contextmanager
-def importable(place: str) -> Iterator[None]:
-    """Inside the ``with``, modules can be imported from the folder of a file.
-
-    Args:
-        place: ``FILE.py``; or ``package.module``, for which the current folder is taken.
-    """
-    folder = Path(place).parent if place.endswith(".py") else Path()
-    entry = str(folder.resolve())
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # the user's code may have removed it
-            sys.path.remove(entry)
 
 
 @contextlib.contextmanager
@@ -84,17 +95,242 @@ def user_code(what: str) -> Iterator[None]:
     except LooktwiceError:
         raise
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{what}: its own code fails with {type(error).__name__}: {one_line(error)}") from error
+        text = re.sub(rf"\b{_PREFIX}\d+\.", "", one_line(error))  # modules have their own names in messages
+        raise ModelError(f"{what}: its own code fails with {type(error).__name__}: {text}") from error
 
 
-def _import_file(file: Path, kind: str) -> ModuleType:
-    if not file.is_file():
-        raise ModelError(f"{file}: no such file; check the path of the {kind}")
-    # Dataclasses and pickle look for a class's module in sys.modules.
-    key = f"looktwice_{kind}_{file.stem}"
-    spec = importlib.util.spec_from_file_location(key, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[key] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def _likely(attribute: str, home: ModuleType) -> str:
+    """The names in a module that the user may have meant."""
+    known = [key for key, value in vars(home).items() if not key.startswith("_") and not isinstance(value, ModuleType)]
+    return ", ".join(difflib.get_close_matches(attribute, known, n=3, cutoff=0.4) or known[:3]) or "nothing"
+
+
+_PREFIX = "looktwice_user_"
+"""How the package is called under which the modules of a load stand in ``sys.modules``; a number follows."""
+
+_FILES: dict[str, str | None] = {}
+_NUMBERS = count(1)
+_LOCK = threading.RLock()
+_LOADS: dict[str, "_UserModules"] = {}
+_ENTERED = threading.local()
+"""``modules``: the ``_UserModules`` that this thread has entered last."""
+
+
+class _UserModules:
+    """The modules of one load, apart from all others.
+
+    They stand in ``sys.modules`` as ``looktwice_user_7.blocks``, so pickle and dataclasses find their classes. Their
+    code has an ``__import__`` of its own, which turns ``import blocks`` into this name, now and in any later call.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"{_PREFIX}{next(_NUMBERS)}"
+        self.builtins: Mapping[str, Any] = {**vars(builtins), "__import__": self._import}
+        self.aliases: set[str] = set()
+        self._package = ModuleType(self.name)
+        # The folders that are searched before and after the installed packages.
+        self._folders: tuple[list[str], list[str]] = ([str(folder)], [])
+        self._known_path: list[str] | None = None  # sys.path before the user's code; None while it is not entered
+        self._owned: dict[str, bool] = {}
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Inside the ``with``, this thread finds the user's modules by their names. Failed loads leave nothing."""
+        with _LOCK:
+            outer = getattr(_ENTERED, "modules", None)
+            if outer is not None:
+                outer.drop_aliases()
+            self._register()
+            hidden = self._hide()
+            try:
+                yield
+            except BaseException:
+                self._forget()
+                raise
+            finally:
+                self._leave()
+                sys.modules.update(hidden)
+                _ENTERED.modules = outer
+
+    def import_file(self, file: Path) -> ModuleType:
+        """The module in a file, run anew."""
+        stem = file.stem.replace(".", "_")
+        name = f"{self.name}.{stem}"
+        self._owned[stem] = stem != "looktwice"  # its neighbours may import it
+        loader = _OwnLoader(name, os.path.abspath(file))  # noqa: PTH100
+        spec = importlib.util.spec_from_file_location(name, loader.path, loader=loader)
+        assert spec is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+        return module
+
+    def import_package(self, place: str) -> ModuleType:
+        """A module of an installed package, or of one in the current folder."""
+        return importlib.import_module(f"{self.name}.{place}" if self.owns(place.partition(".")[0]) else place)
+
+    def owns(self, top: str) -> bool:
+        """Whether a module of this name is the user's own, as for a script: beside the file, or else not installed."""
+        owned = self._owned.get(top)
+        if owned is None:
+            owned = self._searched(top)
+            if owned or self._known_path is None:  # the user's code may still add folders
+                self._owned[top] = owned
+        return owned
+
+    def spec(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+        """Where a module of this load is, by its name in ``sys.modules``."""
+        self._package.__path__ = [*self._folders[0], *self._added(), *self._folders[1]]
+        found = PathFinder.find_spec(name, self._package.__path__ if name.count(".") == 1 else path)
+        if found is not None and isinstance(found.loader, SourceFileLoader):
+            found.loader = _OwnLoader(name, found.loader.path)
+        return found
+
+    def drop_aliases(self) -> None:
+        """Removes the user's modules from ``sys.modules`` under their plain names."""
+        for name in self.aliases:
+            sys.modules.pop(name, None)
+        self.aliases.clear()
+
+    def _import(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """``__import__`` for the code of this load."""
+        top = name.partition(".")[0]
+        if level or not self.owns(top):
+            return builtins.__import__(name, globals, locals, fromlist or (), level)
+        found = builtins.__import__(f"{self.name}.{name}", globals, locals, fromlist or ())
+        return found if fromlist else sys.modules[f"{self.name}.{top}"]
+
+    def _searched(self, top: str) -> bool:
+        # Python has these before it looks into any folder. This library cannot do without itself.
+        first = ("__main__", "looktwice", *sys.builtin_module_names)
+        if top in first or FrozenImporter.find_spec(top) is not None:
+            return False
+        before, after = [*self._folders[0], *self._added()], self._folders[1]
+        specs = [(PathFinder.find_spec(top, path), own) for path, own in ((before, True), (self._installed(), False))]
+        specs.append((PathFinder.find_spec(top, after), True))
+        found = [(spec, own) for spec, own in specs if spec is not None]
+        # A folder without __init__.py counts only if there is no other.
+        found.sort(key=lambda pair: pair[0].origin is None)
+        return bool(found) and found[0][1] and not _is_loaded(found[0][0])
+
+    def _installed(self) -> list[str]:
+        return sys.path if self._known_path is None else self._known_path
+
+    def _added(self) -> list[str]:
+        """What the user's code has put on ``sys.path``. What an installed package puts there is its own matter."""
+        known = self._known_path
+        if known is None:
+            return []
+        return [
+            os.path.abspath(entry)  # noqa: PTH100
+            for entry in sys.path
+            if isinstance(entry, str) and entry not in known and not _is_of_packages(entry)
+        ]
+
+    def _register(self) -> None:
+        if _FINDER not in sys.meta_path:
+            sys.meta_path.insert(0, _FINDER)
+        _LOADS[self.name] = _ENTERED.modules = self
+        sys.modules[self.name] = self._package
+        self._package.__path__ = list(self._folders[0])
+        self._known_path = list(sys.path)
+
+    def _hide(self) -> dict[str, ModuleType]:
+        """Takes others' modules with a name of this folder's out of ``sys.modules``, and returns them."""
+        names = set()
+        with contextlib.suppress(OSError):  # a folder may let its files be read but not be listed
+            names = {entry.name.partition(".")[0] for entry in os.scandir(self._folders[0][0])}
+        names = {name for name in names if name in sys.modules and _may_be_aliased(name) and self.owns(name)}
+        hidden = [name for name in sys.modules if name.partition(".")[0] in names]
+        return {name: sys.modules.pop(name) for name in hidden}
+
+    def _leave(self) -> None:
+        self.drop_aliases()
+        known = self._known_path or []
+        added = self._added()
+        first = min((place for place, entry in enumerate(sys.path) if entry in known), default=0)
+        front = {os.path.abspath(entry) for entry in sys.path[:first] if isinstance(entry, str)}  # noqa: PTH100
+        self._folders[0].extend(entry for entry in added if entry in front)
+        self._folders[1].extend(entry for entry in added if entry not in front)
+        sys.path[:] = [*known, *(entry for entry in sys.path if entry not in known and _is_of_packages(entry))]
+        self._known_path = None
+
+    def _forget(self) -> None:
+        _LOADS.pop(self.name, None)
+        for name in [name for name in sys.modules if name == self.name or name.startswith(f"{self.name}.")]:
+            del sys.modules[name]
+
+
+def _is_loaded(spec: ModuleSpec) -> bool:
+    """Whether the program has imported this very file before, by its plain name. Then its objects are shared."""
+    loaded = getattr(sys.modules.get(spec.name), "__spec__", None)
+    if not isinstance(loaded, ModuleSpec) or loaded.name != spec.name:
+        return False
+    if spec.origin is not None:
+        return loaded.origin == spec.origin
+    return list(loaded.submodule_search_locations or ()) == list(spec.submodule_search_locations or ())
+
+
+def _is_of_packages(entry: str) -> bool:
+    """Whether an entry of ``sys.path`` belongs to an installed package."""
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(entry).parts)
+
+
+def _may_be_aliased(top: str) -> bool:
+    """Whether a name may be taken from other code for a while: not one of Python's own library."""
+    return top not in sys.stdlib_module_names
+
+
+class _OwnLoader(SourceFileLoader):
+    """Runs a user's source file as a module of its load. It neither reads nor writes ``__pycache__``.
+
+    Two versions of a file that are saved in the same second, with the same size, share their cached code.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import machinery passes it
+        """The compiled file."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Runs the file with its load's own ``__import__``."""
+        vars(module)["__builtins__"] = _LOADS[module.__name__.partition(".")[0]].builtins
+        super().exec_module(module)
+
+
+class _AliasLoader(Loader):
+    """Puts a module of the entered load into ``sys.modules`` under its plain name."""
+
+    def __init__(self, modules: _UserModules) -> None:
+        self._modules = modules
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The usual empty module; ``exec_module`` replaces it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Replaces the module. Python's import machinery allows that."""
+        name = module.__name__
+        self._modules.aliases.add(name)
+        sys.modules[name] = importlib.import_module(f"{self._modules.name}.{name}")
+
+
+class _Finder:
+    """The entry of ``sys.meta_path`` that finds users' modules."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, _: object = None) -> ModuleSpec | None:
+        """Where a module is; ``None`` if it is not a user's. ``importlib.abc.MetaPathFinder`` has this method."""
+        top = name.partition(".")[0]
+        if top in _LOADS:
+            return _LOADS[top].spec(name, path)
+        modules: _UserModules | None = getattr(_ENTERED, "modules", None)
+        if modules is None or not _may_be_aliased(top) or not modules.owns(top):
+            return None
+        return ModuleSpec(name, _AliasLoader(modules))
+
+
+_FINDER = _Finder()

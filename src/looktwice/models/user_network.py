@@ -3,7 +3,7 @@
 from torch import nn
 
 from looktwice.errors import ModelError
-from looktwice.user_code import importable, load_object, user_code
+from looktwice.user_code import opened_object, user_code
 
 
 def call_factory(name: str) -> nn.Module:
@@ -15,11 +15,11 @@ def call_factory(name: str) -> nn.Module:
     Raises:
         ModelError: no such function, an error in the user's own code, or a result that is not an ``nn.Module``.
     """
-    factory = load_object(name, "network")
-    if not callable(factory):
-        raise ModelError(f"{name} is {type(factory).__name__}; a function that returns a torch.nn.Module is needed")
-    with user_code(name), importable(name.rpartition(":")[0]):
-        module = factory()
+    with opened_object(name, "network") as factory:
+        if not callable(factory):
+            raise ModelError(f"{name} is {type(factory).__name__}; a function that returns a torch.nn.Module is needed")
+        with user_code(name):
+            module = factory()
     if not isinstance(module, nn.Module):
         raise ModelError(f"{name}: the factory returned {type(module).__name__}; it must return a torch.nn.Module")
     return module
