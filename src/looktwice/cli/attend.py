@@ -20,6 +20,7 @@ from looktwice.cli.inputs import (
     box_rule,
     chosen_method,
     class_index,
+    load_network,
     make_folder,
     run_on_images,
 )
@@ -54,10 +55,8 @@ def attend_command(
     make_folder(output)
 
     from looktwice.explain.images import attend_images
-    from looktwice.models.device import default_device
-    from looktwice.models.load import load_model
 
-    network = load_model(model, weights=weights, squash=squash, device=default_device(device))
+    network = load_network(model, weights, squash=squash, device=device)
     index = class_index(network, target)
     attend = partial(attend_images, target=index, top=top or 1, method=chosen, rule=rule)
     run_on_images(images, lambda paths: attend(network, paths, output))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from looktwice.cli.inputs import Device, Images, Output, Squash, class_index, make_folder, run_on_images
+from looktwice.cli.inputs import Device, Images, Output, Squash, class_index, load_network, make_folder, run_on_images
 from looktwice.defaults import DEFAULT_METHOD, DEFAULT_MODEL
 from looktwice.errors import OptionError
 from looktwice.labels import PAPER_METHODS
@@ -52,7 +52,7 @@ def compare_command(
     weights: Annotated[
         list[str] | None,
         typer.Option(
-            help="default, random, or a .safetensors, .pth or .pt file; once, or once for each network. "
+            help="default, random, or a file (.safetensors, .pth …); once, or once for each network. "
             "[default: default]",
             show_default=False,
         ),
@@ -81,15 +81,13 @@ def compare_command(
 
     from looktwice.attention.choice import choose_method
     from looktwice.explain.comparison import Comparison, compare_images
-    from looktwice.models.device import default_device
-    from looktwice.models.load import load_model
 
     wanted = methods.split(",") if methods else USUAL_METHODS.get(shown, (DEFAULT_METHOD,))
     chosen = tuple(choose_method(name) for name in wanted)
     plan = Comparison(shown, chosen, form=form or ("gif" if animate else "png"))
     make_folder(output)
     networks = [
-        load_model(name, weights=file, squash=squash, device=default_device(device))
+        load_network(name, file, squash=squash, device=device)
         for name, file in zip(names, files * len(names) if len(files) == 1 else files, strict=True)
     ]
     plan = replace(plan, targets=tuple(class_index(networks[0], text) for text in target or []))

@@ -20,6 +20,7 @@ from looktwice.cli.inputs import (
     box_rule,
     chosen_methods,
     complain,
+    load_network,
 )
 from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import OptionError
@@ -89,8 +90,6 @@ def evaluate_command(
     from looktwice.evaluation.evaluate import evaluate
     from looktwice.evaluation.plan import EvaluationPlan
     from looktwice.evaluation.processes import Shard
-    from looktwice.models.device import default_device
-    from looktwice.models.load import load_model
 
     plan = EvaluationPlan(
         chosen,
@@ -108,7 +107,7 @@ def evaluate_command(
     dataset = load_dataset(root, layout, split=split, classes=classes, metadata=metadata, strict=strict)
     if shard.rank == 0:
         _complain_of(dataset.problems, f"{output}/problems.txt")
-    network = load_model(model, weights=weights, squash=squash, device=default_device(device))
+    network = load_network(model, weights, squash=squash, device=device)
     about = {"command": _command()}
     with _progress("images", shown=shard.rank == 0 and sys.stderr.isatty()) as progress:
         status = evaluate(

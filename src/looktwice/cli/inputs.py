@@ -25,7 +25,7 @@ Images = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files,
 ModelName = Annotated[str, typer.Option("--model", help="A name from `looktwice models`, or FILE.py:FACTORY.")]
 
 
-Weights = Annotated[str, typer.Option(help="default, random, or a .safetensors, .pth or .pt file.")]
+Weights = Annotated[str, typer.Option(help="default, random, or a file: .safetensors, .pth, .pt, .ckpt, .bin.")]
 
 
 Squash = Annotated[bool, typer.Option("--squash", help="Resize the whole image instead of cutting out its centre.")]
@@ -107,6 +107,17 @@ def _as_value(method: "ChosenMethod", place: str, key: str, text: str) -> Mappin
     defaults = method.method.options
     check_known(f"option for {method.name}", key, defaults)
     return {key: option_value(place, text, defaults[key])}
+
+
+def load_network(name: str, weights: str, *, squash: bool = False, device: str | None) -> "Model":
+    """The network that the options name. If its file has several weights, a line says which ones are taken."""
+    from looktwice.models.device import default_device
+    from looktwice.models.load import load_model
+
+    network = load_model(name, weights=weights, squash=squash, device=default_device(device))
+    if network.weights.startswith(f"{weights} ("):
+        complain(f"weights: {network.weights}")
+    return network
 
 
 def class_index(network: "Model", target: str) -> int | None:

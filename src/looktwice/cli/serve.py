@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from looktwice.cli.inputs import Device, ModelName, Weights
+from looktwice.cli.inputs import Device, ModelName, Weights, load_network
 from looktwice.defaults import DEFAULT_MODEL
 
 
@@ -22,13 +22,9 @@ def serve_command(
     from looktwice.web.app import create_app, listen, serve  # first, because this extra may be missing
 
     connections = listen(host, port)
-    from looktwice.models.device import default_device
-    from looktwice.models.load import load_model
-
-    place = default_device(device)
-    models = [load_model(model, weights=weights, device=place)]
+    models = [load_network(model, weights, device=device)]
     if model != DEFAULT_MODEL:
-        models.append(load_model(DEFAULT_MODEL, device=place))
+        models.append(load_network(DEFAULT_MODEL, "default", device=device))
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"looktwice: http://{shown}:{connections.getsockname()[1]} (Ctrl-C ends it)")
     serve(create_app(models, hosts=(host,)), connections)

