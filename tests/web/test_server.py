@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import zlib
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,10 @@ ADDRESS = "http://127.0.0.1:8123"
 FIVE = ("ant", "bee eater", "Bumblebee", "bee", "dog")
 
 
+_PASSES = Counter()
+"""Of each network; the network itself is left as found."""
+
+
 class Small(nn.Module):
     """Five classes; it can be made to wait in its forward pass."""
 
@@ -49,11 +54,14 @@ class Small(nn.Module):
         )  # fmt: skip
         self.open = threading.Event()
         self.open.set()
-        self.passes = 0
         self.pause = 0.0
 
+    @property
+    def passes(self):
+        return _PASSES[id(self)]
+
     def forward(self, images):
-        self.passes += 1
+        _PASSES[id(self)] += 1
         assert self.open.wait(20)
         time.sleep(self.pause)
         return self.body(images)
@@ -213,6 +221,7 @@ def test_all_methods_of_a_request_share_one_plain_pass(client, small):
         assert all("map" in row for row in post(client, methods=methods, steps=2).json()["methods"])
         return small.module.passes - before
 
+    post(client)  # a new network is measured in passes of its own
     alone = [passes(method) - 1 for method in ("gradient", "feedback", "global_feedback")]
     assert alone[0] == 1
     assert passes("gradient,feedback,global_feedback") == 1 + sum(alone)
