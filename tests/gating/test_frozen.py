@@ -155,6 +155,11 @@ OUTPUTS: dict[str, Callable[[Tensor], Any]] = {
     "dict with logits": lambda scores: {"loss": scores.sum(), "logits": scores},
     "dict that begins with the scores": lambda scores: {"out": scores, "aux": scores[:, :1]},
     "tuple in a dict": lambda scores: {"logits": (scores, scores[:, :1])},
+    "dict whose scores have a usual name": lambda scores: {"features": scores[:, :2], "Prediction": scores},
+    "dict whose scores are its only (N, K)": lambda scores: {"map": scores[:, :, None, None], "mine": scores, "n": 3},
+    "dict in a dict": lambda scores: {"features": scores[:, 0], "head": {"embedding": scores[:, :1], "logits": scores}},
+    "dict that has the scores twice": lambda scores: {"a": scores, "b": scores},
+    "tuple that begins with a map": lambda scores: (scores[:, :, None, None], scores),
 }
 
 
@@ -174,6 +179,15 @@ BAD_OUTPUTS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "a number": (lambda scores: 3.0, "returned float for 3 images"),
     "an empty dict": (lambda scores: {}, r"for 3 images; class scores \(N, classes\) are needed"),
     "an empty tuple": (lambda scores: (), r"for 3 images; class scores \(N, classes\) are needed"),
+    "a dict of maps": (lambda scores: {"out": scores[..., None]}, r"returned dict \(out \(3, 4, 1\)\) for 3 images"),
+    "a dict of two heads": (
+        lambda scores: {"kind": scores, "colour": scores[:, :2]},
+        r"may be class scores: kind \(3, 4\), colour \(3, 2\); return only the scores, or a dictionary",
+    ),
+    "a dict that begins with features": (
+        lambda scores: {"features": scores.repeat(1, 9), "head": scores},
+        r"may be class scores: features \(3, 36\), head \(3, 4\)",
+    ),
 }
 
 
@@ -303,9 +317,11 @@ def with_value(value: float) -> Tensor:
     ("images", "message"),
     [
         (torch.zeros(3, 4, 4), r"must be a tensor \(N, C, H, W\), not \(3, 4, 4\); add a batch axis"),
-        (torch.zeros(1, 1, 3, 4, 4), r"not \(1, 1, 3, 4, 4\)"),
-        ("cat.jpg", "not str"),
-        ([torch.zeros(3, 4, 4)], "not list"),
+        (torch.zeros(2, 8, 3, 4, 4), r"not \(2, 8, 3, 4, 4\); if these are the frames of clips.*flatten\(0, 1\)"),
+        (torch.zeros(4, 4), r"not \(4, 4\); add a batch axis and a channel axis"),
+        (torch.zeros(9), r"not \(9,\); give each image three axes"),
+        ("cat.jpg", r"not str; prepare a picture with load_model"),
+        ([torch.zeros(3, 4, 4)], r"not list; .*torch\.stack"),
         (torch.zeros(0, 3, 4, 4), r"images is empty: \(0, 3, 4, 4\)"),
         (torch.zeros(1, 3, 0, 4), r"images is empty: \(1, 3, 0, 4\)"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), r"must be floating point, not torch\.uint8; normalise"),

@@ -31,6 +31,8 @@ def thousand():
 def number():
     return 7
 
+made = net()
+
 def broken():
     raise RuntimeError("first line\\nsecond line")
 

@@ -1,5 +1,6 @@
 """How an image becomes a network's input."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -109,3 +110,45 @@ def test_crop_beyond_the_resized_image_is_refused():
 def test_input_has_the_dtype_of_the_weights(lite):
     double = replace(lite, module=small_net().double())
     assert double.prepare(picture(40, 40))[0].dtype == torch.float64
+
+
+WRONG = {
+    "an unknown interpolation": ({"interpolation": "area"}, "interpolation is 'area'; one of nearest, box, bilinear"),
+    "an interpolation of another type": ({"interpolation": 2}, "interpolation is 2; one of"),
+    "a mean of one number": ({"mean": 0.5}, "mean is 0.5; three finite numbers are needed, for R, G and B"),
+    "a mean of a gray image": ({"mean": (0.5,)}, "mean is (0.5,); three finite numbers"),
+    "a mean of four channels": ({"mean": (0.5,) * 4}, "three finite numbers"),
+    "a mean of texts": ({"mean": ("a", "b", "c")}, "three finite numbers"),
+    "a mean that is NaN": ({"mean": (0.5, float("nan"), 0.5)}, "three finite numbers"),
+    "a mean for bytes": ({"mean": (123.7, 116.3, 103.5)}, "which is for pixels in 0 … 255; divide it by 255"),
+    "a zero in std": ({"std": (0.2, 0.0, 0.2)}, "three finite numbers above 0"),
+    "a negative std": ({"std": (0.2, -0.2, 0.2)}, "three finite numbers above 0"),
+    "an infinite std": ({"std": (0.2, float("inf"), 0.2)}, "three finite numbers above 0"),
+    "a std for bytes": ({"std": (58.4, 57.1, 57.4)}, "divide it by 255"),
+    "a negative crop": ({"crop": -1}, "crop is -1; a whole number from 1 to 256 is needed"),
+    "a crop of half pixels": ({"crop": 63.5}, "crop is 63.5; a whole number"),
+    "a crop of two sides": ({"crop": (64, 64)}, "crop is (64, 64); a whole number"),
+    "no resize": ({"resize": 0}, "resize is 0; a whole number"),
+    "a resize that is NaN": ({"resize": float("nan")}, "resize is nan; a whole number"),
+    "a resize beyond all memory": ({"resize": 10**6}, "resize is 1000000; a whole number from 1 to 16384"),
+    "a squash that is a text": ({"squash": "no"}, "squash is 'no'; True or False"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_values_that_are_not_possible_are_refused(case):
+    given, said = WRONG[case]
+    with pytest.raises(OptionError, match=re.escape(said)):
+        replace(IMAGENET, **given)
+
+
+@pytest.mark.parametrize("name", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+def test_every_interpolation_that_is_offered_resizes(name):
+    batch, _ = replace(IMAGENET, interpolation=name).prepare(picture(300, 280))
+    assert batch.shape == (1, 3, 224, 224)
+
+
+def test_numbers_of_numpy_and_lists_are_taken():
+    same = Preprocessing(np.int64(256), np.int32(224), np.array(IMAGENET.mean), list(IMAGENET.std))
+    assert same == IMAGENET
+    assert type(same.mean[0]) is float

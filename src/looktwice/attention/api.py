@@ -28,7 +28,7 @@ def attend(
 
     Args:
         model: a trained classifier with ReLUs, as it is; it is left as found. Its output may be (N, K) scores, an
-            object with ``.logits``, or a tuple or dict that begins with the scores.
+            object with ``.logits``, a tuple that begins with the scores, or a dict with them as ``"logits"``.
         images: normalised as the model was trained, on the model's device. The result stays there, in their dtype. A
             batch that does not fit the device's memory is split and goes on.
         targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from looktwice.attention.choice import ChosenMethod
     from looktwice.explain.explanation import ImageResult
     from looktwice.localization.boxes import BoxRule
-    from looktwice.models.load import Model
+    from looktwice.models.model import Model
 
 
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files, folders, globs.", show_default=False)]

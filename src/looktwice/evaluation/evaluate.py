@@ -22,7 +22,7 @@ from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.evaluation.processes import Shard
 from looktwice.evaluation.thresholds import run_thresholds
 from looktwice.metrics.judged_maps import Thresholds
-from looktwice.models.load import Model
+from looktwice.models.model import Model
 from looktwice.runs.columns import COLUMNS
 from looktwice.runs.folder import (
     MANIFEST,

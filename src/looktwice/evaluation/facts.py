@@ -19,7 +19,7 @@ from looktwice.attention.methods import METHODS
 from looktwice.datasets.records import Dataset
 from looktwice.errors import OptionError
 from looktwice.evaluation.plan import EvaluationPlan
-from looktwice.models.load import Model
+from looktwice.models.model import Model
 from looktwice.models.weights import weights_hash
 from looktwice.runs.columns import BASELINES
 from looktwice.runs.manifest import (

@@ -24,7 +24,7 @@ from looktwice.errors import RunError
 from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, MeasurementPlan, TargetClass, worker_context
 from looktwice.evaluation.measure import write_chunk
 from looktwice.metrics.judged_maps import TOP_CLASSES, Target
-from looktwice.models.load import Model, as_input
+from looktwice.models.model import Model, as_input
 
 
 def attend_chunk(model: Model, decoded: Decoded, methods: Sequence[ChosenMethod], target: Target) -> Chunk:

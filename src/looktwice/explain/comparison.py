@@ -19,7 +19,7 @@ from looktwice.figures.animation import animated_gif, require_ffmpeg, video
 from looktwice.figures.encode import png_bytes
 from looktwice.figures.sheet import Row, Sheet, sheet_picture
 from looktwice.figures.vector_sheet import CELL, require_matplotlib, vector_sheet
-from looktwice.models.load import Model
+from looktwice.models.model import Model
 from looktwice.options import check_known
 
 ROWS_PER_PAGE = 16

@@ -24,7 +24,7 @@ from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import resolve_targets
 from looktwice.images import Window, read_image
 from looktwice.localization.boxes import check_map
-from looktwice.models.load import Model
+from looktwice.models.model import Model
 
 BATCH = 8
 """Images in one pass on an accelerator: enough to keep it busy, few enough for the gates of a large network.

@@ -14,7 +14,7 @@ from looktwice.errors import InputError, OptionError
 from looktwice.explain.explanation import BatchLook, Explanation, ImageResult, batches, look_at_batch
 from looktwice.export import EXPORTERS, Finding
 from looktwice.localization.boxes import BoxRule, locate
-from looktwice.models.load import Model
+from looktwice.models.model import Model
 
 
 def attend_images(

