@@ -1,4 +1,4 @@
-"""The names and colours of methods and baselines, the same on every page and in every table.
+"""The names and colours of methods and baselines, and the names of networks, alike on every page and in every table.
 
 Nothing here needs torch: a report shows methods, but it must not need a network.
 """
@@ -82,3 +82,23 @@ def label_of(name: str) -> Label:
     """
     title = name.replace("_", " ").strip().capitalize() or name
     return LABELS.get(name) or Label(title, title, _OTHER_COLOUR)
+
+
+def network_label(name: str) -> str:
+    """How a network is called in tables and figures: one of the user's own by its file and factory.
+
+    Args:
+        name: as the command line and the files of a run have it.
+
+    >>> network_label("nets/mine.py:build")
+    'mine:build'
+    >>> network_label("nets/googlenet_bn.py:googlenet_bn")
+    'googlenet_bn'
+    >>> network_label("resnet50")
+    'resnet50'
+    """
+    place, _, factory = name.rpartition(":")
+    if not place.endswith(".py"):
+        return name
+    stem = re.split(r"[\\/]", place)[-1].removesuffix(".py")
+    return stem if stem == factory else f"{stem}:{factory}"

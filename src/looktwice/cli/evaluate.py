@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from looktwice.evaluation.evaluate import Progress
     from looktwice.localization.boxes import BoxRule
     from looktwice.runs.summarise import RunStatus
+    from looktwice.runs.summary import Summary
 
 
 SHOWN_PROBLEMS = 5
@@ -180,7 +181,7 @@ def _progress(what: str, *, shown: bool) -> "Iterator[Progress]":
 def _tell(status: "RunStatus") -> None:
     """The measures and where the summary is, or how much is missing."""
     from looktwice.report.paper_tables import measures
-    from looktwice.runs.folder import read_summary
+    from looktwice.runs.folder import read_manifest, read_summary
 
     if status.summary is None:
         typer.echo(
@@ -192,5 +193,19 @@ def _tell(status: "RunStatus") -> None:
     _complain_of(status.problems, f"{status.run}/problems.txt")
     others = [line for line in status.failures if line not in status.problems]
     _complain_of(others, f"the column error of {status.run}/rows")
-    typer.echo(measures(read_summary(status.run)))
+    summary = read_summary(status.run)
+    typer.echo(measures(summary))
+    _doubt_inputs(summary, read_manifest(status.run).run.model.classes)
     typer.echo(status.summary)
+
+
+def _doubt_inputs(summary: "Summary", classes: int) -> None:
+    """A line if the network is so often wrong that its inputs are probably not those of its training."""
+    errors = [each for method in summary.methods.values() if (each := method.score("top1_class_error")) is not None]
+    guessing = 1 - 1 / max(classes, 1)
+    if errors and classes > 1 and errors[0].value >= min(0.5, 0.75 * guessing):
+        complain(
+            f"the network's first guess is wrong for {errors[0].value:.0%} of the images (a blind guess: "
+            f"{guessing:.0%}); if it should do better, check its preprocessing (input size, mean, std: FILE.py:FACTORY "
+            "may return a Model with its own) and that the data have the network's class indices (--classes)"
+        )

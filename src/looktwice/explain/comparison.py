@@ -19,6 +19,7 @@ from looktwice.figures.animation import animated_gif, require_ffmpeg, video
 from looktwice.figures.encode import png_bytes
 from looktwice.figures.sheet import Row, Sheet, sheet_picture
 from looktwice.figures.vector_sheet import CELL, require_matplotlib, vector_sheet
+from looktwice.labels import network_label
 from looktwice.models.model import Model
 from looktwice.options import check_known
 
@@ -187,7 +188,7 @@ def _columns(models: Sequence[Model], comparison: Comparison) -> list[str]:
         "boxes": ["map", "energy box", "contour boxes"],
         "gates": ["map", "gates (dark red: most open)"],
         "networks": [
-            f"{method.label.title}\n{_short_name(model.name)}"
+            f"{method.label.title}\n{network_label(model.name)}"
             for network, model in enumerate(models)
             for method in _methods_of(network, comparison)
         ],
@@ -195,11 +196,6 @@ def _columns(models: Sequence[Model], comparison: Comparison) -> list[str]:
         or [f"top {rank}" for rank in range(1, _top(models[0]) + 1)],
     }
     return ["input", *titles[comparison.figure]]
-
-
-def _short_name(network: str) -> str:
-    """A network's own name, or its factory's."""
-    return network.rpartition(":")[2]
 
 
 def _top(model: Model) -> int:

@@ -118,8 +118,11 @@ def paper_tables(folders: Sequence[Path], form: str = "text") -> str:
 
 
 def measures(summary: Summary) -> str:
-    """All measures of a summary in per cent, a row for each method. Measures that no method has are left out."""
-    known = summary.known_measures
+    """All measures of a summary in per cent, a row for each method. Measures that no method has are left out.
+
+    The network's own classification errors come first: no method can find an object whose class is wrong.
+    """
+    known = [*summary.known_class_errors, *summary.known_measures]
     rows = [
         (method, *(_percent(found.score(measure.name)) for measure in known))
         for method, found in summary.methods.items()
@@ -135,8 +138,9 @@ def _percent(score: Score | None) -> str:
 def run_entries(manifest: Manifest, summary: Summary) -> RunEntries:
     """The errors of a run's methods, with the paper's errors of the same network."""
     network = manifest.run.model.short_name
-    # The name of a user's own network is the best hint there is: "googlenet_bn" and "resnet50" both tell.
-    family = next((name for name in PUBLISHED if name in network.lower()), "")
+    # The name of a user's own factory is the best hint there is: "googlenet_bn" and "resnet50" both tell.
+    factory = network.rpartition(":")[2].lower()
+    family = next((name for name in PUBLISHED if name in factory), "")
     published = PUBLISHED.get(family, {})
     scores: dict[str, Score | None] = {}
     for method, found in summary.methods.items():

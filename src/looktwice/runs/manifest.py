@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, Literal
 
 from looktwice.images import Window
-from looktwice.labels import Label, label_of
+from looktwice.labels import Label, label_of, network_label
 from looktwice.localization.boxes import BoxKind, BoxRule, Foreground
 from looktwice.metrics.judged_maps import Target, Thresholds
 from looktwice.runs.json_forms import from_json, to_json
@@ -27,8 +27,8 @@ class NetworkFacts:
 
     @property
     def short_name(self) -> str:
-        """The network's own name, or the name of the function that makes it: "nets/own.py:own" → "own"."""
-        return self.name.rpartition(":")[2]
+        """The network's own name, or the file and function that make it: "nets/own.py:build" → "own:build"."""
+        return network_label(self.name)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """A run's summary: what each method's measures are, and how methods differ."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from looktwice.localization.boxes import BoxKind, Foreground
 from looktwice.metrics.judged_maps import Target, Thresholds, Undefined
-from looktwice.metrics.measures import TABLED, Measure
+from looktwice.metrics.measures import MEASURES, TABLED, Measure
 from looktwice.runs.json_forms import from_json, to_json
 from looktwice.runs.manifest import Boxes
 
@@ -106,8 +106,16 @@ class Summary:
     @property
     def known_measures(self) -> list[Measure]:
         """The measures of a table that some method has a number of, the oracles last."""
+        return self._known(TABLED)
+
+    @property
+    def known_class_errors(self) -> list[Measure]:
+        """The network's own classification errors, as far as they are counted."""
+        return self._known([measure for measure in MEASURES.values() if measure.kind == "network"])
+
+    def _known(self, measures: Iterable[Measure]) -> list[Measure]:
         methods = self.methods.values()
-        return [measure for measure in TABLED if any(method.score(measure.name) is not None for method in methods)]
+        return [measure for measure in measures if any(method.score(measure.name) is not None for method in methods)]
 
     def difference(self, first: str, second: str) -> dict[str, Score]:
         """``first`` − ``second`` by measure; nothing if they were not compared."""
