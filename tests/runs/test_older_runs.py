@@ -9,6 +9,7 @@ import pytest
 
 from evaluations import METHODS, draw, run_on
 from looktwice.datasets import load_dataset
+from looktwice.errors import RunError
 from looktwice.report.page import render
 from looktwice.report.paper_tables import paper_tables
 from looktwice.runs import folder as runs
@@ -74,6 +75,17 @@ def test_its_parts_are_complete(finished):
     rows = runs.read_rows(finished / "first", [0], ("sample", "method")).to_pylist()
     keys = {(row["sample"], row["method"]) for row in rows}
     assert runs.is_complete(finished / "old-first", 0, keys, runs.row_schema(COLUMNS))
+
+
+def test_an_older_part_whose_texts_are_damaged_is_refused(finished, tmp_path):
+    shutil.copytree(finished / "old-first", tmp_path / "run")
+    part = runs.part_path(tmp_path / "run", 0)
+    pq.write_table(pq.read_table(part, partitioning=None), part, compression="none", use_dictionary=False)
+    name = next(iter(runs.read_rows(tmp_path / "run", [0], ["sample"])["sample"].to_pylist())).encode()
+    part.write_bytes(part.read_bytes().replace(name, b"\xff" + name[1:]))
+    with pytest.raises(RunError, match=r"part-000000\.parquet cannot be read; run the command"):
+        runs.read_rows(tmp_path / "run", [0], ["sample"])
+    assert not runs.is_complete(tmp_path / "run", 0, [], None)
 
 
 def test_its_summary_is_the_same(finished, tmp_path):

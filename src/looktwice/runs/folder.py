@@ -246,7 +246,8 @@ class PartReader:
                 raise WrongRowsError("it is of an evaluation with other options")
             rows = part.rows if columns is None else _with_all(part.rows, columns)
             check_curves(rows, rows.column_names)
-        except (OSError, KeyError, DamagedPartError, WrongRowsError, arrow().ArrowException) as error:
+        # An older part has no checksum: its texts may be no UTF-8, which is a ValueError.
+        except (OSError, KeyError, ValueError, DamagedPartError, WrongRowsError, arrow().ArrowException) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise RunError(
                 f"{path} cannot be read; run the command that began the run again to redo it ({why})"
