@@ -152,6 +152,45 @@ def test_the_predicted_class_is_the_default(client):
     assert sum(guess["probability"] for guess in answer["predicted"]) == pytest.approx(1)
 
 
+def test_an_answer_says_which_activations_are_gated_and_what_to_know(client, small):
+    fields = {"methods": "gradient,feedback", "steps": 1}
+    gradient, found = post(client, **fields).json()["methods"]
+    assert gradient["gated"] == {"seen": 2, "gated": 0, "grids": []}
+    assert found["gated"] == {"seen": 2, "gated": 1, "grids": [[3, 3]]}
+    assert found["notes"] == []
+    small.module.body[-1].weight.data.abs_().neg_()
+    for row in post(client, methods="gradient,feedback", steps=1, **{"class": 0}).json()["methods"][1:]:
+        assert ["the map is zero everywhere" in note for note in row["notes"]] == [True]
+
+
+class Ending(nn.Module):
+    def __init__(self, end, classes=5):
+        super().__init__()
+        self.small, self.end, self.classes = Small(), end, classes
+
+    def forward(self, images):
+        return self.end(self.small(images)[:, : self.classes])
+
+
+@pytest.mark.parametrize("end", [nn.Identity(), nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid()])
+@pytest.mark.parametrize("classes", [1, 5])
+def test_probabilities_are_the_networks_own(small, end, classes):
+    if classes == 1 and isinstance(end, nn.LogSoftmax):
+        pytest.skip("log 1 is no score")
+    model = replace(small, module=Ending(end, classes).eval(), classes=FIVE[:classes])
+    with torch.no_grad():
+        scores = model.module(model.prepare(Image.open(io.BytesIO(picture())))[0])[0]
+    if isinstance(end, nn.Identity):
+        scores = scores.sigmoid() if classes == 1 else scores.softmax(0)
+    expected = scores.exp() if isinstance(end, nn.LogSoftmax) else scores
+    with client_with(model) as client:
+        answer = post(client, methods="gradient").json()
+    assert len(answer["predicted"]) == classes
+    assert answer["target"]["name"] == FIVE[int(expected.argmax())]
+    for row in answer["predicted"]:
+        assert row["probability"] == pytest.approx(float(expected[row["index"]]), abs=1e-6)
+
+
 def test_a_trajectory_is_the_map_after_each_step(client, small):
     asked = {"methods": "gradient,global_feedback,feedback_closed_form", "steps": 3, "class": "bee"}
     answer = post(client, trajectory=1, **asked).json()

@@ -42,6 +42,9 @@ def attend_command(
     threshold_by: ThresholdBy = None,
     output: Output = Path("out"),
     device: Device = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="For each image, say which activations carry gates.")
+    ] = False,
 ) -> None:
     """Draw a class's attention map and boxes on each image.
 
@@ -59,4 +62,4 @@ def attend_command(
     network = load_network(model, weights, squash=squash, device=device)
     index = class_index(network, target)
     attend = partial(attend_images, target=index, top=top or 1, method=chosen, rule=rule)
-    run_on_images(images, lambda paths: attend(network, paths, output))
+    run_on_images(images, lambda paths: attend(network, paths, output), verbose=verbose)

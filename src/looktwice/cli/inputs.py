@@ -137,10 +137,17 @@ def make_folder(folder: Path) -> None:
         raise LooktwiceError(f"{folder}: cannot be written to; name another --output")
 
 
-def run_on_images(images: Sequence[str], work: "Callable[[list[Path]], Iterator[ImageResult]]") -> None:
+def run_on_images(
+    images: Sequence[str], work: "Callable[[list[Path]], Iterator[ImageResult]]", *, verbose: bool = False
+) -> None:
     """Does the work on the images that are named.
 
-    Files go to standard output, trouble goes to standard error, and a terminal shows a progress bar.
+    Files go to standard output, notes and trouble go to standard error, and a terminal shows a progress bar.
+
+    Args:
+        images: files, folders and globs.
+        work: what is done on the files.
+        verbose: whether a line for each image says which activations carry gates.
 
     Raises:
         typer.Exit: with 1, if an image could not be used.
@@ -149,6 +156,7 @@ def run_on_images(images: Sequence[str], work: "Callable[[list[Path]], Iterator[
     from rich.progress import Progress
 
     paths, failures = _find(images)
+    told: set[str] = set()
     # The bar is on standard error. Only if standard output is the same terminal, what is printed has to go above it.
     bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), redirect_stdout=sys.stdout.isatty())
     with bar:
@@ -156,6 +164,12 @@ def run_on_images(images: Sequence[str], work: "Callable[[list[Path]], Iterator[
         for result in work(paths) if paths else ():
             for file in result.files:
                 print(file, flush=True)
+            if verbose and result.gated is not None:
+                complain(f"{result.image}: {result.gated}")
+            for note in result.notes:
+                if note not in told:  # what is true of the network is said once
+                    complain(note)
+                told.add(note)
             if result.error is not None:
                 complain(result.error)
                 failures += 1

@@ -147,7 +147,7 @@ def compare_images(
             except InputError as problem:
                 error = InputError(f"{path}: {problem}")
             files = [write_page() for _ in range(len(frames[0]) // page)]
-            yield ImageResult(path, tuple(files), error)
+            yield ImageResult(path, tuple(files), error, _notes(by_frame[-1]))
     if frames[0]:
         yield ImageResult(None, (write_page(),))
 
@@ -244,6 +244,12 @@ def _step_by_step(seen: BatchLook, method: ChosenMethod, classes: Tensor) -> lis
     if not method.steps:
         return [seen.explain(method, classes)]
     return [seen.explain(method.having({"steps": step}), classes) for step in range(method.steps + 1)]
+
+
+def _notes(table: Table) -> tuple[str, ...]:
+    """What a reader must know of the maps of an image, each line once."""
+    told = (line for by_class in table for each in by_class for line in each.told(with_method=True))
+    return tuple(dict.fromkeys(told))
 
 
 def _rows(comparison: Comparison, table: Table) -> list[Row]:

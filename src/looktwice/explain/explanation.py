@@ -18,10 +18,13 @@ from torch import Tensor
 from looktwice.attention.api import attend_in_parts
 from looktwice.attention.choice import ChosenMethod
 from looktwice.attention.look import Look, look_at
+from looktwice.attention.maps import Attention
 from looktwice.errors import InputError, ModelError
+from looktwice.export.finding import GatedActivations
 from looktwice.figures.overlay import scaled
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import resolve_targets
+from looktwice.gating.memory import is_out_of_memory
 from looktwice.images import Window, read_image
 from looktwice.localization.boxes import check_map
 from looktwice.models.model import Model
@@ -37,12 +40,19 @@ On the CPU it is one image. Batches are not faster there, and each result comes 
 class ImageResult:
     """The result for one image: the files that are complete with it, or the error.
 
-    ``image`` is ``None`` for a last page of several images.
+    Attributes:
+        image: its file; ``None`` for a last page of several images.
+        files: what was written.
+        error: why there are none, or not all.
+        notes: what a reader must know, a line each.
+        gated: which activations carry gates; ``None`` where several methods or networks differ in that.
     """
 
     image: Path | None
     files: tuple[Path, ...] = ()
     error: InputError | OSError | None = None
+    notes: tuple[str, ...] = ()
+    gated: GatedActivations | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,9 @@ class Explanation:
         openness: (H, W) in [0, 1]: the gates' mean over channels and layers at each place; ``None`` without gates.
         scores: the class score at the start and after each step; empty for other packages' methods.
         closed_layers: how many layers the last step would have closed altogether.
+        gated: which activations carry gates.
+        notes: what a reader must know of this map, such as that it is zero everywhere.
+        network_notes: what a reader must know of all maps of this network by this method.
     """
 
     image: PreparedImage
@@ -87,11 +100,20 @@ class Explanation:
     openness: NDArray[np.floating] | None
     scores: list[float]
     closed_layers: int
+    gated: GatedActivations
+    notes: tuple[str, ...] = ()
+    network_notes: tuple[str, ...] = ()
 
     @property
     def class_title(self) -> str:
         """The class and its probability: "tabby · 61.2%"."""
         return f"{self.class_name} · {self.probability:.1%}"
+
+    def told(self, *, with_method: bool) -> tuple[str, ...]:
+        """Its notes as lines for a reader who sees several maps: about this map, then about the network."""
+        place = f"{self.method.label.title}, {self.class_name}" if with_method else self.class_name
+        about_map = [f"{self.image.path}: {place}: {note}" for note in self.notes]
+        return (*about_map, *(f"{self.method.label.title}: {note}" for note in self.network_notes))
 
     def checked_heat(self) -> NDArray[np.floating]:
         """The map, if the network gave usable numbers for this image.
@@ -153,6 +175,7 @@ class BatchLook:
         """
         targets = resolve_targets(classes, self.look.scores)
         found = attend_in_parts(self.look, targets, method.method, method.options)
+        gated = gated_activations(found)
         openness = gate_openness(found.layers, found.gates, (found.maps.shape[-2], found.maps.shape[-1]))
         return [
             Explanation(
@@ -165,6 +188,9 @@ class BatchLook:
                 openness=None if openness is None else openness[row].float().cpu().numpy(),
                 scores=found.scores[row].tolist(),
                 closed_layers=sum(index == row for index, _ in found.closed),
+                gated=gated,
+                notes=tuple(text for place, text in found.notes if place == row),
+                network_notes=tuple(text for place, text in found.notes if place is None),
             )
             for row, (image, k) in enumerate(zip(self.images, classes.tolist(), strict=True))
         ]
@@ -189,8 +215,16 @@ def look_at_batch(
     try:
         with look_at(model.module, pixels, propagate=propagate) as look:
             yield BatchLook(model, images, look, look.probabilities())
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise ModelError(f"{model.name} needs more memory than {pixels.device} has; use the CPU") from error
+
+
+def gated_activations(attention: Attention) -> GatedActivations:
+    """Which activations of the network carried gates."""
+    grids = dict.fromkeys(layer.grid for layer in attention.layers if layer.grid is not None)
+    return GatedActivations(attention.activations, len(attention.layers), tuple(grids))
 
 
 def gate_openness(layers: Sequence[ActivationCall], gates: Sequence[Tensor], size: tuple[int, int]) -> Tensor | None:

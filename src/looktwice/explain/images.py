@@ -71,7 +71,8 @@ def attend_images(
                     files += write(explanation)
             except InputError as problem:
                 error = InputError(f"{path}: {problem}")
-            yield ImageResult(path, tuple(files), error)
+            notes = [line for explanation in explanations for line in explanation.told(with_method=False)]
+            yield ImageResult(path, tuple(files), error, tuple(dict.fromkeys(notes)), explanations[0].gated)
 
 
 def _classes(seen: BatchLook, target: int | None, top: int) -> list[Tensor]:
@@ -121,4 +122,6 @@ def _finding(model: Model, explanation: Explanation, rule: BoxRule) -> Finding:
         heat=explanation.heat,
         rule=rule,
         boxes=locate(explanation.checked_heat(), image.window, rule),
+        gated=explanation.gated,
+        notes=(*explanation.notes, *explanation.network_notes),
     )

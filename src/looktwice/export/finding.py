@@ -14,6 +14,26 @@ from looktwice.localization.boxes import Box, BoxRule
 
 
 @dataclass(frozen=True)
+class GatedActivations:
+    """Which of a network's activation calls carry gates.
+
+    Attributes:
+        seen: how many calls the network makes.
+        gated: how many of them carry gates.
+        grids: (rows, columns) of the gated maps, each once, in the order of the calls.
+    """
+
+    seen: int
+    gated: int
+    grids: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        """In words, such as "12 of 16 activations are gated, at 14×14 and 7×7"."""
+        places = " and ".join(f"{rows}×{columns}" for rows, columns in self.grids)
+        return f"{self.gated} of {self.seen} activations are gated{f', at {places}' if places else ''}"
+
+
+@dataclass(frozen=True)
 class Finding:
     """One map of one image for one class, with its boxes.
 
@@ -34,6 +54,8 @@ class Finding:
         heat: the map (H, W) in [0, 1].
         rule: how the boxes were drawn.
         boxes: the boxes, the largest first.
+        gated: which activations carry gates.
+        notes: what a reader must know, such as that the map is zero everywhere; one line each.
     """
 
     path: Path
@@ -52,6 +74,8 @@ class Finding:
     heat: NDArray[np.floating]
     rule: BoxRule
     boxes: Sequence[Box]
+    gated: GatedActivations = GatedActivations(0, 0, ())
+    notes: tuple[str, ...] = ()
 
     @property
     def class_title(self) -> str:

@@ -9,6 +9,7 @@ from looktwice.atomic_files import write_whole
 from looktwice.export.finding import Finding
 from looktwice.figures.encode import png_bytes
 from looktwice.figures.overlay import caption, draw_boxes, overlay
+from looktwice.labels import network_label
 
 
 def write_picture(finding: Finding, stem: Path) -> Path:
@@ -25,7 +26,7 @@ def picture(finding: Finding) -> Image.Image:
     count = len(finding.boxes)
     details = [
         finding.method_title,
-        Path(finding.model).name,
+        network_label(finding.model),
         *_score(finding.scores),
         f"{count} box{'es' * (count != 1)}",
     ]

@@ -35,6 +35,8 @@ def record(finding: Finding) -> dict[str, Any]:
         "probability": finding.probability,
         "scores": list(finding.scores),
         "closed_layers": finding.closed_layers,
+        "activations": asdict(finding.gated),
+        "notes": list(finding.notes),
         "method": finding.method,
         "options": dict(finding.options),
         "box_rule": asdict(finding.rule),

@@ -198,6 +198,9 @@ class AttendService:
              "box_rule": {...},
              "methods": [{"name", "source", "options", "seconds",
                           "scores": the class score at the start and after each step,
+                          "gated": {"seen": activations of the network, "gated": how many of them carry gates,
+                                    "grids": [[rows, columns]] of their maps, each once},
+                          "notes": what a reader must know, such as that the map is zero everywhere,
                           "map": data URI of a PNG, 8-bit gray at the input's size,
                           "boxes": [{"x1", "y1", "x2", "y2", "score"}] in half-open pixels of the picture,
                           "trajectory": [{"map", "boxes"}] after 0, 1 … steps, or null}]}

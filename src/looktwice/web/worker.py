@@ -18,6 +18,7 @@ from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.attention.look import Look, look_at
 from looktwice.attention.maps import Attention
 from looktwice.errors import LooktwiceError, ModelError
+from looktwice.explain.explanation import gated_activations
 from looktwice.figures.encode import data_uri, png_bytes
 from looktwice.figures.overlay import scaled
 from looktwice.images import Window
@@ -149,6 +150,8 @@ def _row(seen: PreparedUpload, method: ChosenMethod, asked: AttendRequest) -> di
         "options": dict(method.options),
         "seconds": seconds,
         "scores": attention.scores[0].tolist(),
+        "gated": asdict(gated_activations(attention)),
+        "notes": [text for _, text in attention.notes],
         **last,
         "trajectory": trajectory,
     }

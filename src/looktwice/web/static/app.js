@@ -190,14 +190,18 @@ function makeFigure(work) {
     figure.classList.add("failed");
     figure.querySelector("canvas").remove();
     figure.querySelector(".source").textContent = sentence(result.error);
-    for (const part of figure.querySelectorAll(".made, .plot, details, button")) part.remove();
+    for (const part of figure.querySelectorAll(".made, .notes, .plot, details, button")) part.remove();
     return figure;
   }
   figure.querySelector(".source").textContent = result.source;
   const made = [`${result.seconds.toFixed(2)} s`];
   if (result.options.trace_weight !== undefined) made.unshift(`λ ${plain(result.options.trace_weight)}`);
   if (result.options.steps !== undefined) made.unshift(count(result.options.steps, "step"));
+  const { seen, gated, grids } = result.gated;
+  const places = grids.map((sides) => sides.join("×")).join(", ");
+  if (gated) made.push(`${gated} of ${seen} activations gated${places && `, at ${places}`}`);
   figure.querySelector(".made").textContent = made.join(" · ");
+  figure.querySelector(".notes").replaceChildren(...result.notes.map((note) => element("li", {}, sentence(note))));
   figure.querySelector(".save-png").addEventListener("click", () => savePng(work));
   work.figure = figure;
   return figure;
