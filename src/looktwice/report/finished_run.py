@@ -136,6 +136,8 @@ def read_run(folder: Path) -> FinishedRun:
         RunError: it is not finished, damaged, or has no map with boxes to be judged by.
     """
     manifest, summary = read_finished(folder)
+    if not manifest.run.methods:
+        raise RunError(f"{folder}: the manifest names no method, so there is nothing to show; evaluate again")
     scoring = Scoring.of_manifest(manifest)
     collected = {method: _Collected(grid_index(summary.thresholds[method].box)) for method in scoring.methods}
     whole: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from looktwice.labels import label_of
 from looktwice.options import check_known
-from looktwice.runs.folder import read_finished
+from looktwice.runs.folder import check_parts, read_finished
 from looktwice.runs.manifest import BoxFacts, Manifest, PreprocessingFacts
 from looktwice.runs.summary import Score, Summary
 
@@ -113,7 +113,10 @@ def paper_tables(folders: Sequence[Path], form: str = "text") -> str:
         RunError: a folder holds no finished run.
     """
     check_known("form", form, FORMS)
-    runs = [run_entries(*read_finished(folder)) for folder in folders]
+    finished = [read_finished(folder) for folder in folders]
+    for folder in folders:
+        check_parts(folder)
+    runs = [run_entries(manifest, summary) for manifest, summary in finished]
     return FORMS[form](_told_apart(runs))
 
 

@@ -9,8 +9,8 @@ be made at any time. Any number of processes may work in one folder, and none ha
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from looktwice.runs.arrow import arrow
 from looktwice.runs.json_forms import to_json
 from looktwice.runs.manifest import Manifest
 from looktwice.runs.part_checks import CHECKED, WrongRowsError, check_curves, check_rows
-from looktwice.runs.parts import DamagedPartError, decode_part, encode_part
+from looktwice.runs.parts import DamagedPartError, Part, decode_part, encode_part, part_label
 from looktwice.runs.summary import Summary
 
 MANIFEST, SUMMARY, PROBLEMS = "manifest.json", "summary.json", "problems.txt"
@@ -89,6 +89,17 @@ def read_summary(run: Path) -> Summary:
         raise RunError(
             f"{path} is no summary of a run ({error}); remove it, then run the command that began the run again"
         ) from error
+
+
+def check_parts(run: Path) -> None:
+    """Checks that all parts of a run are there, whole and its own.
+
+    Raises:
+        RunError: as ``PartReader.check``.
+    """
+    reader = PartReader(run)
+    for index in read_manifest(run).run.parts:
+        reader.check(index)
 
 
 def read_finished(run: Path) -> tuple[Manifest, Summary]:
@@ -159,7 +170,7 @@ def write_table(run: Path, index: int, table: Any, identity: str) -> None:
         RunError: the folder holds this run no more; or the file cannot be written.
     """
     manifest = check_is_still(run, identity)
-    write_atomically(part_path(run, index), encode_part(table, manifest.part_identity))
+    write_atomically(part_path(run, index), encode_part(table, part_label(manifest.part_identity, index)))
 
 
 def check_is_still(run: Path, identity: str) -> Manifest:
@@ -235,24 +246,45 @@ class PartReader:
         Raises:
             RunError: the part is missing, damaged or of another run, or its rows are not those of its chunk.
         """
-        path = part_path(self._run, index)
-        try:
-            part = decode_part(path.read_bytes(), None if columns is None else {*columns, *CHECKED})
-            if part.identity != self._manifest.part_identity:
-                raise WrongRowsError("it is of another evaluation")
+        with self._refusing(index):
+            part = self._decoded(index, None if columns is None else {*columns, *CHECKED})
             options = check_rows(part.rows, self._manifest, index)
             self._options = self._options or options
             if options != self._options:
                 raise WrongRowsError("it is of an evaluation with other options")
             rows = part.rows if columns is None else _with_all(part.rows, columns)
             check_curves(rows, rows.column_names)
+        return rows
+
+    def check(self, index: int) -> None:
+        """Checks a part as ``read`` does, but quickly: the checksum of a part vouches for its rows.
+
+        Raises:
+            RunError: as ``read``.
+        """
+        if self._manifest.part_identity is None:
+            self.read(index, ())
+        with self._refusing(index):
+            self._decoded(index, ())
+
+    def _decoded(self, index: int, columns: Collection[str] | None) -> Part:
+        part = decode_part(part_path(self._run, index).read_bytes(), columns)
+        if part.label != part_label(self._manifest.part_identity, index):
+            raise WrongRowsError("it is of another evaluation or chunk")
+        return part
+
+    @contextmanager
+    def _refusing(self, index: int) -> Iterator[None]:
+        """Turns everything that is wrong with a part into one line."""
+        try:
+            yield
         # An older part has no checksum: its texts may be no UTF-8, which is a ValueError.
         except (OSError, KeyError, ValueError, DamagedPartError, WrongRowsError, arrow().ArrowException) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise RunError(
-                f"{path} cannot be read; run the command that began the run again to redo it ({why})"
+                f"{part_path(self._run, index)} cannot be read; run the command that began the run again to redo it "
+                f"({why})"
             ) from error
-        return rows
 
 
 def _with_all(table: Any, columns: Sequence[str]) -> Any:

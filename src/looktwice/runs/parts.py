@@ -1,7 +1,8 @@
 """A part of a run's rows as the bytes of a Parquet file, which tells its run and proves that no bit of it changed.
 
-A part carries the identity of its run, so rows of another run cannot pass as this one's. It also carries a checksum of
-the whole file. Parquet's own checksums, which other readers know, leave out the headers of pages and the footer.
+A part carries the identity of its run and its own number, so rows of another run or chunk cannot pass as its own. It
+also carries a checksum of the whole file. Parquet's own checksums, which other readers know, leave out the headers of
+pages and the footer.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Any
 from looktwice.runs.arrow import arrow
 from looktwice.runs.columns import FORMER_NAMES
 
-_IDENTITY, _CHECKSUM = b"looktwice.run", b"looktwice.checksum"
+_LABEL, _CHECKSUM = b"looktwice.part", b"looktwice.checksum"
 
 
 _PREFIX = b"sha256:"
@@ -31,21 +32,31 @@ class Part:
 
     Attributes:
         rows: the wanted columns that it has, under the names of today (a pyarrow table).
-        identity: the run that it was written for; ``None`` if an older version wrote it.
+        label: which part of which run it was written as; ``None`` if an older version wrote it.
     """
 
     rows: Any
-    identity: str | None
+    label: str | None
 
 
-def encode_part(rows: Any, identity: str | None) -> bytes:
+def part_label(identity: str | None, index: int) -> str | None:
+    """What a part carries.
+
+    Args:
+        identity: of the run, as ``Manifest.part_identity`` gives it.
+        index: of the part.
+    """
+    return None if identity is None else f"{identity}:{index}"
+
+
+def encode_part(rows: Any, label: str | None) -> bytes:
     """The file of some rows (a pyarrow table).
 
     Args:
         rows: the rows.
-        identity: what the run's parts carry, as ``Manifest.part_identity`` gives it.
+        label: what the part carries, as ``part_label`` gives it.
     """
-    own = {} if identity is None else {_IDENTITY: identity.encode()}
+    own = {} if label is None else {_LABEL: label.encode()}
     table = rows.replace_schema_metadata({**own, _CHECKSUM: _BLANK})
     sink = arrow().BufferOutputStream()
     # A part is read as a whole and its numbers hardly repeat: an index and dictionaries would only make it larger.
@@ -73,13 +84,13 @@ def decode_part(content: bytes, columns: Collection[str] | None = None) -> Part:
         names = file.schema_arrow.names
         chosen = [name for name in names if columns is None or FORMER_NAMES.get(name, name) in columns]
         rows = file.read(columns=chosen)
-        identity = (file.schema_arrow.metadata or {}).get(_IDENTITY)
+        label = (file.schema_arrow.metadata or {}).get(_LABEL)
     except (OSError, KeyError, ValueError, arrow().ArrowException) as error:
         raise DamagedPartError("it is no whole Parquet file") from error
-    if identity is not None and not is_checked:
+    if label is not None and not is_checked:
         raise DamagedPartError("its checksum is missing")
     rows = rows.rename_columns([FORMER_NAMES.get(name, name) for name in rows.column_names])
-    return Part(rows.replace_schema_metadata(None), None if identity is None else identity.decode())
+    return Part(rows.replace_schema_metadata(None), None if label is None else label.decode())
 
 
 def _check(content: bytes) -> bool:
