@@ -22,7 +22,7 @@ class Label:
         abbreviation: its name in Fu et al. (2017). Only the paper's tables use it.
 
     Raises:
-        OptionError: the colour is not ``#`` and six hex digits.
+        OptionError: the colour is no ``#rrggbb`` (or its short form ``#rgb``).
     """
 
     title: str
@@ -31,8 +31,8 @@ class Label:
     abbreviation: str = ""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch("#[0-9a-fA-F]{6}", self.colour):
-            raise OptionError(f"the label {self.title} has the colour {self.colour!r}; # and six hex digits are needed")
+        if not re.fullmatch("#([0-9a-fA-F]{3}){1,2}", self.colour):
+            raise OptionError(f"the label {self.title} has the colour {self.colour!r}; #rrggbb is needed")
 
     @property
     def in_the_paper(self) -> str:
