@@ -55,7 +55,8 @@ def answer(upload: bytes, asked: AttendRequest, limits: Limits, given_up: thread
     picture = decode(upload, most_pixels=limits.pixels)
     pixels, window = model.prepare(picture)
     propagate = any(method.options["propagate"] for method in methods)
-    with _until(given_up, model.module), look_at(model.module, pixels, propagate=propagate) as look:
+    _check(given_up)
+    with look_at(model.module, pixels, propagate=propagate) as look, _until(given_up, look.network):
         if not look.scores.isfinite().all():
             raise ModelError("the network's scores for this picture are not finite; take another network or picture")
         probabilities = look.probabilities()[0]
@@ -92,16 +93,18 @@ def _with_choices(method: ChosenMethod, asked: AttendRequest) -> ChosenMethod:
     return method.having(changed)
 
 
+def _check(given_up: threading.Event) -> None:
+    if given_up.is_set():
+        raise GivenUpError("the request was given up")
+
+
 @contextmanager
-def _until(given_up: threading.Event, module: nn.Module) -> Iterator[None]:
-    """Inside the ``with``, every pass of the network first checks whether somebody still waits for it."""
+def _until(given_up: threading.Event, network: nn.Module) -> Iterator[None]:
+    """Inside the ``with``, every pass of the frozen network first checks whether somebody still waits for it.
 
-    def check(*_: object) -> None:
-        if given_up.is_set():
-            raise GivenUpError("the request was given up")
-
-    check()
-    handle = module.register_forward_pre_hook(check)
+    The hook is not on the model itself: that would be a change, and a changed model is measured again.
+    """
+    handle = network.register_forward_pre_hook(lambda *_: _check(given_up))
     try:
         yield
     finally:
