@@ -1,9 +1,13 @@
 """Options as a user writes them."""
 
+import numpy as np
 import pytest
+import torch
 
+from looktwice.attention import attend
+from looktwice.attention.choice import choose_methods
 from looktwice.errors import OptionError
-from looktwice.options import check_known, option_value
+from looktwice.options import check_known, check_options, option_value
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,43 @@ def test_a_text_becomes_its_options_value(name, text, default, value):
 def test_a_text_that_says_no_value_is_refused(name, text, default, needed):
     with pytest.raises(OptionError, match=f"{name}={text}: {needed}"):
         option_value(f"m.{name}", text, default)
+
+
+DEFAULTS = {"steps": 10, "blur": 0.1, "propagate": False, "minor": "keep", "layers": None, "rank": None, "size": (3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", np.int64(3)), ("blur", 1), ("blur", np.float32(0.5)), ("propagate", True), ("minor", "drop"),
+        ("layers", "coarse"), ("layers", None), ("layers", (0, -1)), ("layers", range(2)), ("layers", np.arange(2)),
+        ("rank", None), ("rank", 2), ("size", None), ("size", "any"),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_defaults_type_is_taken(name, value):
+    check_options("mine", {name: value}, DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "needed"),
+    [
+        ("steps", 2.5, "a whole number"), ("steps", "5", "a whole number"), ("steps", True, "a whole number"),
+        ("blur", "x", "a number"), ("blur", float("inf"), "a number"), ("blur", None, "a number"),
+        ("propagate", "no", "true or false"), ("propagate", 1, "true or false"), ("minor", 3, "a text"),
+        ("layers", 0, "all, fine"), ("layers", True, "all, fine"), ("layers", [1.5], "all, fine"),
+        ("layers", torch.tensor([0]), "all, fine"), ("rank", 1.5, "none or a whole number"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused(name, value, needed):
+    with pytest.raises(OptionError, match=f"{name} is .*; {needed}.* is needed; the default is "):
+        check_options("mine", {name: value}, DEFAULTS)
+
+
+def test_options_are_checked_wherever_they_are_given():
+    with pytest.raises(OptionError, match="steps is '5'; a whole number is needed; the default is 5"):
+        attend(None, None, method="feedback", steps="5")
+    with pytest.raises(OptionError, match="propagate is 'no'"):
+        choose_methods({"global_feedback": {"propagate": "no"}})
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():

@@ -2,11 +2,21 @@
 
 import math
 from ast import literal_eval
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any, get_args
 
 from looktwice.errors import OptionError
+
+KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+"""What an option takes whose default has this type."""
+
+OWN_KINDS: Mapping[str, str] = {
+    "layers": "all, fine, coarse, coarsest or whole numbers with commas between",
+    "rank": "none or a whole number",
+}
+"""What the options take that have a rule of their own."""
 
 
 def check_choice(name: str, value: str, known: Any) -> None:
@@ -42,6 +52,46 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
         raise OptionError(f"unknown {kind}: {name!r}; {hint}")
 
 
+def check_options(owner: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Checks the names of options, and that each value is of its default's type.
+
+    Args:
+        owner: whose options they are, for the error.
+        given: what the caller gave.
+        defaults: all options with their defaults. A default that is no text, number or truth value allows any value.
+
+    Raises:
+        OptionError: an option is unknown, or its value has another type or is not finite.
+    """
+    for name, value in given.items():
+        check_known(f"option for {owner}", name, defaults)
+        needed = _needed(name, value, defaults[name])
+        if needed:
+            raise OptionError(f"{name} is {value!r}; {needed} is needed; the default is {defaults[name]!r}")
+
+
+def _needed(name: str, value: Any, default: object) -> str | None:
+    """What an option takes, if it does not take this value."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if name == "layers":
+        return None if value is None or (isinstance(value, Collection) and _are_layers(value)) else OWN_KINDS[name]
+    if name == "rank":
+        return None if value is None or whole else OWN_KINDS[name]
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else KINDS[bool]
+    if isinstance(default, int):
+        return None if whole else KINDS[int]
+    if isinstance(default, float):
+        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        return None if number else KINDS[float]
+    return KINDS[str] if isinstance(default, str) and not isinstance(value, str) else None
+
+
+def _are_layers(value: Collection[object]) -> bool:
+    """Whether these are whole numbers. A text is checked where its layers are looked up."""
+    return isinstance(value, str) or all(isinstance(index, Integral) and not isinstance(index, bool) for index in value)
+
+
 def option_value(name: str, text: str, default: object) -> object:
     """An option of a method as the user wrote it → its value.
 
@@ -73,12 +123,7 @@ def option_value(name: str, text: str, default: object) -> object:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError
     except (KeyError, SyntaxError, ValueError) as error:
-        kinds = {bool: "true or false", int: "a whole number", float: "a number"}
-        own = {
-            "layers": "all, fine, coarse, coarsest or whole numbers with commas between",
-            "rank": "none or a whole number",
-        }
-        needed = own.get(key) or kinds.get(type(default), "a Python value")
+        needed = OWN_KINDS.get(key) or KINDS.get(type(default), "a Python value")
         raise OptionError(f"--option {name}={text}: {needed} is needed; the default is {default}") from error
     return value
 

@@ -11,7 +11,7 @@ from typing import Any
 from looktwice.attention.methods import METHODS, Method, find_method
 from looktwice.errors import OptionError
 from looktwice.labels import LABELS, Label, label_of
-from looktwice.options import check_known
+from looktwice.options import check_known, check_options
 from looktwice.user_code import source_file
 
 
@@ -65,10 +65,9 @@ class ChosenMethod:
         """The same method with some of its options changed.
 
         Raises:
-            OptionError: an option that the method does not have.
+            OptionError: an option that the method does not have, or a value of another type than its default.
         """
-        for name in options:
-            check_known(f"option for {self.name}", name, self.method.options)
+        check_options(self.name, options, self.method.options)
         return replace(self, options={**self.options, **options})
 
 

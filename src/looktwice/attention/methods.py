@@ -16,7 +16,7 @@ from looktwice.feedback.ascent import Feedback
 from looktwice.feedback.closed_form import closed_form_feedback
 from looktwice.feedback.global_feedback import feedback_from_options
 from looktwice.labels import LABELS, Label
-from looktwice.options import check_known
+from looktwice.options import check_known, check_options
 from looktwice.user_code import load_object
 
 Optimise = Callable[..., Feedback]
@@ -210,9 +210,8 @@ def resolve_options(method: str | Method, options: Mapping[str, Any]) -> dict[st
     """All of a method's options: those given, and the defaults of the others.
 
     Raises:
-        OptionError: an unknown method or option.
+        OptionError: an unknown method or option, or a value of another type than the option's default.
     """
     row = find_method(method)
-    for name in options:
-        check_known(f"option for {method if isinstance(method, str) else row.label.title}", name, row.options)
+    check_options(method if isinstance(method, str) else row.label.title, options, row.options)
     return {**row.options, **options}
