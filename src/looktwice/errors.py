@@ -10,7 +10,7 @@ import re
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def printable(text: str) -> str:
+def printable(text: object) -> str:
     r"""Text as it can be printed and encoded, whatever it holds.
 
     File names may hold any bytes. Some are commands to a terminal, others are no text.
@@ -24,12 +24,27 @@ def printable(text: str) -> str:
     >>> printable("red\x1b[31m.jpg"), printable("caf\udce9.jpg")
     ('red\\x1b[31m.jpg', 'caf\\xe9.jpg')
     """
-    return _UNSAFE.sub(lambda found: _escape(ord(found[0])), text)
+    return _UNSAFE.sub(lambda found: _escape(ord(found[0])), str(text))
 
 
 def _escape(code: int) -> str:
     byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code  # how Python holds a byte that is not UTF-8
     return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{byte:04x}"
+
+
+def quoted(text: object, *, most: int = 60) -> str:
+    """What a user wrote, in quotation marks; a long text is cut.
+
+    >>> quoted("tabbi"), quoted("9" * 5000, most=3)
+    ("'tabbi'", "'999…'")
+    """
+    return repr(cut(text, most=most))
+
+
+def cut(text: object, *, most: int = 60) -> str:
+    """A text of a user's, not longer than a message bears."""
+    shown = str(text)
+    return shown if len(shown) <= most else f"{shown[:most]}…"
 
 
 def one_line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, get_args
 
-from looktwice.errors import OptionError
+from looktwice.errors import OptionError, cut, quoted
 
 KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 """What an option takes whose default has this type."""
@@ -31,7 +31,7 @@ def check_choice(name: str, value: str, known: Any) -> None:
         OptionError: the value is another.
     """
     if value not in get_args(known):
-        raise OptionError(f"{name} is {value!r}; one of {', '.join(get_args(known))} is needed")
+        raise OptionError(f"{name} is {_shown(value)}; one of {', '.join(get_args(known))} is needed")
 
 
 def check_known(kind: str, name: str, known: Iterable[str]) -> None:
@@ -49,7 +49,7 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
     if name not in names:
         near = get_close_matches(name, names, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names)}"
-        raise OptionError(f"unknown {kind}: {name!r}; {hint}")
+        raise OptionError(f"unknown {kind}: {quoted(name)}; {hint}")
 
 
 def check_options(owner: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -67,7 +67,7 @@ def check_options(owner: str, given: Mapping[str, Any], defaults: Mapping[str, A
         check_known(f"option for {owner}", name, defaults)
         needed = _needed(name, value, defaults[name])
         if needed:
-            raise OptionError(f"{name} is {value!r}; {needed} is needed; the default is {defaults[name]!r}")
+            raise OptionError(f"{name} is {cut(repr(value))}; {needed} is needed; the default is {defaults[name]!r}")
 
 
 def _needed(name: str, value: Any, default: object) -> str | None:
@@ -122,10 +122,14 @@ def option_value(name: str, text: str, default: object) -> object:
         value = type(default)(text)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError
-    except (KeyError, SyntaxError, ValueError) as error:
+    except (KeyError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
         needed = OWN_KINDS.get(key) or KINDS.get(type(default), "a Python value")
-        raise OptionError(f"--option {name}={text}: {needed} is needed; the default is {default}") from error
+        raise OptionError(f"--option {name}={cut(text)}: {needed} is needed; the default is {default}") from error
     return value
+
+
+def _shown(value: object) -> str:
+    return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def _layers(text: str) -> str | list[int] | None:

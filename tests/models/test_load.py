@@ -166,6 +166,12 @@ def test_find_class(wanted, index):
         ("CARDIGAN", "classes 2, 3; give the index"),
         ("7", "out of range; this network has classes 0 … 6"),
         (-1, "class -1 is out of range"),
+        ("--5", "no class is named '--5'; no name is near it; give another, or an index 0 … 6"),
+        ("-", "no class is named '-'"),
+        ("5" * 5000, f"class {'5' * 20}… is out of range"),
+        ("-" + "5" * 5000, "is out of range"),
+        ("a" * 5000, f"no class is named '{'a' * 60}…'"),
+        ("²", "no class is named '²'"),
     ],
 )
 def test_find_class_explains(wanted, message):

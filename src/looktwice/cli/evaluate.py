@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from looktwice.cli.inputs import (
+    AS_PATH,
+    AS_RUNS,
     BoxKindName,
     Device,
     ModelName,
@@ -21,6 +23,8 @@ from looktwice.cli.inputs import (
     chosen_methods,
     complain,
     load_network,
+    named_path,
+    tell,
 )
 from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import OptionError
@@ -38,12 +42,14 @@ SHOWN_PROBLEMS = 5
 
 
 def evaluate_command(
-    root: Annotated[Path, typer.Argument(help="Folder of the data set.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on with it.")],
+    root: Annotated[
+        Path, typer.Argument(help="Folder of the data set.", show_default=False, parser=named_path, metavar="ROOT")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on with it.", **AS_PATH)],
     layout: Annotated[str, typer.Option(help="ilsvrc, wsol, voc, coco, folders or csv.")] = "ilsvrc",
     split: Annotated[str | None, typer.Option(help="Part of the data set. [default: the layout's own]")] = None,
-    classes: Annotated[Path | None, typer.Option(help="File: the network's index of each class.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="wsolevaluation's metadata folder.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="File: the network's index of each class.", **AS_PATH)] = None,
+    metadata: Annotated[Path | None, typer.Option(help="wsolevaluation's metadata folder.", **AS_PATH)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first thing wrong with the data.")] = False,
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = "default",
@@ -118,10 +124,8 @@ def evaluate_command(
 
 
 def merge_command(
-    run: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Finished runs, two or more.", show_default=False)
-    ],
-    output: Annotated[Path, typer.Option(help="Folder of the new run; the same command goes on with it.")],
+    run: Annotated[list[Path], typer.Argument(help="Finished runs, two or more.", show_default=False, **AS_RUNS)],
+    output: Annotated[Path, typer.Option(help="Folder of the new run; the same command goes on with it.", **AS_PATH)],
 ) -> None:
     """Join finished runs that differ only in their methods into one run with all methods.
 
@@ -137,13 +141,13 @@ def merge_command(
 
 
 def table_command(
-    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs.", show_default=False)],
+    run: Annotated[list[Path], typer.Argument(help="Finished runs.", show_default=False, **AS_RUNS)],
     form: Annotated[str, typer.Option(help="text, markdown, latex or csv.")] = "text",
 ) -> None:
     """Print the paper's two tables from finished runs, with the paper's numbers beside them and what differs."""
     from looktwice.report.paper_tables import paper_tables
 
-    typer.echo(paper_tables(run, form))
+    tell(paper_tables(run, form))
 
 
 def _run_rule(box: str, threshold: float | None, by: str | None, *, tuned: bool) -> "BoxRule":
@@ -184,19 +188,18 @@ def _tell(status: "RunStatus") -> None:
     from looktwice.runs.folder import read_manifest, read_summary
 
     if status.summary is None:
-        typer.echo(
+        complain(
             f"{status.run}: {status.missing} of {status.parts} parts are still missing; other processes may be working "
-            "on them; if not, the same command goes on",
-            err=True,
+            "on them; if not, the same command goes on"
         )
         return
     _complain_of(status.problems, f"{status.run}/problems.txt")
     others = [line for line in status.failures if line not in status.problems]
     _complain_of(others, f"the column error of {status.run}/rows")
     summary = read_summary(status.run)
-    typer.echo(measures(summary))
+    tell(measures(summary))
     _doubt_inputs(summary, read_manifest(status.run).run.model.classes)
-    typer.echo(status.summary)
+    tell(status.summary)
 
 
 def _doubt_inputs(summary: "Summary", classes: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from looktwice.defaults import DEFAULT_THRESHOLDS
-from looktwice.errors import InputError, LooktwiceError, OptionError
+from looktwice.errors import InputError, LooktwiceError, OptionError, printable
 from looktwice.options import check_known, option_value
 
 if TYPE_CHECKING:
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from looktwice.explain.explanation import ImageResult
     from looktwice.localization.boxes import BoxRule
     from looktwice.models.model import Model
+
+
+def named_path(text: str | Path) -> Path:
+    """A path that a user names. An empty text is no path: it would be the current folder."""
+    if text == "":
+        raise LooktwiceError("the name of a file or folder is empty; name one, or . for the current folder")
+    return Path(text)
+
+
+AS_PATH: Mapping[str, Any] = {"parser": named_path, "metavar": "PATH"}
+"""What every option and argument with a path has."""
+
+
+AS_RUNS: Mapping[str, Any] = {"parser": named_path, "metavar": "RUN..."}
+"""What an argument with folders of runs has."""
 
 
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files, folders, globs.", show_default=False)]
@@ -53,7 +68,7 @@ ThresholdBy = Annotated[
 ]
 
 
-Output = Annotated[Path, typer.Option(help="Folder for the results; it is made if it is missing.")]
+Output = Annotated[Path, typer.Option(help="Folder for the results; it is made if it is missing.", **AS_PATH)]
 
 
 Device = Annotated[
@@ -66,7 +81,12 @@ def complain(trouble: str | LooktwiceError | OSError) -> None:
     text = str(trouble)
     if isinstance(trouble, OSError) and trouble.strerror:
         text = f"{trouble.filename or 'output'}: {trouble.strerror}"
-    print("looktwice:", " ".join(text.split()), file=sys.stderr)
+    print("looktwice:", printable(" ".join(text.split())), file=sys.stderr)
+
+
+def tell(text: object) -> None:
+    """Lines of results on standard output. What they have of file names cannot steer the terminal."""
+    print("\n".join(printable(line) for line in str(text).split("\n")), flush=True)
 
 
 def chosen_methods(methods: Sequence[str], pairs: Sequence[str]) -> dict[str, "ChosenMethod"]:
@@ -163,7 +183,7 @@ def run_on_images(
         task = bar.add_task("images", total=len(paths))
         for result in work(paths) if paths else ():
             for file in result.files:
-                print(file, flush=True)
+                tell(file)
             if verbose and result.gated is not None:
                 complain(f"{result.image}: {result.gated}")
             for note in result.notes:
@@ -189,13 +209,21 @@ def _find(images: Sequence[str]) -> tuple[list[Path], int]:
 
 
 def _find_one(image: str) -> list[Path] | None:
+    """The files that an argument names. A folder's and a glob's results of this program are left out."""
+    from looktwice.export.results import is_result
     from looktwice.images import find_images
 
     try:
-        return find_images([image])
+        found = find_images([image])
     except (InputError, OSError) as error:
         complain(error)
         return None
+    if found == [Path(image)]:
+        return found
+    pictures = [file for file in found if not is_result(file)]
+    if not pictures:
+        complain(f"{image}: no image there but results of looktwice; name one of them if it is meant")
+    return pictures or None
 
 
 def box_rule(box: str, threshold: float | None, by: str | None) -> "BoxRule":

@@ -3,10 +3,10 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ from looktwice.cli.inputs import complain
 from looktwice.cli.lists import methods_command, models_command
 from looktwice.cli.report import report_command
 from looktwice.cli.serve import serve_command
-from looktwice.errors import LooktwiceError
+from looktwice.errors import LooktwiceError, printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -56,7 +56,13 @@ def _prepare_streams() -> None:
 
 def _exit_code() -> int:
     try:
-        app(prog_name="looktwice")
+        code = app(prog_name="looktwice", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except _UsageError as error:
+        _show_usage(error)
+        return int(error.exit_code)
+    except typer.Abort:
+        return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BrokenPipeError:
@@ -64,7 +70,18 @@ def _exit_code() -> int:
     except (LooktwiceError, OSError) as error:
         complain(error)
         return 1
-    return 0
+
+
+_UsageError: Any = typer.BadParameter.__bases__[0]
+"""The base of all mistakes in the use of a command. Typer has it under different names in its versions."""
+
+
+def _show_usage(error: Any) -> None:
+    """How a command is used and what is wrong, on standard error. The arguments in it may be names of files."""
+    shown = StringIO()
+    error.show(file=shown)
+    for line in shown.getvalue().splitlines():
+        print(printable(line), file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:

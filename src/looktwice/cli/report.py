@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from looktwice.cli.inputs import AS_PATH, AS_RUNS, tell
+
 
 def report_command(
-    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    run: Annotated[list[Path], typer.Argument(help="Finished runs.", show_default=False, **AS_RUNS)],
+    output: Annotated[Path, typer.Option(help="The page to write.", **AS_PATH)] = Path("report.html"),
     data: Annotated[
         Path | None,
-        typer.Option(help="Where the images are now, if they have moved.", show_default=False),
+        typer.Option(help="Where the images are now, if they have moved.", show_default=False, **AS_PATH),
     ] = None,
 ) -> None:
     """Make one HTML page of finished runs: tables, plots, and a gallery of their images with filters.
@@ -22,4 +24,4 @@ def report_command(
     from looktwice.report.page import write_report
 
     write_report(run, output, data=data)
-    typer.echo(output)
+    tell(output)

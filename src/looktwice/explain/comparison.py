@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from looktwice.atomic_files import write_whole
 from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.attention.methods import METHODS
 from looktwice.errors import InputError, OptionError
 from looktwice.explain.cells import Table, figure_rows
 from looktwice.explain.explanation import BatchLook, Explanation, ImageResult, PreparedImage, batches, look_at_batch
+from looktwice.export.results import write_result
 from looktwice.figures.animation import animated_gif, require_ffmpeg, video
 from looktwice.figures.encode import png_bytes
 from looktwice.figures.sheet import Row, Sheet, sheet_picture
@@ -133,7 +133,7 @@ def compare_images(
             del rows[:page]
         number = next(numbers)
         name = f"compare-{comparison.figure}{'' if number == 1 else f'-{number}'}.{comparison.form}"
-        return write_whole(folder / name, encode(sheets))
+        return write_result(folder / name, encode(sheets))
 
     for usable, broken in batches(models, images):
         yield from broken

@@ -33,7 +33,8 @@ def attend_images(
     Args:
         model: the network.
         images: files. Results of files with the same stem are numbered.
-        folder: an existing folder. A file appears in it complete or not at all.
+        folder: an existing folder. A file appears in it complete or not at all. A user's own file stays, and costs
+            the results with its name.
         target: a class index for all images, or ``None`` for the ``top`` most probable classes of each.
         top: how many classes. They all share one plain pass of the network.
         method: the method.
@@ -51,10 +52,11 @@ def attend_images(
     names = distinct_names(images)
     rule = rule or BoxRule()
 
-    def write(explanation: Explanation) -> list[Path]:
+    def write(explanation: Explanation) -> Iterator[Path]:
         stem = folder / f"{names[explanation.image.path]}.{explanation.class_index}"
         finding = _finding(model, explanation, rule)
-        return [export(finding, stem) for export in EXPORTERS.values()]
+        for export in EXPORTERS.values():
+            yield export(finding, stem)
 
     for usable, broken in batches([model], images):
         yield from broken
@@ -68,7 +70,7 @@ def attend_images(
             error = None
             try:
                 for explanation in explanations:
-                    files += write(explanation)
+                    files.extend(write(explanation))  # those before an error are kept
             except InputError as problem:
                 error = InputError(f"{path}: {problem}")
             notes = [line for explanation in explanations for line in explanation.told(with_method=False)]

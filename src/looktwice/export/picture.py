@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from looktwice.atomic_files import write_whole
 from looktwice.export.finding import Finding
+from looktwice.export.results import write_result
 from looktwice.figures.encode import png_bytes
 from looktwice.figures.overlay import caption, draw_boxes, overlay
 from looktwice.labels import network_label
@@ -16,9 +16,10 @@ def write_picture(finding: Finding, stem: Path) -> Path:
     """Writes ``STEM.png``.
 
     Raises:
+        InputError: there is a file of the user's own.
         LooktwiceError: the file cannot be written.
     """
-    return write_whole(stem.with_name(f"{stem.name}.png"), png_bytes(picture(finding)))
+    return write_result(stem.with_name(f"{stem.name}.png"), png_bytes(picture(finding)))
 
 
 def picture(finding: Finding) -> Image.Image:

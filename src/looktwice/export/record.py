@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from looktwice import __version__
-from looktwice.atomic_files import write_whole
 from looktwice.export.finding import Finding
+from looktwice.export.results import write_result
 
 
 def write_record(finding: Finding, stem: Path) -> Path:
     """Writes ``STEM.json``: where the map lies, its class, its scores, and the boxes in pixels of the image.
 
     Raises:
+        InputError: there is a file of the user's own.
         LooktwiceError: the file cannot be written.
     """
     content = json.dumps(record(finding), indent=2).encode() + b"\n"
-    return write_whole(stem.with_name(f"{stem.name}.json"), content)
+    return write_result(stem.with_name(f"{stem.name}.json"), content)
 
 
 def record(finding: Finding) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Weights are read as plain tensors. A file that could only be opened by running c
 """
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike, fspath
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from looktwice.defaults import DEFAULT_MODEL
-from looktwice.errors import InputError, ModelError, OptionError, one_line
+from looktwice.errors import InputError, ModelError, OptionError, cut, one_line, quoted
 from looktwice.gating.frozen import frozen
 from looktwice.models.catalogue import NetworkPlan, imagenet_classes, plan_network
 from looktwice.models.model import Model, as_input
@@ -97,10 +98,12 @@ def find_class(classes: Sequence[str], wanted: str | int) -> int:
             range.
     """
     text = str(wanted).strip()
-    if text.lstrip("-").isdecimal():
-        index = int(text)
+    if re.fullmatch(r"-?\d+", text):
+        index = int(text) if len(text) < _MOST_DIGITS else -1
         if not 0 <= index < len(classes):
-            raise InputError(f"class {index} is out of range; this network has classes 0 … {len(classes) - 1}")
+            raise InputError(
+                f"class {cut(text, most=_MOST_DIGITS)} is out of range; this network has classes 0 … {len(classes) - 1}"
+            )
         return index
     folded = [name.casefold() for name in classes]
     found = [index for index, name in enumerate(classes) if name == text]
@@ -108,11 +111,15 @@ def find_class(classes: Sequence[str], wanted: str | int) -> int:
     if not found:
         near = difflib.get_close_matches(text.casefold(), folded, n=3, cutoff=0.5)
         names = ", ".join(dict.fromkeys(f"{classes[folded.index(name)]!r}" for name in near))
-        hint = f"the nearest are {names}" if names else "no name is near it"
-        raise InputError(f"no class is named {text!r}; {hint}; give one of them, or an index 0 … {len(classes) - 1}")
+        hint = f"the nearest are {names}; give one of them" if names else "no name is near it; give another"
+        raise InputError(f"no class is named {quoted(text)}; {hint}, or an index 0 … {len(classes) - 1}")
     if len(found) > 1:
-        raise InputError(f"{text!r} names the classes {', '.join(map(str, found))}; give the index of one")
+        raise InputError(f"{quoted(text)} names the classes {', '.join(map(str, found))}; give the index of one")
     return found[0]
+
+
+_MOST_DIGITS = 20
+"""Of an index that is looked at. Python refuses to read numbers of some thousand digits."""
 
 
 def _own_classes(model: Model, classes: Sequence[str] | None) -> Sequence[str]:
