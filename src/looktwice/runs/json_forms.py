@@ -57,4 +57,6 @@ def _is_scalar(kind: Any, value: Any) -> bool:
     """Whether a value is a text, number or truth value of this kind; whole numbers are floats too."""
     if isinstance(value, bool):
         return kind is bool
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return False  # nothing counts so far, and no float holds a number of 400 digits
     return isinstance(kind, type) and isinstance(value, (int, float) if kind is float else kind)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from looktwice.atomic_files import remove_unfinished, write_atomically
 from looktwice.errors import RunError
+from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.runs.columns import COLUMNS, TIMES
 from looktwice.runs.folder import (
     PROBLEMS,
@@ -42,6 +43,10 @@ Progress = Callable[[int, int], None]
 
 COMPARABLE = tuple(name for name in COLUMNS if name not in TIMES)
 """The columns that are the same in two evaluations of the same images and methods."""
+
+
+_YOUNGER = frozenset({*MAP_NUMBERS, "largest_boxes"})
+"""Columns that may be younger than a run; then they have no values in it."""
 
 
 def merge(
@@ -194,8 +199,10 @@ def _joined_rows(index: int, sources: Sequence[_Source]) -> Any:
 
 
 def _check_same(method: str, before: Any, now: Any, where: str) -> None:
+    """Checks that two runs have the same rows of a method, as far as both have the columns."""
     for column in COMPARABLE:
-        if not before[column].equals(now[column]):
+        empty = len(before) == len(now) and len(before) in (before[column].null_count, now[column].null_count)
+        if not (empty and column in _YOUNGER) and not before[column].equals(now[column]):
             pairs = zip(before[column].to_pylist(), now[column].to_pylist(), strict=False)
             row = next((row for row, (one, other) in enumerate(pairs) if one != other), 0)
             place = f" of {before['sample'][row]}" if len(before) == len(now) else ""
