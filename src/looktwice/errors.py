@@ -5,18 +5,21 @@ Each message says what was found, what is needed, and what to do.
 
 import re
 
-# Control characters; marks that turn the reading direction; line separators; halves of characters, which stand for the
-# bytes of a file name that are not UTF-8.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_STEERING = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+"""Control characters, marks that turn the reading direction, and line separators."""
+
+_NO_TEXT = "\ud800-\udfff"
+"""Halves of characters, which stand for the bytes of a file name that are not UTF-8."""
 
 
-def printable(text: object) -> str:
+def printable(text: object, *, keeps_bytes: bool = False) -> str:
     r"""Text as it can be printed and encoded, whatever it holds.
 
     File names may hold any bytes. Some are commands to a terminal, others are no text.
 
     Args:
         text: for example a file name, or an error that names a file.
+        keeps_bytes: whether bytes that are no text stay as they are, for programs that read the name.
 
     Returns:
         The text in one line, with an escape for each character that is unsafe.
@@ -24,7 +27,8 @@ def printable(text: object) -> str:
     >>> printable("red\x1b[31m.jpg"), printable("caf\udce9.jpg")
     ('red\\x1b[31m.jpg', 'caf\\xe9.jpg')
     """
-    return _UNSAFE.sub(lambda found: _escape(ord(found[0])), str(text))
+    unsafe = f"[{_STEERING}]" if keeps_bytes else f"[{_STEERING}{_NO_TEXT}]"
+    return re.sub(unsafe, lambda found: _escape(ord(found[0])), str(text))
 
 
 def _escape(code: int) -> str:

@@ -85,8 +85,8 @@ def complain(trouble: str | LooktwiceError | OSError) -> None:
 
 
 def tell(text: object) -> None:
-    """Lines of results on standard output. What they have of file names cannot steer the terminal."""
-    print("\n".join(printable(line) for line in str(text).split("\n")), flush=True)
+    """Lines of results on standard output. Names in them cannot steer the terminal; programs can read them."""
+    print("\n".join(printable(line, keeps_bytes=True) for line in str(text).split("\n")), flush=True)
 
 
 def chosen_methods(methods: Sequence[str], pairs: Sequence[str]) -> dict[str, "ChosenMethod"]:

@@ -147,7 +147,7 @@ def compare_images(
             except InputError as problem:
                 error = InputError(f"{path}: {problem}")
             files = [write_page() for _ in range(len(frames[0]) // page)]
-            yield ImageResult(path, tuple(files), error, _notes(by_frame[-1]))
+            yield ImageResult(path, tuple(files), error, (*prepared[0].notes, *_notes(by_frame[-1])))
     if frames[0]:
         yield ImageResult(None, (write_page(),))
 

@@ -25,7 +25,7 @@ from looktwice.figures.overlay import scaled
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import resolve_targets
 from looktwice.gating.memory import is_out_of_memory
-from looktwice.images import Window, read_image
+from looktwice.images import Window, read_picture
 from looktwice.localization.boxes import check_map
 from looktwice.models.model import Model
 
@@ -64,12 +64,14 @@ class PreparedImage:
         pixels: the network's input (1, 3, H, W).
         window: the part of the image that the input covers.
         picture: the image, scaled for drawing.
+        notes: what is doubtful about the image, a line each.
     """
 
     path: Path
     pixels: Tensor
     window: Window
     picture: Image.Image
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,10 @@ def _batch_size(models: Sequence[Model]) -> int:
 
 def _read(models: Sequence[Model], path: Path) -> tuple[PreparedImage, ...] | ImageResult:
     try:
-        image = read_image(path)
-        picture = scaled(image)
-        return tuple(PreparedImage(path, *model.prepare(image), picture) for model in models)
+        read = read_picture(path)
+        picture = scaled(read.image)
+        notes = tuple(f"{path}: {note}" for note in read.notes)
+        return tuple(PreparedImage(path, *model.prepare(read.image), picture, notes) for model in models)
     except (InputError, OSError) as error:
         return ImageResult(path, error=error)
 

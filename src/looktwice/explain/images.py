@@ -73,7 +73,8 @@ def attend_images(
                     files.extend(write(explanation))  # those before an error are kept
             except InputError as problem:
                 error = InputError(f"{path}: {problem}")
-            notes = [line for explanation in explanations for line in explanation.told(with_method=False)]
+            about_maps = [line for explanation in explanations for line in explanation.told(with_method=False)]
+            notes = [*explanations[0].image.notes, *about_maps]
             yield ImageResult(path, tuple(files), error, tuple(dict.fromkeys(notes)), explanations[0].gated)
 
 

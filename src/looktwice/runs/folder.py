@@ -41,8 +41,7 @@ def open_run(run: Path, manifest: Manifest) -> Manifest:
     try:
         run.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            for other in (SUMMARY, PROBLEMS):  # of a run whose manifest is gone
-                (run / other).unlink(missing_ok=True)
+            _remove_leftovers(run)
             write_synced(part, as_json(manifest.as_json()))
             claim(path, part)
     except OSError as error:
@@ -58,6 +57,19 @@ def open_run(run: Path, manifest: Manifest) -> Manifest:
             f"began it: {before.about.command}"
         )
     return before
+
+
+def _remove_leftovers(run: Path) -> None:
+    """Removes what a run whose manifest is gone left beside its rows.
+
+    Raises:
+        RunError: there are files of these names, but no rows beside them: they are the user's own.
+    """
+    there = [run / name for name in (SUMMARY, PROBLEMS) if (run / name).exists()]
+    if there and not any(run.glob("rows/part-*.parquet")):
+        raise RunError(f"{there[0]} is there already, and is no run's; name another --output")
+    for file in there:
+        file.unlink(missing_ok=True)
 
 
 def read_manifest(run: Path) -> Manifest:
