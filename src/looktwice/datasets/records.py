@@ -191,4 +191,5 @@ def shuffled(samples: Iterable[Sample], seed: int) -> tuple[Sample, ...]:
 
 
 def _hash(salt: str, text: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{salt}\n{text}".encode()).digest()[:8], "big")
+    content = f"{salt}\n{text}".encode(errors="surrogatepass")  # a file name need not be text
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
