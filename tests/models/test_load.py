@@ -103,8 +103,7 @@ def test_family_rule_agrees_with_the_relu_calls(name):
             # Its ReLUs stand in the MLP for the position bias (512 hidden units), which never sees the image.
             assert {call.shape[-1] for call in activation_calls(network, image)[0]} == {512}
         else:
-            with pytest.raises(ModelError, match="no activation that can be gated"):
-                activation_calls(network, image)
+            assert activation_calls(network, image)[0] == []
 
 
 @pytest.mark.slow

@@ -50,6 +50,10 @@ TELLING = 8
 CLEARING = 12
 """How many cells a side of a grid has at least, where it shows that the image was not moved after all."""
 
+DRIFT = 2
+"""How far deep layers alone may shift a patch, in units of what is tolerated: their borders do, in an untrained
+Inception v3 by 1.6. More than that is a picture that was moved."""
+
 LEAST_SPREAD = 0.25
 """How far apart the patches are seen at least, as a share of what they are, in a map of the image. Attention and
 squeezes see them at one place."""
@@ -289,10 +293,11 @@ def _kind(outputs: Tensor, moved: Tensor | None, is_picture: bool) -> tuple[Kind
         places, cells = _seen_places(outputs, kind, is_picture), grid_of(kind, tuple(outputs.shape[1:]))
         if places is None or cells is None:
             continue
-        if _displacement(places, cells, tolerance) <= 1:
+        displacement = _displacement(places, cells, tolerance)
+        if displacement <= 1:
             return _unless_moved(kind, places, min(cells), moved)
         answers = True
-        if min(cells) >= TELLING and _is_spread(places):
+        if displacement > (1 if is_picture else DRIFT) and min(cells) >= TELLING and _is_spread(places):
             moved_here = places
     if answers:
         return "other", moved if moved_here is None else moved_here

@@ -33,7 +33,8 @@ def snapshot(module: nn.Module) -> Callable[[], None]:
     steady = _STEADY.of(module)
     if not steady:
         with suppress(torch.OutOfMemoryError), torch.no_grad():  # without memory they go unwatched
-            weights = [(weight, weight.detach().clone()) for weight in module.parameters()]
+            stored = [weight for weight in module.parameters() if not weight.is_meta]
+            weights = [(weight, weight.detach().clone()) for weight in stored]
 
     def restore() -> None:
         with torch.inference_mode(False), torch.no_grad():
