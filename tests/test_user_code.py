@@ -89,13 +89,21 @@ def test_modules_imported_when_the_factory_is_called(two, late):
     assert [classes(folder, "net.py:build") for folder in two] == [3, 7]
 
 
-def test_modules_imported_in_the_forward_pass(two):
+@pytest.mark.parametrize(
+    "late",
+    ["from blocks import make", "make = importlib.import_module('blocks').make", "make = by_text('blocks').make"],
+)
+def test_modules_imported_in_the_forward_pass(two, late):
     for folder in two:
-        body = """
+        body = f"""
+        import importlib.util
+        import importlib
+        from importlib import import_module as by_text
         from torch import nn
+        assert importlib.util.find_spec("json") and by_text("json") and by_text(".utils", "torch")
         class Late(nn.Module):
             def forward(self, x):
-                from blocks import make
+                {late}
                 return make()(x)
         """
         (folder / "net.py").write_text(textwrap.dedent(body))
@@ -211,6 +219,31 @@ def test_a_whole_network_that_the_factory_reads_from_a_file(two, tmp_path):
         """
         (folder / "net.py").write_text(textwrap.dedent(text))
     assert [classes(folder, "net.py:build") for folder in two] == [3, 7]
+
+
+def test_folders_of_modules_without_an_init_file(tmp_path):
+    for name, count in (("netA", 3), ("netB", 7)):
+        files = {"net": "from inner.deeper.blocks import make\n", "inner/deeper/blocks": BLOCKS.format(classes=count)}
+        write(tmp_path / name, files)
+    assert [classes(tmp_path / name) for name in ("netA", "netB")] == [3, 7]
+
+
+def test_a_file_that_is_a_link_has_the_neighbours_of_both_places(two, tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "net.py").symlink_to(two[0] / "net.py")
+    assert classes(tmp_path / "links") == 3
+    (tmp_path / "links" / "blocks.py").symlink_to(two[1] / "blocks.py")
+    assert classes(tmp_path / "links") == 7
+
+
+def test_two_methods_with_modules_of_one_name(tmp_path):
+    for name, count in (("a", 3), ("b", 7)):
+        write(tmp_path / name, {"mine": "from helper import NUMBER as METHOD\n", "helper": f"NUMBER = {count}\n"})
+    found = [load_object(f"{tmp_path}/{name}/mine.py:METHOD", "method") for name in ("a", "b")]
+    assert found == [3, 7]
+    assert [source_file(f"{tmp_path}/{name}/mine.py:METHOD") for name in ("a", "b")] == [
+        tmp_path / name / "mine.py" for name in ("a", "b")
+    ]
 
 
 def test_several_threads_that_load(two):

@@ -60,7 +60,7 @@ def opened_object(name: str, kind: str) -> Iterator[Any]:
     file = Path(place) if place.endswith(".py") else None
     if file is not None and not file.is_file():
         raise ModelError(f"{file}: no such file; check the path of the {kind}")
-    modules = _UserModules(Path(os.path.abspath(file)).parent if file else Path.cwd())  # noqa: PTH100 - symbolic links stay
+    modules = _UserModules(_folders(file) if file else [Path.cwd()])
     with modules.entered():
         with user_code(name):
             home = modules.import_file(file) if file else modules.import_package(place)
@@ -68,6 +68,11 @@ def opened_object(name: str, kind: str) -> Iterator[Any]:
         if not hasattr(home, attribute):
             raise ModelError(f"{place} has no {attribute!r}; it has {_likely(attribute, home)}")
         yield getattr(home, attribute)
+
+
+def _folders(file: Path) -> list[Path]:
+    """Where a file's neighbours are: beside its name, and beside the file itself if the name is a link."""
+    return list(dict.fromkeys([Path(os.path.abspath(file)).parent, Path(os.path.realpath(file)).parent]))  # noqa: PTH100
 
 
 def source_file(name: str) -> Path | None:
@@ -123,13 +128,13 @@ class _UserModules:
     code has an ``__import__`` of its own, which turns ``import blocks`` into this name, now and in any later call.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folders: Sequence[Path]) -> None:
         self.name = f"{_PREFIX}{next(_NUMBERS)}"
         self.builtins: Mapping[str, Any] = {**vars(builtins), "__import__": self._import}
         self.aliases: set[str] = set()
         self._package = ModuleType(self.name)
         # The folders that are searched before and after the installed packages.
-        self._folders: tuple[list[str], list[str]] = ([str(folder)], [])
+        self._folders: tuple[list[str], list[str]] = ([str(folder) for folder in folders], [])
         self._known_path: list[str] | None = None  # sys.path before the user's code; None while it is not entered
         self._owned: dict[str, bool] = {}
 
@@ -202,9 +207,21 @@ class _UserModules:
         """``__import__`` for the code of this load."""
         top = name.partition(".")[0]
         if level or not self.owns(top):
-            return builtins.__import__(name, globals, locals, fromlist or (), level)
+            found = builtins.__import__(name, globals, locals, fromlist or (), level)
+            return self._own_importlib() if found is importlib else found
         found = builtins.__import__(f"{self.name}.{name}", globals, locals, fromlist or ())
         return found if fromlist else sys.modules[f"{self.name}.{top}"]
+
+    def _own_importlib(self) -> ModuleType:
+        """``importlib`` for the code of this load, whose ``import_module`` finds the user's own modules."""
+
+        def import_module(name: str, package: str | None = None) -> ModuleType:
+            own = not name.startswith(".") and self.owns(name.partition(".")[0])
+            return importlib.import_module(f"{self.name}.{name}" if own else name, package)
+
+        own = ModuleType(importlib.__name__, importlib.__doc__)
+        vars(own).update({**vars(importlib), "import_module": import_module})
+        return own
 
     def _searched(self, top: str) -> bool:
         # Python has these before it looks into any folder. This library cannot do without itself.
@@ -244,8 +261,9 @@ class _UserModules:
     def _hide(self) -> dict[str, ModuleType]:
         """Takes others' modules with a name of this folder's out of ``sys.modules``, and returns them."""
         names = set()
-        with contextlib.suppress(OSError):  # a folder may let its files be read but not be listed
-            names = {entry.name.partition(".")[0] for entry in os.scandir(self._folders[0][0])}
+        for folder in self._folders[0]:
+            with contextlib.suppress(OSError):  # a folder may let its files be read but not be listed
+                names |= {entry.name.partition(".")[0] for entry in os.scandir(folder)}
         names = {name for name in names if name in sys.modules and _may_be_aliased(name) and self.owns(name)}
         hidden = [name for name in sys.modules if name.partition(".")[0] in names]
         return {name: sys.modules.pop(name) for name in hidden}

@@ -188,6 +188,21 @@ def test_infinite_buffers_and_any_counters_are_taken(net_file):
     assert loaded(net_file, state).module[1].running_mean.isinf().all()
 
 
+def test_a_fraction_is_no_whole_number(tmp_path):
+    text = """
+    import torch
+    from own_networks import small_net
+    def net():
+        made = small_net()
+        made.register_buffer("places", torch.arange(4))
+        return made
+    """
+    (tmp_path / "whole.py").write_text(textwrap.dedent(text))
+    torch.save(STATE | {"places": torch.rand(4)}, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match="places is float32, and int64 is needed"):
+        load_model(f"{tmp_path}/whole.py:net", weights=tmp_path / "w.pth")
+
+
 def packed(file, size):
     """A file of ``torch.save`` whose weights are packed: zeros take a thousandth of their room."""
     torch.save(STATE | {"5.bias": torch.zeros(size // 4)}, file)

@@ -113,7 +113,9 @@ def fit_weights(module: nn.Module, state: Mapping[str, Any], problem: str) -> No
     parameters = {name for name, _ in module.named_parameters()}
     for key, value in named.items():
         trouble = _trouble(value, own[key], is_parameter=key in parameters)
-        if trouble:
+        if trouble and _is_counter(key):
+            named[key] = own[key]
+        elif trouble:
             raise ModelError(f"{problem}: {key} {trouble}")
     # The network's own dict is filled: it has hidden version numbers that tell mnasnet how to load it.
     all_own.update(named)
@@ -157,6 +159,8 @@ def _trouble(value: Tensor, own: Tensor, *, is_parameter: bool) -> str:
         return f"is stored as {str(value.layout).removeprefix('torch.')}; save value.to_dense()"
     if own.is_floating_point() and not value.is_floating_point():
         return f"is {_dtype(value)}, and {_dtype(own)} is needed; save the weights as floating-point numbers"
+    if value.is_floating_point() and not own.is_floating_point():
+        return f"is {_dtype(value)}, and {_dtype(own)} is needed; save it as it is in the network"
     return "" if own.is_meta else _trouble_in_values(value, own.dtype, may_be_infinite=not is_parameter)
 
 
