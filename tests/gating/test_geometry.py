@@ -17,7 +17,7 @@ IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 def kinds(network: nn.Module, images: Tensor = IMAGE) -> list[str]:
     with frozen(network) as inside:
-        return list(measured_kinds(inside, inside.module, images))
+        return list(measured_kinds(inside, images))
 
 
 class Block(nn.Module):

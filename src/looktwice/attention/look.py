@@ -63,8 +63,8 @@ def look_at(model: nn.Module, images: Tensor, *, propagate: bool) -> Iterator[Lo
     """
     images = check_images(images)
     with frozen(model) as network:
-        kinds = measured_kinds(network, network.module, images)
-        check_independence(network, network.module, images)
+        kinds = measured_kinds(network, images)
+        check_independence(network, images)
         features = Features()
         with OutputMode() as outputs:
             calls, scores = activation_calls(network, images, features.look if propagate else None, kinds)

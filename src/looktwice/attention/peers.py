@@ -72,7 +72,7 @@ def last_feature_maps(
     """
     with torch.no_grad():
         classes = network(images).shape[1]
-    for output in reversed(measured_parts(network, network.module, images)):
+    for output in reversed(measured_parts(network, images)):
         if output.channels is not None and output.channels != classes and output.kind in kinds:
             return output.part, output.kind
     raise ModelError("no module of this network returns maps of the image; a class activation map needs some")

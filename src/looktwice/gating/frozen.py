@@ -16,6 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from looktwice.errors import InputError, ModelError
 from looktwice.gating.checkpointing import without_checkpointing
 from looktwice.gating.class_scores import class_scores
+from looktwice.gating.memo import looks_of
 from looktwice.gating.snapshot import snapshot
 
 Targets = int | Sequence[int] | Tensor | None
@@ -43,6 +44,8 @@ def _eager() -> AbstractContextManager[object]:
 class FrozenNetwork(nn.Module):
     """A network inside ``frozen``: images (N, C, H, W) → scores (N, K). ``module`` is the eager network itself.
 
+    ``looks`` is what it looked like before its first pass. What is remembered of a network is asked for by it.
+
     On a CPU, in single precision or less, the images get the memory layout ``channels_last``. Most networks run a tenth
     to a third faster with it. Double precision does not gain.
     """
@@ -50,6 +53,7 @@ class FrozenNetwork(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        self.looks = looks_of(module)
         self.training = False
         self._channels_last = True
 
@@ -86,14 +90,15 @@ def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
         raise ModelError("a TorchScript part hides its activations; pass the eager nn.Module it was made from")
     _check_weights(module)
     with _lock_of(module), _without_parametrization_cache(), without_checkpointing():
-        restore = snapshot(module)
+        network = FrozenNetwork(module)
+        restore = snapshot(module, network.looks)
         try:
             for part in module.modules():
                 part.training = False
             for weight in module.parameters():
                 weight.requires_grad_(False)
             with torch.inference_mode(False), torch.enable_grad(), _eager():
-                yield FrozenNetwork(module)
+                yield network
         finally:
             restore()
 

@@ -77,18 +77,17 @@ def kind_of_shape(shape: tuple[int, ...]) -> Kind:
     return {1: "vector", 3: "channels"}.get(len(shape), "other")  # type: ignore[return-value]
 
 
-def measured_kinds(network: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> tuple[Kind, ...]:
+def measured_kinds(network: FrozenNetwork, images: Tensor) -> tuple[Kind, ...]:
     """The kind of every activation call of a network on images of this size. It is measured once and remembered.
 
     Args:
-        network: images (N, C, H, W) → scores, frozen.
-        module: the network itself; what is measured is remembered as long as it looks the same.
+        network: what is measured is remembered as long as it looks the same.
         images: (N, C, H, W).
 
     Returns:
         A kind for each call, in call order.
     """
-    known = _MEASURED.of(module)
+    known = _MEASURED.of(network.module, network.looks)
     key = _key(images)
     if key not in known:
         known[key] = tuple(kind for kind, _ in _measured(network, images, _activations))
@@ -109,13 +108,13 @@ class PartOutput:
         return None if grid_of(self.kind, self.shape) is None else self.shape[0 if self.kind == "channels" else 2]
 
 
-def measured_parts(network: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> list[PartOutput]:
+def measured_parts(network: FrozenNetwork, images: Tensor) -> list[PartOutput]:
     """The parts of a network that are called once and return a tensor, in call order. They are remembered too."""
-    known = _PARTS.of(module)
+    known = _PARTS.of(network.module, network.looks)
     key = _key(images)
     if key not in known:
         finished: list[nn.Module] = []
-        found = _measured(network, images, partial(_modules, module, finished))
+        found = _measured(network, images, partial(_modules, network.module, finished))
         finished = finished[-len(found) :]
         calls = Counter(finished)  # a hook cannot tell one call of a module from another
         pairs = zip(finished, found, strict=True)
@@ -170,24 +169,24 @@ def _modules(module: nn.Module, finished: list[nn.Module], see: Callable[[Tensor
             handle.remove()
 
 
-def _measured(network: Callable[[Tensor], Tensor], images: Tensor, watch: Watch) -> Measured:
+def _measured(network: FrozenNetwork, images: Tensor, watch: Watch) -> Measured:
     """The kind and shape of every output, from one pass of all probes, or from the only batches the network takes."""
     probes = _probes(images[:1])
     try:
         return _measure(network, probes, _probing_batch(images), watch)
     except Exception as error:
-        if isinstance(network, FrozenNetwork) and network.takes_back_layout(error):
+        if network.takes_back_layout(error):
             return _measured(network, images, watch)
         return _measure(network, probes, 1 if is_out_of_memory(error) else len(images), watch)
 
 
-def check_independence(network: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> None:
+def check_independence(network: FrozenNetwork, images: Tensor) -> None:
     """Refuses a batch that the network does not answer image by image. It is tried once for every size of image.
 
     Raises:
         ModelError: the answer for the first image changes with the other images.
     """
-    known = _INDEPENDENT.of(module)
+    known = _INDEPENDENT.of(network.module, network.looks)
     if len(images) == 1 or images.shape[1:] in known:
         return
     try:
@@ -202,7 +201,7 @@ def check_independence(network: Callable[[Tensor], Tensor], module: nn.Module, i
     known[images.shape[1:]] = True
 
 
-def _depends(network: Callable[[Tensor], Tensor], image: Tensor, batch: int) -> bool:
+def _depends(network: FrozenNetwork, image: Tensor, batch: int) -> bool:
     """Whether the scores of an image (1, C, H, W) differ between two batches with other company."""
     others = _probes(image)[1:2].expand(batch - 1, -1, -1, -1)
     with torch.no_grad():
@@ -228,7 +227,7 @@ def _probes(image: Tensor) -> Tensor:
     return probes
 
 
-def _measure(network: Callable[[Tensor], Tensor], probes: Tensor, batch: int, watch: Watch) -> Measured:
+def _measure(network: FrozenNetwork, probes: Tensor, batch: int, watch: Watch) -> Measured:
     """The kind and shape of every output, from passes of ``batch`` images."""
     found: list[list[tuple[Tensor, bool]]] = []
     for start in range(0, len(probes), batch):

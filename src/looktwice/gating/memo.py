@@ -15,12 +15,11 @@ class Memo(Generic[Known]):
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[nn.Module, tuple[object, dict[Any, Known]]] = WeakKeyDictionary()
 
-    def of(self, module: nn.Module) -> dict[Any, Known]:
-        """What is known of a network, to be read and added to."""
-        mark = looks_of(module)
+    def of(self, module: nn.Module, looks: object) -> dict[Any, Known]:
+        """What is known of a network that looks like this (``looks_of``), to be read and added to."""
         held = self._known.get(module)
-        if held is None or held[0] != mark:
-            held = self._known[module] = mark, {}
+        if held is None or held[0] != looks:
+            held = self._known[module] = looks, {}
         return held[1]
 
 

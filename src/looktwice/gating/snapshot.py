@@ -14,13 +14,17 @@ _STEADY: Memo[bool] = Memo()
 """Networks whose passes were seen to leave their weights alone. Their weights need no further copy."""
 
 
-def snapshot(module: nn.Module) -> Callable[[], None]:
+def snapshot(module: nn.Module, looks: object) -> Callable[[], None]:
     """Copies the state of a network: flags, weights, buffers, and attributes.
 
     Lists, dictionaries, sets and objects of the network's own package are copied all the way down.
 
     Weights are copied and compared the first time only, and again when the network has changed. Hardly any network
     writes on them in a forward pass; layers that initialise themselves from their first batch do.
+
+    Args:
+        module: the network.
+        looks: what it looks like now (``looks_of``).
 
     Returns:
         a function that puts everything back in place.
@@ -30,7 +34,7 @@ def snapshot(module: nn.Module) -> Callable[[], None]:
     restorers = [restorer for part in module.modules() for restorer in _restorers(vars(part), seen, own)]
     flags = [(weight, weight.requires_grad) for weight in module.parameters()]
     weights: list[tuple[Tensor, Tensor]] = []
-    steady = _STEADY.of(module)
+    steady = _STEADY.of(module, looks)
     if not steady:
         with suppress(torch.OutOfMemoryError), torch.no_grad():  # without memory they go unwatched
             stored = [weight for weight in module.parameters() if not weight.is_meta]
