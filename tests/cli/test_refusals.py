@@ -50,6 +50,7 @@ from looktwice.models import load_model
         (["--weights", "weights.onnx"], ["weights.onnx", ".safetensors"]),
         (["--weights", "gone.pth"], ["gone.pth", "no such file"]),
         (["--device", "abacus"], ["abacus"]),
+        (["--device", "meta"], ["--device meta", "cpu or cuda"]),
     ],
 )
 def test_a_choice_that_cannot_be_met_is_one_line(looktwice, net, photo, tmp_path, choice, parts):

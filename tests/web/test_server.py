@@ -2,14 +2,14 @@
 
 import base64
 import io
+import os
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zlib
-from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -29,64 +29,13 @@ from looktwice.cli import app as program
 from looktwice.errors import InputError, MissingExtraError, OptionError
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
-from looktwice.models import IMAGENET, Model, load_model
-from looktwice.web.app import create_app, listen
-from looktwice.web.forms import Limits, decode
+from looktwice.models import load_model
+from looktwice.web.app import create_app
+from looktwice.web.forms import decode
+from looktwice.web.server import listen
+from page import ADDRESS, FIVE, Small, client_with, picture, post, refused
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "images"
-ADDRESS = "http://127.0.0.1:8123"
-FIVE = ("ant", "bee eater", "Bumblebee", "bee", "dog")
-
-
-_PASSES = Counter()
-"""Of each network; the network itself is left as found."""
-
-
-class Small(nn.Module):
-    """Five classes; it can be made to wait in its forward pass."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 4, 5, stride=8), nn.ReLU(), nn.Conv2d(4, 8, 3, stride=2), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
-        )  # fmt: skip
-        self.open = threading.Event()
-        self.open.set()
-        self.pause = 0.0
-
-    @property
-    def passes(self):
-        return _PASSES[id(self)]
-
-    def forward(self, images):
-        _PASSES[id(self)] += 1
-        assert self.open.wait(20)
-        time.sleep(self.pause)
-        return self.body(images)
-
-
-@pytest.fixture
-def small():
-    return Model("small", Small().eval(), replace(IMAGENET, resize=72, crop=64), FIVE, "drawn")
-
-
-@pytest.fixture
-def client(small):
-    with TestClient(create_app([small]), base_url=ADDRESS) as client:
-        yield client
-
-
-def client_with(model, **limits):
-    return TestClient(create_app([model], limits=Limits(**limits)), base_url=ADDRESS)
-
-
-def picture(width=90, height=60, kind="PNG", **options):
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def claiming(width, height):
@@ -99,23 +48,12 @@ def claiming(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def post(client, data=None, **fields):
-    return client.post("/api/attend", files={"picture": ("a.png", data or picture())}, data=fields)
-
-
 def pixels_of(uri):
     kind, _, text = uri.partition(",")
     assert kind == "data:image/png;base64"
     image = Image.open(io.BytesIO(base64.b64decode(text)))
     assert image.mode == "L"
     return np.asarray(image)
-
-
-def refused(response, status):
-    assert response.status_code == status, response.text
-    message = response.json()["error"]
-    assert "\n" not in message
-    return message
 
 
 # What it answers.
@@ -469,6 +407,48 @@ def test_without_the_extra_its_name_is_said(monkeypatch):
     result = CliRunner().invoke(program, ["serve"])
     assert isinstance(result.exception, MissingExtraError)
     assert "pip install 'looktwice[web]'" in str(result.exception)
+
+
+SLEEPING = """
+import time
+from looktwice.models import Model, Preprocessing
+from own_networks import small_net
+from torch import nn
+
+class Sleeping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net, self.calls = small_net(), []
+    def forward(self, x):
+        if x.any():
+            print("asleep", flush=True)
+            time.sleep(30)
+        return self.net(x)
+
+def build():
+    return Sleeping()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_program_ends_within_a_second_of_ctrl_c(tmp_path, times):
+    (tmp_path / "slow.py").write_text(SLEEPING)
+    command = [sys.executable, "-m", "looktwice", "serve", "--port", "0", "--model", f"{tmp_path}/slow.py:build"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as server, ThreadPoolExecutor(1) as users:
+        address = server.stdout.readline().split()[1]
+        asked = users.submit(httpx.post, f"{address}/api/attend", files={"picture": picture()}, timeout=20)
+        assert server.stdout.readline() == "asleep\n"
+        begun = time.monotonic()
+        for _ in range(times):
+            server.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        said = server.communicate(timeout=20)[1]
+        assert time.monotonic() - begun < 1.2
+        assert (said, server.returncode) == ("looktwice: stopping\n", 130)
+        assert asked.exception() is not None or asked.result().status_code == 503
 
 
 @pytest.mark.slow

@@ -134,6 +134,8 @@ def load_network(name: str, weights: str, *, squash: bool = False, device: str |
     from looktwice.models.device import default_device
     from looktwice.models.load import load_model
 
+    if (device or "").partition(":")[0] == "meta":
+        raise OptionError("--device meta holds no values, so nothing can be computed there; name cpu or cuda")
     network = load_model(name, weights=weights, squash=squash, device=default_device(device))
     if network.weights.startswith(f"{weights} ("):
         complain(f"weights: {network.weights}")

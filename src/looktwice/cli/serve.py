@@ -1,10 +1,15 @@
 """The command ``serve``: the page on which one drops a picture and sees what the network attends to."""
 
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from looktwice.cli.inputs import Device, ModelName, Weights, load_network
+from looktwice.cli.inputs import Device, ModelName, Weights, complain, load_network, tell
 from looktwice.defaults import DEFAULT_MODEL
 
 
@@ -19,12 +24,43 @@ def serve_command(
 
     The page offers the network that is named and the default one. No picture is kept. Ctrl-C ends it.
     """
-    from looktwice.web.app import create_app, listen, serve  # first, because this extra may be missing
+    from looktwice.web.app import create_app  # first, because this extra may be missing
+    from looktwice.web.server import listen, serve
 
     connections = listen(host, port)
     models = [load_network(model, weights, device=device)]
     if model != DEFAULT_MODEL:
         models.append(load_network(DEFAULT_MODEL, "default", device=device))
     shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"looktwice: http://{shown}:{connections.getsockname()[1]} (Ctrl-C ends it)")
-    serve(create_app(models, hosts=(host,)), connections)
+    tell(f"looktwice: http://{shown}:{connections.getsockname()[1]} (Ctrl-C ends it)")
+    serve(create_app(models, hosts=(host,)), connections, _Ending())
+
+
+class _Ending:
+    """Ends the process within a second after it is interrupted, and at once when it is interrupted again.
+
+    The network may be in the middle of a pass, which nothing else can end.
+    """
+
+    SECONDS = 0.8
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def __call__(self, received: int) -> None:
+        """The process is interrupted by a signal."""
+        if self._begun:
+            self._end()
+        self._begun = True
+        if received == signal.SIGINT:
+            complain("stopping")
+        timer = threading.Timer(self.SECONDS, self._end)
+        timer.daemon = True
+        timer.start()
+
+    @staticmethod
+    def _end() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(130)

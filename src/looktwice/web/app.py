@@ -1,24 +1,22 @@
-"""The page's server: the API, and the static files in ``static``.
+"""The page's application: the API, and the static files in ``static``.
 
 An upload stays in memory from its request to its answer. It is never written to a disk.
 """
 
 import asyncio
-import socket
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -30,8 +28,8 @@ from looktwice.localization.boxes import BoxKind, BoxRule
 from looktwice.models.load import find_class
 from looktwice.models.model import Model
 from looktwice.options import check_known
-from looktwice.web.forms import AttendRequest, Limits, number_field, read_form
-from looktwice.web.guard import Guard
+from looktwice.web.forms import AttendRequest, Limits, number_field, read_form, single_fields
+from looktwice.web.guard import Answer, Guard, refusal
 from looktwice.web.worker import answer
 
 SHOWN_CLASSES = 20
@@ -44,9 +42,12 @@ def create_app(models: Sequence[Model], *, hosts: Sequence[str] = (), limits: Li
     The paths are described at the methods of ``AttendService``. Every answer is JSON. With any status but 200 it is
     ``{"error": MESSAGE}``, where the message is one line of text:
 
+    - 400, 403: the request is not for this page, not from it, or malformed;
     - 413: the upload is too large;
+    - 415: the form is not in UTF-8;
     - 422: the upload is not a picture, or a choice is not possible;
-    - 503: too many requests are waiting;
+    - 500: the server failed;
+    - 503: too many requests are waiting, or the server is about to end;
     - 504: the time is up.
 
     Args:
@@ -68,48 +69,32 @@ def create_app(models: Sequence[Model], *, hosts: Sequence[str] = (), limits: Li
         Route("/api/attend", service.attend, methods=["POST"]),
         Mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True)),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(Guard, hosts=hosts)],
-        exception_handlers={HTTPException: _refuse, LooktwiceError: _refuse, Exception: _internal_error},
+        exception_handlers={HTTPException: _refuse, LooktwiceError: _refuse},
     )
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections.
-
-    Args:
-        host: an address of this machine, or its name.
-        port: 0 takes any free port.
-
-    Raises:
-        OptionError: the host is not this machine's, or the port is taken or not allowed.
-    """
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OptionError(f"{host} port {port} cannot be used ({reason}); name another --port or --host") from error
-
-
-def serve(app: Starlette, connections: socket.socket) -> None:
-    """Answers requests until the process is interrupted."""
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[connections])
+    app.state.close = service.close
+    return app
 
 
 class AttendService:
     """Answers the requests to the API. One thread runs the network for one request after the other."""
 
     def __init__(self, models: Sequence[Model], limits: Limits) -> None:
-        self._models = {model.name: model for model in models}
-        self._default = models[0]
+        # A name may have bytes that are no text. No client could send it back.
+        named = [replace(model, name=model.name.encode(errors="backslashreplace").decode()) for model in models]
+        self._models = {model.name: model for model in named}
+        self._default = named[0]
         self._limits = limits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="looktwice")
         self._places = threading.BoundedSemaphore(limits.waiting + 1)
+        self._closed = False
 
     def close(self) -> None:
-        """Drops the requests that wait."""
+        """Gives up all requests: those that wait, and the one on which the network works."""
+        self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def list_models(self, _: Request) -> Response:
@@ -126,7 +111,7 @@ class AttendService:
             }
             for model in self._models.values()
         ]
-        return JSONResponse({"models": rows, "limits": asdict(self._limits)})
+        return Answer({"models": rows, "limits": asdict(self._limits)})
 
     async def list_methods(self, _: Request) -> Response:
         """``GET /api/methods`` → a row for each method.
@@ -150,7 +135,7 @@ class AttendService:
             }
             for name, row in METHODS.items()
         ]
-        return JSONResponse({"methods": rows})
+        return Answer({"methods": rows})
 
     async def search_classes(self, request: Request) -> Response:
         """``GET /api/classes?model=NAME&query=TEXT`` → ``{"classes": [{index, name}]}``, at most 20 classes.
@@ -159,8 +144,11 @@ class AttendService:
         comes first, then names that contain it as a word, then names that begin with it. A whole number also finds the
         class with this index. Without ``model`` the default network's classes are searched.
         """
-        model = self._model(request.query_params.get("model", self._default.name))
-        query = request.query_params.get("query", "").strip().casefold()
+        fields = single_fields(request.query_params.multi_items(), "parameter")
+        for name in fields:
+            check_known("parameter", name, ("model", "query"))
+        model = self._model(fields.get("model", self._default.name))
+        query = fields.get("query", "").strip().casefold()
         names = [name.casefold() for name in model.classes]
         found = [index for index, name in enumerate(names) if query in name or query == str(index)]
 
@@ -169,9 +157,7 @@ class AttendService:
             return name != query, f" {query} " not in f" {name} ", not name.startswith(query)
 
         found.sort(key=distance)
-        return JSONResponse(
-            {"classes": [{"index": index, "name": model.classes[index]} for index in found[:SHOWN_CLASSES]]}
-        )
+        return Answer({"classes": [{"index": index, "name": model.classes[index]} for index in found[:SHOWN_CLASSES]]})
 
     async def attend(self, request: Request) -> Response:
         """``POST /api/attend``, a multipart form → what the network attends to in a picture.
@@ -210,7 +196,7 @@ class AttendService:
         if not self._places.acquire(blocking=False):
             raise HTTPException(503, "too many pictures are waiting; try again in a few seconds", {"Retry-After": "5"})
         try:
-            return JSONResponse(await asyncio.wait_for(self._answer(request), self._limits.seconds))
+            return Answer(await asyncio.wait_for(self._answer(request), self._limits.seconds))
         except ClientDisconnect:
             return Response(status_code=499)  # nobody will read it
         except asyncio.TimeoutError:
@@ -223,11 +209,17 @@ class AttendService:
         upload, fields = await read_form(request, self._limits)
         asked = self._checked(fields)
         given_up = threading.Event()
+        if self._closed:
+            raise _ENDING
         job = asyncio.wrap_future(self._thread.submit(answer, upload, asked, self._limits, given_up))
         try:
-            while not (await asyncio.wait([job], timeout=0.25))[0]:
+            while not (await asyncio.wait([job], timeout=0.1))[0]:
                 if await request.is_disconnected():
                     raise ClientDisconnect
+                if self._closed:
+                    raise _ENDING
+            if job.cancelled():
+                raise _ENDING
             return job.result()
         finally:
             given_up.set()
@@ -271,11 +263,10 @@ class AttendService:
         )
 
 
+_ENDING = HTTPException(503, "the server is about to end; start it again")
+
+
 async def _refuse(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-    return JSONResponse({"error": str(error)}, 422)
-
-
-async def _internal_error(_: Request, __: Exception) -> Response:
-    return JSONResponse({"error": "the server failed; its terminal says why"}, 500)
+        return refusal(error.detail, error.status_code, error.headers)
+    return refusal(str(error), 422)

@@ -1,11 +1,14 @@
 """The form of a request: its fields and its picture."""
 
 import math
-from collections.abc import AsyncGenerator, Mapping
+import re
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -13,7 +16,7 @@ from starlette.requests import Request
 
 from looktwice.decoding import TooLargeError
 from looktwice.decoding import decode as decode_image
-from looktwice.errors import OptionError
+from looktwice.errors import OptionError, quoted
 from looktwice.localization.boxes import BoxRule
 from looktwice.models.model import Model
 
@@ -88,7 +91,7 @@ def number_field(fields: Mapping[str, str], name: str, default: float, *, most: 
         value = math.nan
     if not 0 <= value <= most:
         kind = "a whole number" if whole else "a number"
-        raise OptionError(f"{name} is {fields[name]!r}; {kind} from 0 to {most:g} is needed")
+        raise OptionError(f"{name} is {quoted(fields[name])}; {kind} from 0 to {most:g} is needed")
     return value
 
 
@@ -96,12 +99,14 @@ async def read_form(request: Request, limits: Limits) -> tuple[bytes, dict[str, 
     """The picture's bytes and the other fields of a multipart form. No more is read than the limit allows.
 
     Raises:
-        HTTPException: 413 for an upload that is too large, 422 for a form without a picture.
+        HTTPException: 400 or 422 for what is no form or has no picture, 413 for an upload that is too large.
+        OptionError: a field that stands in the form twice.
     """
     too_large = HTTPException(413, f"the upload is larger than {limits.upload_bytes / 1e6:g} MB; scale it down first")
     most = limits.upload_bytes + FORM_BYTES
-    if int(request.headers.get("content-length", 0)) > most:
+    if _announced_bytes(request) > most:
         raise too_large
+    _check_charset(request)
 
     async def counted() -> AsyncGenerator[bytes, None]:
         total = 0
@@ -115,10 +120,10 @@ async def read_form(request: Request, limits: Limits) -> tuple[bytes, dict[str, 
     parser.spool_max_size = most + 1  # never to disk
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
+    except (MultiPartException, KeyError, ValueError) as error:  # what is no form at all raises nearly anything
         raise HTTPException(422, "a multipart form with one file, picture, is needed") from error
     try:
-        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+        fields = single_fields(form.multi_items(), "field")
         upload = form.get("picture")
         if not isinstance(upload, UploadFile):
             raise HTTPException(422, "the request has no picture; send one as the file field picture")
@@ -128,6 +133,37 @@ async def read_form(request: Request, limits: Limits) -> tuple[bytes, dict[str, 
     if len(data) > limits.upload_bytes:
         raise too_large
     return data, fields
+
+
+def _announced_bytes(request: Request) -> int:
+    """How long the request says that it is; 0 if it does not say."""
+    length = request.headers.get("content-length", "0")
+    if not re.fullmatch("[0-9]{1,18}", length):
+        raise HTTPException(400, f"the Content-Length is {quoted(length)}; a number of bytes is needed")
+    return int(length)
+
+
+def _check_charset(request: Request) -> None:
+    """Refuses a form whose texts are not in UTF-8. Browsers send nothing else."""
+    _, parameters = parse_options_header(request.headers.get("content-type", ""))
+    charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() not in ("utf-8", "utf8", "us-ascii", "ascii"):
+        raise HTTPException(415, f"the charset is {quoted(charset)}; utf-8 is needed")
+
+
+def single_fields(items: Iterable[tuple[str, Any]], kind: str) -> dict[str, str]:
+    """The texts among the fields of a form or the parameters of an address.
+
+    Raises:
+        OptionError: one stands there twice: which is meant?
+    """
+    fields: dict[str, str] = {}
+    for name, value in items:
+        if isinstance(value, str):
+            if name in fields:
+                raise OptionError(f"the {kind} {quoted(name)} is given twice; leave one of them out")
+            fields[name] = value
+    return fields
 
 
 def decode(upload: bytes, *, most_pixels: int) -> Image.Image:

@@ -1,13 +1,18 @@
 """Which requests are answered, and the security headers of every answer."""
 
 import ipaddress
+import json
+import re
 import socket
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from looktwice.errors import cut, printable, quoted
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -22,11 +27,30 @@ HEADERS = {
 }
 
 
+MOST_MESSAGE = 400
+"""Letters of a message, at most."""
+
+
+class Answer(JSONResponse):
+    """A JSON answer in ASCII, so that every text can be sent, also the name of a file that is no text."""
+
+    def render(self, content: Any) -> bytes:
+        """The body of the answer."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def refusal(message: str, status: int, headers: Any = None) -> Answer:
+    """The answer to a request that cannot be met: ``{"error": MESSAGE}``, one line."""
+    return Answer({"error": cut(printable(" ".join(message.split())), most=MOST_MESSAGE)}, status, headers)
+
+
 class Guard:
     """Refuses requests that the page of another site could make a browser send, and adds the security headers.
 
     The Host header must be an IP address, localhost, or a name of this machine. So a foreign name that was made to
     point here (DNS rebinding) is refused. If a request says which site it comes from, it must be this one.
+
+    What fails inside is answered here too, so that this answer has the headers.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -38,20 +62,34 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        begun = False
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
+                begun = True
             await send(message)
 
-        answer = self._app
+        try:
+            answer = self._refusal(scope) or self._app
+            await answer(scope, receive, send_with_headers)
+        except Exception:
+            if not begun:
+                await refusal("the server failed; its terminal says why", 500)(scope, receive, send_with_headers)
+            raise  # the server prints it
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        """The answer to a request that is refused; ``None`` for any other."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_own(host):
-            answer = JSONResponse({"error": f"this page is not known as {host!r}; open it by its address"}, 400)
-        elif "origin" in headers and urlsplit(headers["origin"]).netloc != host:
-            answer = JSONResponse({"error": "the request comes from another site's page"}, 403)
-        await answer(scope, receive, send_with_headers)
+            return refusal(f"this page is not known as {quoted(host)}; open it by its address", 400)
+        if "origin" in headers and _site(headers["origin"]) != host:
+            return refusal("the request comes from another site's page", 403)
+        if re.search("[\x00-\x1f\x7f]", scope["path"]):
+            return refusal("the address has control characters in it", 400)
+        return None
 
     def _is_own(self, host: str) -> bool:
         try:
@@ -62,3 +100,11 @@ class Guard:
         except ValueError:
             return False
         return True
+
+
+def _site(origin: str) -> str | None:
+    """The host and port in an Origin header; ``None`` if it has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
