@@ -11,6 +11,7 @@ import tempfile
 import time
 import zlib
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -409,6 +410,40 @@ def test_without_the_extra_its_name_is_said(monkeypatch):
     assert "pip install 'looktwice[web]'" in str(result.exception)
 
 
+@contextmanager
+def serving(*arguments):
+    """The program, and where its page is."""
+    command = [sys.executable, "-m", "looktwice", "serve", "--port", "0", *arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as server:
+        try:
+            yield server, server.stdout.readline().split()[1]
+        finally:
+            server.terminate()
+
+
+def resident(process):
+    """Bytes of a process that lie in memory."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return 1024 * int(status.split("VmRSS:")[1].split()[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_of_a_huge_picture_comes_back():
+    data = io.BytesIO()
+    Image.new("1", (7070, 7070)).save(data, "PNG")
+    assert len(data.getvalue()) < 10_000
+    with serving("--weights", "random") as (server, address), httpx.Client(base_url=address, timeout=60) as client:
+        for _ in range(2):
+            assert post(client, methods="gradient").status_code == 200
+        before = resident(server)
+        for _ in range(2):
+            assert post(client, data.getvalue(), methods="gradient").status_code == 200
+        assert resident(server) - before < 40_000_000  # of 200 million for its pixels
+
+
 SLEEPING = """
 import time
 from looktwice.models import Model, Preprocessing
@@ -434,11 +469,8 @@ def build():
 @pytest.mark.parametrize("times", [1, 2])
 def test_the_program_ends_within_a_second_of_ctrl_c(tmp_path, times):
     (tmp_path / "slow.py").write_text(SLEEPING)
-    command = [sys.executable, "-m", "looktwice", "serve", "--port", "0", "--model", f"{tmp_path}/slow.py:build"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, env=environment) as server, ThreadPoolExecutor(1) as users:
-        address = server.stdout.readline().split()[1]
+    chosen = ("--model", f"{tmp_path}/slow.py:build")
+    with serving(*chosen) as (server, address), ThreadPoolExecutor(1) as users:
         asked = users.submit(httpx.post, f"{address}/api/attend", files={"picture": picture()}, timeout=20)
         assert server.stdout.readline() == "asleep\n"
         begun = time.monotonic()

@@ -21,8 +21,10 @@ from looktwice.errors import LooktwiceError, ModelError
 from looktwice.explain.explanation import gated_activations
 from looktwice.figures.encode import data_uri, png_bytes
 from looktwice.figures.overlay import scaled
+from looktwice.gating.memory import is_out_of_memory
 from looktwice.images import Window
 from looktwice.localization.boxes import BoxRule, locate
+from looktwice.models.model import Model
 from looktwice.web.forms import AttendRequest, Limits, decode
 
 PREVIEW = 1024
@@ -52,8 +54,7 @@ def answer(upload: bytes, asked: AttendRequest, limits: Limits, given_up: thread
         GivenUpError: ``given_up`` was set.
     """
     model, methods = asked.model, [_with_choices(choose_method(name), asked) for name in asked.methods]
-    picture = decode(upload, most_pixels=limits.pixels)
-    pixels, window = model.prepare(picture)
+    pixels, window, preview = _prepared(upload, asked.model, limits)
     propagate = any(method.options["propagate"] for method in methods)
     _check(given_up)
     with look_at(model.module, pixels, propagate=propagate) as look, _until(given_up, look.network):
@@ -71,13 +72,19 @@ def answer(upload: bytes, asked: AttendRequest, limits: Limits, given_up: thread
     return {
         "model": model.name,
         "weights": model.weights,
-        "picture": {"width": window.width, "height": window.height, "preview": _preview(picture)},
+        "picture": {"width": window.width, "height": window.height, "preview": preview},
         "window": [window.left, window.top, window.right, window.bottom],
         "predicted": [prediction(index) for index in best],
         "target": prediction(target),
         "box_rule": asdict(asked.rule),
         "methods": rows,
     }
+
+
+def _prepared(upload: bytes, model: Model, limits: Limits) -> tuple[Tensor, Window, str]:
+    """The network's input, the part of the picture that it covers, and the preview. The picture itself is dropped."""
+    picture = decode(upload, most_pixels=limits.pixels)
+    return *model.prepare(picture), _preview(picture)
 
 
 def _with_choices(method: ChosenMethod, asked: AttendRequest) -> ChosenMethod:
@@ -133,7 +140,9 @@ def _row_or_error(seen: PreparedUpload, method: ChosenMethod, asked: AttendReque
         raise
     except LooktwiceError as error:  # a missing package, or a network on which only this method cannot be used
         return {"name": method.name, "error": str(error)}
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         return {"name": method.name, "error": "the device's memory is too small for this method on this network"}
 
 
