@@ -368,3 +368,10 @@ def test_what_is_no_fault_of_the_file_is_not_called_damage(monkeypatch, error, s
         decode(BytesIO(content), "a")
     assert said in str(caught.value)
     assert "fetch the file again" not in str(caught.value)
+
+
+def test_a_warning_holds_no_escape_code(tmp_path):
+    path = tmp_path / "red\x1b[31m.png"
+    path.write_bytes(deep(12).getvalue())
+    with pytest.warns(UserWarning, match=r"red\\x1b\[31m\.png: all its 16-bit"):
+        read_image(path)

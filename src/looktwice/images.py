@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from looktwice.decoding import MAX_PIXELS, Orientation, Picture, Size, decode
-from looktwice.errors import InputError, LooktwiceWarning
+from looktwice.errors import InputError, LooktwiceWarning, printable
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """The files of a folder that are taken as images: their suffix in lower case. A file that is named may have any."""
@@ -145,7 +145,7 @@ def read_image(path: str | PathLike[str], *, upright: bool = True, max_pixels: i
     file = _check_file(Path(path))
     picture = decode(file, str(file), upright=lambda _: upright, max_pixels=max_pixels)
     for note in picture.notes:
-        warnings.warn(f"{file}: {note}", LooktwiceWarning, stacklevel=2)
+        warnings.warn(printable(f"{file}: {note}"), LooktwiceWarning, stacklevel=2)
     return picture.image
 
 

@@ -12,6 +12,7 @@ import torch
 from evaluations import METHODS, assert_same, colours, rows_of, run_on, summary_of
 from looktwice.errors import RunError
 from looktwice.evaluation.processes import Shard
+from looktwice.runs import folder as folder_of_run
 from looktwice.runs.folder import part_path, read_manifest
 from looktwice.runs.saved_maps import read_maps
 
@@ -138,6 +139,22 @@ def test_an_older_part_is_no_part_of_a_run_of_this_version(dataset, undisturbed,
     (run / "manifest.json").unlink()
     run_on(dataset, run, model=other_network())
     assert summary_of(run) != summary_of(undisturbed)
+
+
+def test_what_a_run_writes_that_has_just_begun_is_not_taken_for_the_users_own(undisturbed, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    content = (undisturbed / "manifest.json").read_text()
+
+    def begin_elsewhere(folder):
+        """Another process begins the run, after this one has seen no manifest."""
+        (folder / "manifest.json").write_text(content)
+        (folder / "problems.txt").write_text("a problem\n")
+        remove(folder)
+
+    remove = folder_of_run._remove_leftovers
+    monkeypatch.setattr(folder_of_run, "_remove_leftovers", begin_elsewhere)
+    folder_of_run.open_run(run, read_manifest(undisturbed))
+    assert (run / "problems.txt").read_text() == "a problem\n"
 
 
 @pytest.mark.parametrize("name", ["problems.txt", "summary.json"])

@@ -66,6 +66,8 @@ def _remove_leftovers(run: Path) -> None:
         RunError: there are files of these names, but no rows beside them: they are the user's own.
     """
     there = [run / name for name in (SUMMARY, PROBLEMS) if (run / name).exists()]
+    if (run / MANIFEST).exists():
+        return  # another process has just begun this run
     if there and not any(run.glob("rows/part-*.parquet")):
         raise RunError(f"{there[0]} is there already, and is no run's; name another --output")
     for file in there:
