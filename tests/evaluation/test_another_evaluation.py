@@ -196,13 +196,28 @@ def test_a_process_whose_folder_is_removed_does_not_make_it_again(dataset, tmp_p
     assert not run.exists()
 
 
+@pytest.mark.parametrize(("removed", "said"), [(False, "the disk is full"), (True, "manifest of this run is gone")])
+def test_a_file_that_fails_since_its_run_is_gone_says_so(undisturbed, tmp_path, removed, said):
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+
+    def write():
+        with folder_of_run.writing_into(run, read_manifest(run).identity):
+            if removed:
+                shutil.rmtree(run)
+            raise RunError("the disk is full")
+
+    with pytest.raises(RunError, match=said):
+        write()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("at", [0, 8, 22])
 def test_a_folder_begun_anew_by_another_evaluation_stays_the_others(dataset, others, tmp_path, workers, at):
     run = tmp_path / "run"
 
     def begin_anew():
-        shutil.rmtree(run)
+        while run.exists():  # a process may be writing into it just now
+            shutil.rmtree(run, ignore_errors=True)
         run_on(dataset, run, model=other_network())
 
     with pytest.raises(RunError, match=r"manifest of this run is (gone|now of another evaluation)"):

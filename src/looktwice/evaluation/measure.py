@@ -29,7 +29,7 @@ from looktwice.metrics.max_box_acc import ProtocolBoxes, protocol_boxes, protoco
 from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.metrics.overlap import iou
 from looktwice.runs.columns import BASELINES, COLUMNS, CURVES
-from looktwice.runs.folder import check_is_still, row_schema, write_part
+from looktwice.runs.folder import row_schema, write_part, writing_into
 from looktwice.runs.saved_maps import write_maps
 
 WSOL_SIZE = 224
@@ -42,11 +42,11 @@ def write_chunk(plan: MeasurementPlan, chunk: Chunk) -> None:
     Raises:
         RunError: a file cannot be written, or the folder holds this run no more.
     """
-    check_is_still(plan.run, plan.identity)
     if plan.save_maps:
         _save_maps(plan, chunk)
     if plan.save_npy:
-        _save_npy(plan.run, chunk)
+        with writing_into(plan.run, plan.identity):
+            _save_npy(plan.run, chunk)
     write_part(plan.run, chunk.index, list(measure_chunk(plan, chunk)), row_schema(COLUMNS), plan.identity)
 
 

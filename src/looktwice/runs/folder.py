@@ -183,8 +183,26 @@ def write_table(run: Path, index: int, table: Any, identity: str) -> None:
     Raises:
         RunError: the folder holds this run no more; or the file cannot be written.
     """
+    with writing_into(run, identity) as manifest:
+        write_atomically(part_path(run, index), encode_part(table, part_label(manifest.part_identity, index)))
+
+
+@contextmanager
+def writing_into(run: Path, identity: str) -> Iterator[Manifest]:
+    """Checks that a folder is still this run's, before the files of the ``with`` are written and if one cannot be.
+
+    Yields:
+        The run's manifest.
+
+    Raises:
+        RunError: as ``check_is_still``; else the error of the file that cannot be written.
+    """
     manifest = check_is_still(run, identity)
-    write_atomically(part_path(run, index), encode_part(table, part_label(manifest.part_identity, index)))
+    try:
+        yield manifest
+    except RunError:
+        check_is_still(run, identity)  # removed just now? That is the reason then, and not the folder's permissions.
+        raise
 
 
 def check_is_still(run: Path, identity: str) -> Manifest:

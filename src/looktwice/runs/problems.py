@@ -6,7 +6,7 @@ from pathlib import Path
 
 from looktwice.atomic_files import write_atomically
 from looktwice.errors import printable
-from looktwice.runs.folder import PROBLEMS, check_is_still
+from looktwice.runs.folder import PROBLEMS, writing_into
 
 
 def write_problems(run: Path, lines: Sequence[str]) -> None:
@@ -30,8 +30,8 @@ def add_problems(run: Path, identity: str, lines: Sequence[str]) -> None:
         RunError: the folder holds this run no more; or the file cannot be written.
     """
     if lines:
-        check_is_still(run, identity)
-        write_problems(run, [*_written(run), *lines])
+        with writing_into(run, identity):
+            write_problems(run, [*_written(run), *lines])
 
 
 def _written(run: Path) -> list[str]:

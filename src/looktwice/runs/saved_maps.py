@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from looktwice.atomic_files import write_atomically
 from looktwice.errors import RunError, one_line
-from looktwice.runs.folder import check_is_still, read_manifest
+from looktwice.runs.folder import read_manifest, writing_into
 
 WHOSE = ("sample", "target", "rank")
 """The arrays of a file that say, row for row, what its maps are of; all other arrays are maps."""
@@ -78,12 +78,12 @@ def write_maps(run: Path, index: int, arrays: Mapping[str, NDArray[Any]], identi
     Raises:
         RunError: the folder holds this run no more; or the file cannot be written.
     """
-    manifest = check_is_still(run, identity)
     buffer = BytesIO()
     np.savez(buffer, **cast(Any, arrays))
-    with ZipFile(buffer, "a") as archive:  # an .npz file is a zip archive, and NumPy leaves its comment to us
-        archive.comment = (manifest.part_identity or "").encode()
-    write_atomically(_maps_path(run, index), buffer.getvalue())
+    with writing_into(run, identity) as manifest:
+        with ZipFile(buffer, "a") as archive:  # an .npz file is a zip archive, and NumPy leaves its comment to us
+            archive.comment = (manifest.part_identity or "").encode()
+        write_atomically(_maps_path(run, index), buffer.getvalue())
 
 
 def _maps_path(run: Path, index: int) -> Path:
