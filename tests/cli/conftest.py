@@ -5,8 +5,9 @@ import sys
 import pytest
 import torch
 
-from command_line import NETWORKS, Ran, noise
+from command_line import NETWORKS, Ran
 from looktwice.cli import run
+from noise import noise
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from command_line import noise, refused
+from command_line import refused
 from looktwice import __version__
 from looktwice.attention.api import attend
 from looktwice.attention.methods import METHODS
@@ -18,6 +18,7 @@ from looktwice.gating.frozen import frozen
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
 from looktwice.models import load_model
+from noise import noise
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "images"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import noise, refused
+from command_line import refused
+from noise import noise
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from command_line import noise
 from looktwice.explain import explanation
+from noise import noise
 
 
 def kinds(folder):

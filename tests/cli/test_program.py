@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from command_line import noise
 from looktwice.cli import app
 from looktwice.datasets import LAYOUTS
+from noise import noise
 
 
 def python(*arguments, **options):

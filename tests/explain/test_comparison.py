@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from looktwice.attention.api import attend
@@ -17,6 +16,7 @@ from looktwice.gating.calls import ActivationCall
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
 from looktwice.models import IMAGENET, Model
+from noise import noise_files
 
 STEPS = METHODS["global_feedback"].options["steps"]
 
@@ -31,12 +31,7 @@ def network(seed=0, classes=5):
 
 @pytest.fixture
 def photos(tmp_path):
-    files = []
-    for seed in range(5):
-        pixels = np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-        files.append(tmp_path / f"photo{seed}.png")
-        Image.fromarray(pixels).save(files[-1])
-    return files
+    return noise_files(tmp_path, 5, 60, 40)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from looktwice.attention.api import attend
@@ -18,6 +17,7 @@ from looktwice.explain.comparison import Comparison, compare_images
 from looktwice.explain.explanation import batches, look_at_batch
 from looktwice.explain.images import attend_images
 from looktwice.models import IMAGENET, Model
+from noise import noise_files
 
 PREPROCESSING = replace(IMAGENET, resize=64, crop=64)
 
@@ -55,12 +55,7 @@ def network(seed=0):
 
 @pytest.fixture
 def photos(tmp_path):
-    files = []
-    for seed in range(3):
-        pixels = np.random.default_rng(seed).integers(0, 256, (70, 90, 3), dtype=np.uint8)
-        files.append(tmp_path / f"photo{seed}.png")
-        Image.fromarray(pixels).save(files[-1])
-    return files
+    return noise_files(tmp_path, 3, 90, 70)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from command_line import noise
 from looktwice.errors import InputError
 from looktwice.export.results import is_result, write_result
 from looktwice.figures.animation import animated_gif
 from looktwice.figures.encode import png_bytes
+from noise import noise
 
 
 def test_a_png_says_which_software_made_it(tmp_path):

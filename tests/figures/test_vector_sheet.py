@@ -11,15 +11,12 @@ from PIL import Image
 
 from looktwice.figures.sheet import Cell, Row, Sheet, arrange
 from looktwice.figures.vector_sheet import vector_sheet
+from noise import noise
 
 pytest.importorskip("matplotlib")
 
 SVG = "{http://www.w3.org/2000/svg}"
 POINTS = 72 / 300
-
-
-def noise(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """The command line in this process, for tests."""
 
-import numpy as np
-from PIL import Image
-
 NETWORKS = """
 import torch
 from torch import nn
@@ -35,10 +32,6 @@ class Ran:
 
     def __init__(self, code, out, err):
         self.code, self.out, self.err = code, out.splitlines(), err.splitlines()
-
-
-def noise(width=60, height=40, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def refused(ran, *parts):

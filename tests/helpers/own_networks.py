@@ -1,13 +1,7 @@
-"""Small networks and pictures, for tests."""
+"""Small networks, for tests."""
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
-
-
-def picture(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def small_net(classes=3):

@@ -5,14 +5,13 @@ import threading
 import time
 from collections import Counter
 
-import numpy as np
 import torch
-from PIL import Image
 from starlette.testclient import TestClient
 from torch import nn
 
 from looktwice.web.app import create_app
 from looktwice.web.forms import Limits
+from noise import noise
 
 ADDRESS = "http://127.0.0.1:8123"
 FIVE = ("ant", "bee eater", "Bumblebee", "bee", "dog")
@@ -52,9 +51,8 @@ def client_with(model, **limits):
 
 
 def picture(width=90, height=60, kind="PNG", **options):
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
+    noise(width, height).save(buffer, kind, **options)
     return buffer.getvalue()
 
 

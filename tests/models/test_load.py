@@ -14,7 +14,7 @@ from looktwice.errors import InputError, MissingExtraError, ModelError, OptionEr
 from looktwice.gating import activation_calls
 from looktwice.gating.frozen import frozen
 from looktwice.models import find_class, load_model, model_names, weights_hash
-from own_networks import picture
+from noise import noise
 
 
 def scores(model, image):
@@ -53,7 +53,7 @@ def test_lite_scaling_is_127_and_128(lite):
 )
 def test_larger_lite_networks_have_their_own_input_size(name, size):
     model = load_model(name, weights="random")
-    assert scores(model, picture(300, 290)).shape == (1000,)
+    assert scores(model, noise(300, 290)).shape == (1000,)
     assert (model.preprocessing.crop, model.preprocessing.resize, model.weights) == (size, size + 32, "random")
 
 
@@ -111,7 +111,7 @@ def test_family_rule_agrees_with_the_relu_calls(name):
     "name", ["alexnet", "vgg11", "inception_v3", "shufflenet_v2_x0_5", "mobilenet_v3_small", "regnet_x_400mf"]
 )
 def test_each_kind_of_network_answers(name):
-    assert scores(load_model(name, weights="random"), picture(320, 300)).shape == (1000,)
+    assert scores(load_model(name, weights="random"), noise(320, 300)).shape == (1000,)
 
 
 def test_random_weights_are_said_so_the_same_again_and_leave_the_callers_generator():
@@ -128,7 +128,7 @@ def test_random_weights_are_said_so_the_same_again_and_leave_the_callers_generat
 def test_class_names_set_the_number_of_classes():
     model = load_model("squeezenet1_1", weights="random", classes=["cat", "dog"])
     assert model.classes == ("cat", "dog")
-    assert scores(model, picture(230, 230)).shape == (2,)
+    assert scores(model, noise(230, 230)).shape == (2,)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
@@ -140,7 +140,7 @@ def test_unusable_device_is_one_line(device):
 def test_device_is_where_the_network_and_its_input_are():
     model = load_model("squeezenet1_1", weights="random", device=torch.device("meta"))
     assert next(model.module.parameters()).device.type == "meta"
-    assert model.prepare(picture(30, 30))[0].device.type == "meta"
+    assert model.prepare(noise(30, 30))[0].device.type == "meta"
 
 
 CLASSES = ("tabby", "Egyptian cat", "Cardigan", "cardigan", "crane", "crane", "3")

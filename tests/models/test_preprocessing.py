@@ -17,7 +17,8 @@ from torchvision.transforms._presets import ImageClassification
 from looktwice.errors import InputError, OptionError
 from looktwice.images import Window
 from looktwice.models import IMAGENET, Preprocessing, load_model
-from own_networks import picture, small_net
+from noise import noise
+from own_networks import small_net
 
 
 def photo(width, height):
@@ -79,7 +80,7 @@ def test_window_is_what_the_network_sees():
 
 
 def test_squash_keeps_the_whole_image():
-    image = picture(400, 300)
+    image = noise(400, 300)
     batch, window = replace(IMAGENET, squash=True).prepare(image)
     assert window == Window.whole(400, 300)
     pixels = TF.pil_to_tensor(TF.resize(image, [224, 224], TF.InterpolationMode.BILINEAR)).float() / 255
@@ -109,7 +110,7 @@ def test_crop_beyond_the_resized_image_is_refused():
 
 def test_input_has_the_dtype_of_the_weights(lite):
     double = replace(lite, module=small_net().double())
-    assert double.prepare(picture(40, 40))[0].dtype == torch.float64
+    assert double.prepare(noise(40, 40))[0].dtype == torch.float64
 
 
 WRONG = {
@@ -144,7 +145,7 @@ def test_values_that_are_not_possible_are_refused(case):
 
 @pytest.mark.parametrize("name", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
 def test_every_interpolation_that_is_offered_resizes(name):
-    batch, _ = replace(IMAGENET, interpolation=name).prepare(picture(300, 280))
+    batch, _ = replace(IMAGENET, interpolation=name).prepare(noise(300, 280))
     assert batch.shape == (1, 3, 224, 224)
 
 

@@ -10,7 +10,8 @@ import torch
 from looktwice.errors import ModelError, OptionError
 from looktwice.images import Window
 from looktwice.models import IMAGENET, load_model
-from own_networks import SMALL_NET, picture, small_net
+from noise import noise
+from own_networks import SMALL_NET, small_net
 
 
 def test_a_file_with_a_factory(net_file):
@@ -40,7 +41,7 @@ def test_a_module_of_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = load_model("my_package_of_nets.inner:net", classes=["a", "b", "c"], squash=True)
     assert model.classes == ("a", "b", "c")
-    assert model.prepare(picture(50, 70))[1] == Window.whole(50, 70)
+    assert model.prepare(noise(50, 70))[1] == Window.whole(50, 70)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_a_factory_may_return_a_model_with_its_preprocessing_and_classes(own, tm
     model = own("full")
     assert (model.name, model.weights) == (f"{tmp_path / 'own.py'}:full", "trained by hand")
     assert model.classes == ("cat", "dog", "cow")
-    pixels, window = model.prepare(picture(70, 50))
+    pixels, window = model.prepare(noise(70, 50))
     assert pixels.shape == (1, 3, 64, 64)
     assert pixels.min() >= 0  # no mean is subtracted
     assert window == Window.whole(70, 50)

@@ -17,7 +17,8 @@ from torchvision import models as tv
 
 from looktwice.errors import InputError, LooktwiceError, MissingExtraError, ModelError, OptionError
 from looktwice.models import load_model, weights_hash
-from own_networks import picture, small_net
+from noise import noise
+from own_networks import small_net
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_downloaded_weights_give_torchvisions_own_network(monkeypatch, name):
     assert asked[0]["check_hash"] is True
     assert ours.weights == f"torchvision {tv.get_model_weights(name).DEFAULT}"
     assert weights_hash(ours.module) == weights_hash(theirs)
-    batch, _ = ours.prepare(picture(230, 240))
+    batch, _ = ours.prepare(noise(230, 240))
     with torch.no_grad():
         torch.testing.assert_close(ours.module(batch), theirs(batch), atol=0, rtol=0)
 
@@ -122,7 +123,7 @@ def test_mnasnet_loads_without_the_version_that_safetensors_drops(tmp_path):
 def test_auxiliary_heads_of_a_file_are_left_out_and_the_input_rescaled(tmp_path, name):
     full = tv.get_model(name, weights=None, aux_logits=True, transform_input=True, init_weights=False).eval()
     model = load_model(name, weights=save(full.state_dict(), tmp_path / "a.safetensors"))
-    batch, _ = model.prepare(picture(310, 300))
+    batch, _ = model.prepare(noise(310, 300))
     assert not any(key.lower().startswith("aux") for key in model.module.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(model.module(batch), full(batch), atol=0, rtol=0)

@@ -33,10 +33,10 @@ def attend(
             batch that does not fit the device's memory is split and goes on.
         targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step.
         method: a name of ``METHODS``, a row of your own, or where it is: ``path/to/file.py:NAME``.
-        **options: the method's own. ``METHODS[method].options`` lists them with their defaults. All methods take
-            ``propagate`` (whether the map is carried over to places that look alike to the network, see ``affinity``),
-            ``values`` (what a map's values are shares of) and ``blur`` (σ of a Gaussian over the map, as a share of
-            its shorter side; 0 is none).
+        **options: the method's own. ``METHODS[method].options`` lists them with their defaults. All methods take three:
+            ``propagate``, whether the map is carried over to places that look alike to the network (see ``affinity``).
+            ``values``, what a map's values are shares of. And ``blur``, the σ of a Gaussian over the map, as a share of
+            its shorter side; 0 is none.
 
     Raises:
         InputError: images or targets that cannot be used.
