@@ -185,7 +185,7 @@ def test_openness_is_the_mean_over_channels_then_layers():
     fine = torch.tensor([[[[1.0, 0.0]], [[0.5, 0.5]]]])  # (1, 2, 1, 2): over its channels 0.75 and 0.25
     coarse = torch.tensor([[[[0.25]]]])
     flat = torch.zeros(1, 7)
-    layers = [ActivationCall(0, (2, 1, 2)), ActivationCall(1, (1, 1, 1)), ActivationCall(2, (7,), kind="vector")]
+    layers = [ActivationCall(0, (2, 1, 2)), ActivationCall(1, (1, 1, 1)), ActivationCall(2, (7,))]
     np.testing.assert_allclose(gate_openness(layers, [fine, coarse, flat], (1, 2)), [[[0.5, 0.25]]])
     assert gate_openness(layers[2:], [flat], (1, 2)) is None
 

@@ -55,9 +55,8 @@ NO_CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "hardtanh(-1, 1)": F.hardtanh,
     "nn.Hardtanh()": nn.Hardtanh(),
     "hardtanh(-2, 6)": lambda x: F.hardtanh(x, -2.0, 6.0),
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "leaky_relu": F.leaky_relu,
+    "tanh": F.tanh,
+    "sigmoid": torch.sigmoid,
     "nothing": lambda x: x,
 }
 
@@ -203,10 +202,7 @@ def test_calls_are_numbered_in_call_order_through_functional_reused_and_in_place
     images = networks.pictures(2)
     calls, scores = activation_calls(network, images)
     shapes = [(6, 9, 8), (4, 5, 4), (4, 5, 4), (8, 5, 4), (8, 5, 4), (8, 5, 4), (7,)]
-    assert calls == [
-        ActivationCall(index, shape, kind="channels" if len(shape) == 3 else "vector")
-        for index, shape in enumerate(shapes)
-    ]
+    assert calls == [ActivationCall(index, shape) for index, shape in enumerate(shapes)]
     assert [call.kind for call in calls] == ["channels"] * 6 + ["vector"]
     assert [call.grid for call in calls] == [shape[1:] or None for shape in shapes]
     assert torch.equal(scores, network(images).detach())
@@ -321,7 +317,7 @@ FIVE = [
     ActivationCall(1, (4, 4, 4)),
     ActivationCall(2, (9, 4, 4)),
     ActivationCall(3, (9, 2, 2)),
-    ActivationCall(4, (7,), kind="vector"),
+    ActivationCall(4, (7,)),
 ]
 
 
@@ -345,7 +341,7 @@ def test_layers_are_chosen_by_index_or_predicate(layers, chosen):
 def test_layers_are_chosen_by_their_stride_or_are_the_coarsest():
     strides = [2.0, 8.0, 15.0, 17.2, 32.0]  # 225 pixels make 15 of 15, 227 make 17.2 of 13
     calls = [ActivationCall(i, (1, 1, 1), stride=stride) for i, stride in enumerate(strides)] + [
-        ActivationCall(5, (7,), kind="vector")
+        ActivationCall(5, (7,))
     ]
     assert select_layers(calls, "fine") == [1, 2, 3, 4]
     assert select_layers(calls, "coarse") == [2, 3, 4]
@@ -355,7 +351,7 @@ def test_layers_are_chosen_by_their_stride_or_are_the_coarsest():
     with pytest.raises(OptionError, match="layers is 'finest'"):
         select_layers(calls, "finest")
     with pytest.raises(ModelError, match="none of the network's 1 activations that can be gated lies like the image"):
-        select_layers([ActivationCall(0, (7,), kind="vector")], "coarse")
+        select_layers([ActivationCall(0, (7,))], "coarse")
 
 
 def test_a_calls_stride_is_image_pixels_per_map_pixel():

@@ -9,7 +9,7 @@ import networks
 from looktwice import attend
 from looktwice.errors import ModelError, OptionError
 from looktwice.gating import activation_calls, frozen
-from looktwice.gating.geometry import measured_kinds
+from looktwice.gating.geometry import measured_places
 from looktwice.models import load_model
 
 IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -17,7 +17,7 @@ IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 def kinds(network: nn.Module, images: Tensor = IMAGE) -> list[str]:
     with frozen(network) as inside:
-        return list(measured_kinds(inside, images))
+        return [place.kind for place in measured_places(inside, images)]
 
 
 class Block(nn.Module):

@@ -59,7 +59,7 @@ class Clamped(nn.Module):
         return self.head(h.mean((2, 3)))
 
 
-class Gelu(nn.Module):
+class Tanh(nn.Module):
     """Nothing to gate."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Gelu(nn.Module):
         self.head = nn.Linear(4, 3)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(F.gelu(F.hardtanh(self.conv(images))).mean((2, 3)))
+        return self.head(torch.tanh(F.hardtanh(self.conv(images))).mean((2, 3)))
 
 
 class Plain(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from looktwice.attention.affinity import Affinity, Features
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork, check_images, frozen
-from looktwice.gating.geometry import check_independence, measured_kinds
+from looktwice.gating.geometry import check_independence, measured_places
 from looktwice.gating.outputs import Output, OutputMode, as_probabilities
 from looktwice.gating.passes import activation_calls
 
@@ -63,9 +63,9 @@ def look_at(model: nn.Module, images: Tensor, *, propagate: bool) -> Iterator[Lo
     """
     images = check_images(images)
     with frozen(model) as network:
-        kinds = measured_kinds(network, images)
+        places = measured_places(network, images)
         check_independence(network, images)
         features = Features()
         with OutputMode() as outputs:
-            calls, scores = activation_calls(network, images, features.look if propagate else None, kinds)
+            calls, scores = activation_calls(network, images, features.look if propagate else None, places)
         yield Look(network, images, calls, scores, outputs.kind_of(scores), features.affinity())

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from looktwice.errors import MissingExtraError, ModelError
 from looktwice.gating.frozen import FrozenNetwork
-from looktwice.gating.geometry import Kind, measured_parts
+from looktwice.gating.geometry import PartOutput, measured_parts
+from looktwice.gating.places import Kind, Place
 
 
 def grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
@@ -63,26 +64,57 @@ def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> 
 
 
 def last_feature_maps(
-    network: FrozenNetwork, images: Tensor, kinds: Sequence[Kind] = ("channels", "channels_last")
-) -> tuple[nn.Module, Kind]:
-    """The last module that is called once and returns maps of the image, and how they lie: channels first or last.
+    network: FrozenNetwork, images: Tensor, kinds: Sequence[Kind] = ("channels", "channels_last", "tokens")
+) -> tuple[nn.Module, Place]:
+    """The last module that is called once and returns maps of the image, and how they lie.
+
+    Of tokens, it is the last module as wide as the network's last tokens from whose own tokens a class score is
+    derived. In the last block of a vision transformer, that is the norm before the attention: after it, the score
+    depends on the class token alone.
 
     Raises:
         ModelError: there is none.
     """
     with torch.no_grad():
         classes = network(images).shape[1]
-    for output in reversed(measured_parts(network, images)):
-        if output.channels is not None and output.channels != classes and output.kind in kinds:
-            return output.part, output.kind
-    raise ModelError("no module of this network returns maps of the image; a class activation map needs some")
+    found = [
+        output
+        for output in reversed(measured_parts(network, images))
+        if output.channels is not None and output.channels != classes and output.place.kind in kinds
+    ]
+    if found and found[0].place.kind == "tokens":
+        alike = [output for output in found if (output.place, output.channels) == (found[0].place, found[0].channels)]
+        found = [output for output in alike if output.part in _parts_with_gradient(network, images, alike)]
+    if not found:
+        raise ModelError("no module of this network returns maps of the image; a class activation map needs some")
+    return found[0].part, found[0].place
+
+
+def _parts_with_gradient(network: FrozenNetwork, images: Tensor, outputs: Sequence[PartOutput]) -> set[nn.Module]:
+    """The parts from whose tokens of the image the class scores have a gradient."""
+    seen: dict[nn.Module, Tensor] = {}
+
+    def keep(part: nn.Module, _: object, output: Tensor) -> None:
+        seen[part] = output
+
+    handles = [output.part.register_forward_hook(keep) for output in outputs]
+    try:
+        scores = network(images[:1].clone().requires_grad_())
+        largest = scores.amax(1).sum()
+        gradients = torch.autograd.grad(largest, list(seen.values()), allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    place = outputs[0].place
+    pairs = zip(seen, gradients, strict=True)
+    return {part for part, gradient in pairs if gradient is not None and place.gated_part(gradient).any()}
 
 
 def _activation_map(name: str, network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
     grad_cam_package = _package("pytorch_grad_cam")
     wanted = [grad_cam_package.utils.model_targets.ClassifierOutputTarget(target) for target in targets.tolist()]
-    part, kind = last_feature_maps(network, images)
-    transform = None if kind == "channels" else lambda maps: maps.permute(0, 3, 1, 2)
+    part, place = last_feature_maps(network, images)
+    transform = None if place.kind == "channels" else lambda maps: place.to_grid(place.gated_part(maps))
     with getattr(grad_cam_package, name)(network, [part], reshape_transform=transform) as method:
         maps = method(images.clone().requires_grad_(), wanted)
     return torch.as_tensor(maps, device=images.device, dtype=images.dtype)

@@ -131,7 +131,7 @@ def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: T
     """z = 1 at each of the given calls: call index → (N, ...) on the images' device, in single precision or better."""
     dtype = torch.promote_types(images.dtype, torch.float32)  # a step is too small for half precision
     return {
-        index: images.new_ones((len(images), *calls[index].shape), dtype=dtype).contiguous(
+        index: images.new_ones((len(images), *calls[index].gate_shape), dtype=dtype).contiguous(
             memory_format=calls[index].layout
         )
         for index in layers
@@ -140,9 +140,8 @@ def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: T
 
 def probes_for(calls: Sequence[ActivationCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
     """A probe for the evidence of each of the given calls: call index → (N, 1, ...). Its values do not count."""
-    output = {index: images.new_empty(()).expand(len(images), *calls[index].shape) for index in sorted(layers)}
     dtype = torch.promote_types(images.dtype, torch.float32)
-    return {index: images.new_zeros(calls[index].probe_shape(like), dtype=dtype) for index, like in output.items()}
+    return {index: images.new_zeros(calls[index].probe_shape(len(images)), dtype=dtype) for index in sorted(layers)}
 
 
 @dataclass(frozen=True)

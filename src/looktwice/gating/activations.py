@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from looktwice.gating.places import NOWHERE, Place
+
 Saturation = Literal["exact", "pass"]
 """Gradient above an upper clamp (ReLU6): ``exact`` is 0, as the function has it; ``pass`` lets it through."""
 
@@ -24,14 +26,22 @@ class Activation:
     Attributes:
         name: what it is called.
         apply: pre-activation and whether to work in place → x = a(pre).
-        derivative: ∂S/∂x and x → ∂S/∂pre, a new tensor. It needs the output alone, so the input is not kept.
+        derivative: ∂S/∂x and x → ∂S/∂pre, a new tensor. It needs the output alone, so the input is not kept. ``None``:
+            autograd derives ``apply``.
         passing: ``derivative`` with ``saturation="pass"``.
+        halved: the axis along which the output has half the input's size, as a gated linear unit's has; else ``None``.
     """
 
     name: str
     apply: Callable[[Tensor, bool], Tensor]
-    derivative: Callable[[Tensor, Tensor], Tensor]
-    passing: Callable[[Tensor, Tensor], Tensor]
+    derivative: Callable[[Tensor, Tensor], Tensor] | None = None
+    passing: Callable[[Tensor, Tensor], Tensor] | None = None
+    halved: int | None = None
+
+    def shape(self, pre: Tensor) -> tuple[int, ...]:
+        """The shape of its output."""
+        axis = None if self.halved is None else self.halved % pre.ndim
+        return tuple(size // 2 if place == axis else size for place, size in enumerate(pre.shape))
 
 
 def _clamp(cap: float, pre: Tensor, inplace: bool) -> Tensor:
@@ -55,7 +65,35 @@ def clamped(name: str, cap: float) -> Activation:
     return Activation(name, partial(_clamp, cap), partial(_clamp_derivative, cap), _relu_derivative)
 
 
-def _hardtanh(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activation | None:
+def _derived(name: str, inplace: int | None = None, twins: Mapping[Any, Any] = MappingProxyType({})) -> Any:
+    """A function's call → the activation with the call's own arguments, which autograd derives.
+
+    Args:
+        name: what it is called.
+        inplace: the place of the argument ``inplace``, if there is one.
+        twins: for functions that work in place, those that do not.
+    """
+
+    def of_call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activation:
+        function = twins.get(func, func)
+        further = [argument for number, argument in enumerate(args[1:], 1) if number != inplace]
+        named = {key: value for key, value in kwargs.items() if key not in ("input", "inplace")}
+
+        def apply(pre: Tensor, _: bool) -> Tensor:
+            return cast(Tensor, function(pre, *further, **named))
+
+        return Activation(name, apply)
+
+    return of_call
+
+
+def _glu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activation:
+    """A gated linear unit: one half of the input, times the sigmoid of the other half."""
+    axis = args[1] if len(args) > 1 else kwargs.get("dim", -1)
+    return Activation("glu", lambda pre, _: cast(Tensor, func(pre, axis)), halved=axis)
+
+
+def _hardtanh(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activation | None:
     """A clamp to [0, max_val]; ``None`` with another lower end, which is no ReLU."""
     low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
     high = args[2] if len(args) > 2 else kwargs.get("max_val", 1.0)
@@ -70,12 +108,14 @@ class ActivationRow:
         functions: every function that calls it: the place of its ``inplace`` argument, or True or False for a function
             that is always or never in place. Modules such as ``nn.ReLU`` arrive here through the functional form,
             exported programs through the operators of ``aten``.
-        of_call: a call's arguments → the activation, or ``None`` where this call cannot be gated.
+        of_call: a function and its arguments → the activation, or ``None`` where this call cannot be gated.
     """
 
     functions: Mapping[Callable[..., Any], int | bool]
-    of_call: Callable[[tuple[Any, ...], Mapping[str, Any]], Activation | None]
+    of_call: Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Activation | None]
 
+
+_ATEN = torch.ops.aten
 
 ACTIVATIONS: tuple[ActivationRow, ...] = (
     ActivationRow(
@@ -101,6 +141,39 @@ ACTIVATIONS: tuple[ActivationRow, ...] = (
         },
         _hardtanh,
     ),
+    ActivationRow(
+        {F.leaky_relu: 2, F.leaky_relu_: True, _ATEN.leaky_relu.default: False, _ATEN.leaky_relu_.default: True},
+        _derived("leaky_relu", 2, {F.leaky_relu_: F.leaky_relu, _ATEN.leaky_relu_.default: _ATEN.leaky_relu.default}),
+    ),
+    ActivationRow({F.rrelu: 4, F.rrelu_: True}, _derived("rrelu", 4, {F.rrelu_: F.rrelu})),
+    ActivationRow({F.prelu: False, Tensor.prelu: False, _ATEN.prelu.default: False}, _derived("prelu")),
+    ActivationRow(
+        {F.elu: 2, F.elu_: True, _ATEN.elu.default: False, _ATEN.elu_.default: True},
+        _derived("elu", 2, {F.elu_: F.elu, _ATEN.elu_.default: _ATEN.elu.default}),
+    ),
+    ActivationRow(
+        {F.selu: 1, F.selu_: True, torch.selu: False, torch.selu_: True},
+        _derived("selu", 1, {F.selu_: torch.selu, torch.selu_: torch.selu}),
+    ),
+    ActivationRow(
+        {F.celu: 2, F.celu_: True, torch.celu: False, torch.celu_: True},
+        _derived("celu", 2, {F.celu_: torch.celu, torch.celu_: torch.celu}),
+    ),
+    ActivationRow({F.gelu: False, _ATEN.gelu.default: False}, _derived("gelu")),
+    ActivationRow(
+        {F.silu: 1, _ATEN.silu.default: False, _ATEN.silu_.default: True},
+        _derived("silu", 1, {_ATEN.silu_.default: _ATEN.silu.default}),
+    ),
+    ActivationRow(
+        {F.mish: 1, _ATEN.mish.default: False, _ATEN.mish_.default: True},
+        _derived("mish", 1, {_ATEN.mish_.default: _ATEN.mish.default}),
+    ),
+    ActivationRow(
+        {F.hardswish: 1, _ATEN.hardswish.default: False, _ATEN.hardswish_.default: True},
+        _derived("hardswish", 1, {_ATEN.hardswish_.default: _ATEN.hardswish.default}),
+    ),
+    ActivationRow({F.softplus: False, _ATEN.softplus.default: False}, _derived("softplus")),
+    ActivationRow({F.glu: False, _ATEN.glu.default: False}, _glu),
 )
 """Every activation that can carry gates."""
 
@@ -114,7 +187,7 @@ def read_call(
 ) -> tuple[Activation, bool] | None:
     """The activation that a function call is, and whether it is in place; ``None`` if it is none of the table."""
     row = _ROW_OF.get(func)
-    activation = None if row is None else row.of_call(args, kwargs)
+    activation = None if row is None else row.of_call(func, args, kwargs)
     if row is None or activation is None:
         return None
     where = row.functions[func]
@@ -176,6 +249,47 @@ class _GatedActivation(torch.autograd.Function):
         return dx, dz, d_probe, None, None, None, None, None
 
 
+class _GatedOutput(torch.autograd.Function):
+    """y = x ⊙ z, ∂S/∂x = z ⊙ ∂S/∂y and ∂S/∂z = x ⊙ ∂S/∂y, for an x that autograd derives. Else as above."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        z: Tensor | None,
+        probe: Tensor | None,
+        guided: bool,
+        channel_axis: int,
+    ) -> Tensor:
+        ctx.guided, ctx.channel_axis = guided, channel_axis
+        ctx.precision = next((other.dtype for other in (z, probe) if other is not None), x.dtype)
+        ctx.save_for_backward(x, z)
+        return x.clone() if z is None else x * z.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (dy,) = gradients
+        x, z = ctx.saved_tensors
+        dz = d_probe = dx = None
+        if ctx.needs_input_grad[1]:
+            dz = x.to(ctx.precision) * dy.to(ctx.precision)
+        if ctx.needs_input_grad[2]:
+            positive = (x.to(ctx.precision) * dy.to(ctx.precision)).clamp_min_(0)
+            d_probe = positive.sum(ctx.channel_axis, keepdim=True)
+        if ctx.needs_input_grad[0]:
+            dx = dy.clamp_min(0) if ctx.guided else dy
+            dx = dx if z is None else dx * z.to(dx.dtype)
+        return dx, dz, d_probe, None, None
+
+
+def _gated_output(x: Tensor, z: Tensor | None, probe: Tensor | None, guided: bool, place: Place) -> Tensor:
+    """An activation's output with a gate after it. Tokens that are not of the image pass ungated."""
+    if z is None and probe is None and not guided:
+        return x
+    gated = cast(Tensor, _GatedOutput.apply(place.gated_part(x), z, probe, guided, place.channel_axis))
+    return torch.cat([x[:, : place.prefix], gated], 1) if place.prefix else gated
+
+
 def gated_activation(
     pre: Tensor,
     z: Tensor | None,
@@ -184,7 +298,23 @@ def gated_activation(
     guided: bool,
     saturation: Saturation,
     inplace: bool,
-    channel_axis: int = 1,
+    place: Place = NOWHERE,
 ) -> Tensor:
-    """An activation with a gate after it, with a probe, with both, or with neither."""
-    return cast(Tensor, _GatedActivation.apply(pre, z, probe, activation, guided, saturation, inplace, channel_axis))
+    """An activation with a gate after it, with a probe, with both, or with neither.
+
+    Args:
+        pre: what the activation is called with.
+        z: its gate, of the shape of the output's part that lies in the image.
+        probe: a tensor whose gradient becomes the positive evidence.
+        activation: the function.
+        guided: whether negative gradients at the output are cut.
+        saturation: gradient above an upper clamp.
+        inplace: whether the result is written on ``pre``, as the network wants it.
+        place: how the output lies in the image.
+    """
+    if activation.derivative is not None and not place.prefix:
+        applied = _GatedActivation.apply(pre, z, probe, activation, guided, saturation, inplace, place.channel_axis)
+        return cast(Tensor, applied)
+    # In place, a copy of the input stays for autograd.
+    output = _gated_output(activation.apply(pre.clone() if inplace else pre, False), z, probe, guided, place)
+    return pre.copy_(output) if inplace else output

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from looktwice.errors import ModelError, OptionError
-from looktwice.gating.geometry import Kind, grid_of, kind_of_shape
+from looktwice.gating.places import UNMEASURED, Kind, Place, place_of_shape
 
 Network = Callable[[Tensor], Tensor]
 """A classifier: images (N, C, H, W) → class scores (N, K)."""
@@ -32,8 +32,8 @@ NO_GATES: Mapping[int, Tensor] = MappingProxyType({})
 
 
 NO_ACTIVATIONS = (
-    "no activation that can be gated was seen in the forward pass; the network needs ReLU or ReLU6 called in eager "
-    "mode (not GELU or SiLU, not TorchScript)"
+    "no activation that can be gated was seen in the forward pass; the network needs ReLU, GELU, SiLU or the like, "
+    "called in eager mode by PyTorch's own functions or modules (not in TorchScript)"
 )
 """What is wrong with a network without a call, for messages."""
 
@@ -43,10 +43,10 @@ class ActivationCall:
     """One activation call of a forward pass. Only this class knows how an output's axes relate to the image.
 
     Attributes:
-        index: its place in call order.
+        index: its number in call order.
         shape: its output's, without the batch.
         activation: the name of its activation, such as ``relu6``.
-        kind: how its axes relate to the image; see ``geometry``.
+        place: how its axes relate to the image; see ``geometry``. If it is not measured, its shape decides.
         stride: image pixels per cell of its grid, on the shorter side; 0 without a grid.
         layout: how its output lies in memory; gates that lie alike are multiplied faster.
     """
@@ -54,46 +54,59 @@ class ActivationCall:
     index: int
     shape: tuple[int, ...]
     activation: str = "relu"
-    kind: Kind = "channels"
+    place: Place = UNMEASURED
     stride: float = field(default=0.0, compare=False)
     layout: torch.memory_format = field(default=torch.contiguous_format, compare=False)
 
+    def __post_init__(self) -> None:
+        if self.place is UNMEASURED:
+            object.__setattr__(self, "place", place_of_shape(self.shape))
+
     @classmethod
     def of_output(
-        cls, index: int, activation: str, images: Tensor, output: Tensor, kind: Kind | None = None
+        cls, index: int, activation: str, images: Tensor, output: Tensor, place: Place = UNMEASURED
     ) -> "ActivationCall":
-        """What an output (N, ...) says of its call, for images (N, C, H, W). Without a ``kind``, its shape decides."""
+        """What an output (N, ...) says of its call, for images (N, C, H, W)."""
         shape = tuple(output.shape[1:])
-        call = cls(index, shape, activation, kind or kind_of_shape(shape), layout=_memory_layout(output))
+        call = cls(index, shape, activation, place, layout=_memory_layout(output))
         return call if call.grid is None else replace(call, stride=min(images.shape[-2:]) / min(call.grid))
+
+    @property
+    def kind(self) -> Kind:
+        """How its output lies."""
+        return self.place.kind
 
     @property
     def grid(self) -> tuple[int, int] | None:
         """Rows and columns of its maps; ``None`` if it has none."""
-        return grid_of(self.kind, self.shape)
+        return self.place.grid
 
     @property
-    def channel_axis(self) -> int:
-        """The axis of the channels in a batch of its outputs (N, ...)."""
-        return 3 if self.kind == "channels_last" else 1
+    def gate_shape(self) -> tuple[int, ...]:
+        """The shape of its gates, without the batch: its output's, less the tokens that are not of the image."""
+        return self.place.gate_shape((1, *self.shape))[1:]
 
-    def probe_shape(self, output: Tensor) -> tuple[int, ...]:
-        """An output's shape (N, ...) with a single channel."""
-        return tuple(1 if axis == self.channel_axis else size for axis, size in enumerate(output.shape))
+    def probe_shape(self, images: int) -> tuple[int, ...]:
+        """The shape of its probe for ``images`` images: that of its gates, with a single channel."""
+        return self.place.probe_shape((images, *self.shape))
+
+    def gated_part(self, output: Tensor) -> Tensor:
+        """The part of an output (N, ...) that lies in the image."""
+        return self.place.gated_part(output)
 
     def to_grid(self, values: Tensor) -> Tensor:
-        """Values that lie like its output (N, ...) → one map a channel (N, C, rows, columns).
+        """Values that lie like its gates (N, ...) → one map a channel (N, C, rows, columns).
 
         Raises:
             ValueError: the call has no grid.
         """
         if self.grid is None:
             raise ValueError(f"call {self.index} has no grid; its output has the shape {self.shape}")
-        return values.permute(0, 3, 1, 2) if self.kind == "channels_last" else values
+        return self.place.to_grid(values)
 
     def from_grid(self, maps: Tensor) -> Tensor:
         """The inverse of ``to_grid``: (N, C, rows, columns) → (N, ...)."""
-        return maps.permute(0, 2, 3, 1) if self.kind == "channels_last" else maps
+        return self.place.from_grid(maps)
 
 
 Layers = Sequence[int] | Callable[[ActivationCall], bool] | Literal["fine", "coarse", "coarsest"] | None

@@ -10,11 +10,11 @@ finest are the pictures that the network makes of its image before its first lay
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,8 @@ from looktwice.gating.activations import Activation, gated_activation
 from looktwice.gating.frozen import FrozenNetwork
 from looktwice.gating.memo import Memo
 from looktwice.gating.memory import is_out_of_memory
+from looktwice.gating.places import NOWHERE, Place, is_squeeze, place_candidates, place_of_shape
 from looktwice.gating.replay import ActivationMode
-
-Kind = Literal["channels", "channels_last", "vector", "other"]
-"""How a call's output lies. ``channels`` (C, H, W) and ``channels_last`` (H, W, C): a stack of maps of the image.
-``vector`` (C,): after a linear layer. ``other``: its place in the image is not known, or it is a squeeze to 1×1."""
 
 PLACES = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25))
 """Centres of the patches, as shares of height and width. Every flip and every turn moves one of them."""
@@ -40,6 +37,10 @@ PATCH = 0.3
 TOLERANCE = 0.05
 """How far from its place a patch may be seen, as a share of the side, besides one cell of the grid. Networks that keep
 the image's geometry stay within 0.02 on fine grids and within 0.12 on grids of 7×7."""
+
+MOST_FOR_TOKENS = 0.24
+"""How far from its place a patch may be seen at most among tokens. What all of them see alike seems to be in the
+middle, 0.25 away."""
 
 PICTURE_TOLERANCE = 0.02
 """The same for a picture that a network makes of its image. No layer has blurred it."""
@@ -58,39 +59,23 @@ LEAST_SPREAD = 0.25
 """How far apart the patches are seen at least, as a share of what they are, in a map of the image. Attention and
 squeezes see them at one place."""
 
-_GRID_AXES: Mapping[Kind, tuple[int, int]] = {"channels": (2, 3), "channels_last": (1, 2)}
-"""Rows and columns of a batch of outputs (N, ...)."""
-
-_MEASURED: Memo[tuple[Kind, ...]] = Memo()
+_MEASURED: Memo[tuple[Place, ...]] = Memo()
 
 
-def grid_of(kind: Kind, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Rows and columns of an output's maps, from its shape without the batch; ``None`` if it has none."""
-    if kind not in _GRID_AXES:
-        return None
-    rows, columns = _GRID_AXES[kind]
-    return shape[rows - 1], shape[columns - 1]
-
-
-def kind_of_shape(shape: tuple[int, ...]) -> Kind:
-    """What an output's shape (without the batch) suggests, where nothing is measured."""
-    return {1: "vector", 3: "channels"}.get(len(shape), "other")  # type: ignore[return-value]
-
-
-def measured_kinds(network: FrozenNetwork, images: Tensor) -> tuple[Kind, ...]:
-    """The kind of every activation call of a network on images of this size. It is measured once and remembered.
+def measured_places(network: FrozenNetwork, images: Tensor) -> tuple[Place, ...]:
+    """The place of every activation call of a network on images of this size. It is measured once and remembered.
 
     Args:
         network: what is measured is remembered as long as it looks the same.
         images: (N, C, H, W).
 
     Returns:
-        A kind for each call, in call order.
+        A place for each call, in call order.
     """
     known = _MEASURED.of(network.module, network.looks)
     key = _key(images)
     if key not in known:
-        known[key] = tuple(kind for kind, _ in _measured(network, images, _activations))
+        known[key] = tuple(place for place, _ in _measured(network, images, _activations))
     return known[key]
 
 
@@ -99,13 +84,13 @@ class PartOutput:
     """A part of a network that is called once, how its output lies, and its shape without the batch."""
 
     part: nn.Module
-    kind: Kind
+    place: Place
     shape: tuple[int, ...]
 
     @property
     def channels(self) -> int | None:
         """How many maps of the image it returns; ``None`` if none."""
-        return None if grid_of(self.kind, self.shape) is None else self.shape[0 if self.kind == "channels" else 2]
+        return None if self.place.grid is None else self.shape[self.place.channel_axis - 1]
 
 
 def measured_parts(network: FrozenNetwork, images: Tensor) -> list[PartOutput]:
@@ -138,8 +123,8 @@ def _probing_batch(images: Tensor) -> int:
 _PARTS: Memo[list[PartOutput]] = Memo()
 
 
-Measured = list[tuple[Kind, tuple[int, ...]]]
-"""The kind of each output, and its shape without the batch."""
+Measured = list[tuple[Place, tuple[int, ...]]]
+"""The place of each output, and its shape without the batch."""
 
 Watch = Callable[[Callable[[Tensor], None]], AbstractContextManager[object]]
 """A ``with`` inside which a function gets every output that is looked at."""
@@ -170,7 +155,7 @@ def _modules(module: nn.Module, finished: list[nn.Module], see: Callable[[Tensor
 
 
 def _measured(network: FrozenNetwork, images: Tensor, watch: Watch) -> Measured:
-    """The kind and shape of every output, from one pass of all probes, or from the only batches the network takes."""
+    """The place and shape of every output, from one pass of all probes, or from the only batches the network takes."""
     probes = _probes(images[:1])
     try:
         return _measure(network, probes, _probing_batch(images), watch)
@@ -228,7 +213,7 @@ def _probes(image: Tensor) -> Tensor:
 
 
 def _measure(network: FrozenNetwork, probes: Tensor, batch: int, watch: Watch) -> Measured:
-    """The kind and shape of every output, from passes of ``batch`` images."""
+    """The place and shape of every output, from passes of ``batch`` images."""
     found: list[list[tuple[Tensor, bool]]] = []
     for start in range(0, len(probes), batch):
         chosen = [(start + number) % len(probes) for number in range(batch)]
@@ -246,9 +231,9 @@ def _measure(network: FrozenNetwork, probes: Tensor, batch: int, watch: Watch) -
     measured: Measured = []
     for parts in zip(*found, strict=True):
         outputs_of_all, is_picture = torch.cat([part for part, _ in parts])[: len(probes)], parts[0][1]
-        kind, moved = _kind(outputs_of_all, moved, is_picture)
+        place, moved = _place(outputs_of_all, probes.shape[-2:], moved, is_picture)
         if not is_picture:
-            measured.append((kind, tuple(outputs_of_all.shape[1:])))
+            measured.append((place, tuple(outputs_of_all.shape[1:])))
     return measured
 
 
@@ -273,43 +258,42 @@ def _is_batch(output: Tensor, batch: int) -> bool:
     return output.ndim > 1 and len(output) == batch
 
 
-def _kind(outputs: Tensor, moved: Tensor | None, is_picture: bool) -> tuple[Kind, Tensor | None]:
-    """The kind of outputs (3, ...), one for each probe; none where the batch was folded into other axes.
+def _place(
+    outputs: Tensor, image: Sequence[int], moved: Tensor | None, is_picture: bool
+) -> tuple[Place, Tensor | None]:
+    """The place of outputs (3, ...), one for each probe, in an image of (height, width).
 
-    ``moved`` is where the network before these outputs has moved the patches to, if it has. It comes back as it is
-    after them.
+    It is ``NOWHERE`` for squeezes and where the batch was folded into other axes. ``moved`` is where the network before
+    these outputs has moved the patches to, if it has. It comes back as it is after them.
     """
-    if not len(outputs):
-        return "other", moved
-    suggested = kind_of_shape(tuple(outputs.shape[1:]))
-    if suggested != "channels":
-        return suggested, moved
-    if outputs[0, 0].numel() == 1:
-        return "other", moved  # a squeeze
-    tolerance = PICTURE_TOLERANCE if is_picture else TOLERANCE
+    shape = tuple(outputs.shape[1:])
+    if not len(outputs) or is_squeeze(shape):
+        return NOWHERE, moved
+    if len(shape) == 1:
+        return Place("vector"), moved
     answers, moved_here = False, None
-    for kind in _GRID_AXES:
-        places, cells = _seen_places(outputs, kind, is_picture), grid_of(kind, tuple(outputs.shape[1:]))
-        if places is None or cells is None:
+    for place in place_candidates(shape, image):
+        seen = _seen_places(place.to_grid(place.gated_part(outputs)), is_picture)
+        if seen is None or place.grid is None:
             continue
-        displacement = _displacement(places, cells, tolerance)
+        displacement = _displacement(seen, place, PICTURE_TOLERANCE if is_picture else TOLERANCE)
         if displacement <= 1:
-            return _unless_moved(kind, places, min(cells), moved)
+            return _unless_moved(place, seen, moved)
         answers = True
-        if displacement > (1 if is_picture else DRIFT) and min(cells) >= TELLING and _is_spread(places):
-            moved_here = places
+        if displacement > (1 if is_picture else DRIFT) and min(place.grid) >= TELLING and _is_spread(seen):
+            moved_here = seen
     if answers:
-        return "other", moved if moved_here is None else moved_here
+        return NOWHERE, moved if moved_here is None else moved_here
     # Where nothing answers to the image, the shape is all there is to know.
-    return (suggested if moved is None else "other"), moved
+    return (place_of_shape(shape) if moved is None else NOWHERE), moved
 
 
-def _unless_moved(kind: Kind, places: Tensor, cells: int, moved: Tensor | None) -> tuple[Kind, Tensor | None]:
-    """The kind of outputs that may lie like the image, if the network before them does not tell otherwise."""
+def _unless_moved(place: Place, seen: Tensor, moved: Tensor | None) -> tuple[Place, Tensor | None]:
+    """The place of outputs that may lie like the image, if the network before them does not tell otherwise."""
     if moved is None:
-        return kind, None
-    is_upright = (places - _expected(places)).abs().max() < (places - moved).abs().max()
-    return (kind, None) if cells >= CLEARING and is_upright else ("other", moved)
+        return place, None
+    is_upright = (seen - _expected(seen)).abs().max() < (seen - moved).abs().max()
+    return (place, None) if min(place.grid or (0,)) >= CLEARING and is_upright else (NOWHERE, moved)
 
 
 def _expected(places: Tensor) -> Tensor:
@@ -323,23 +307,24 @@ def _is_spread(places: Tensor) -> bool:
     return bool(apart >= LEAST_SPREAD * (PLACES[1][1] - PLACES[0][1]))
 
 
-def _displacement(places: Tensor, cells: tuple[int, int], tolerance: float) -> float:
+def _displacement(seen: Tensor, place: Place, tolerance: float) -> float:
     """How far from their places the patches are seen, in units of what is tolerated."""
-    tolerated = tolerance + 1 / torch.tensor(cells, dtype=places.dtype, device=places.device)
-    return float(((places - _expected(places)).abs() / tolerated).max())
+    tolerated = tolerance + 1 / torch.tensor(place.grid, dtype=seen.dtype, device=seen.device)
+    if place.kind == "tokens":
+        tolerated = tolerated.clamp_max(MOST_FOR_TOKENS)
+    return float(((seen - _expected(seen)).abs() / tolerated).max())
 
 
-def _seen_places(outputs: Tensor, kind: Kind, is_picture: bool) -> Tensor | None:
-    """Where the patches are seen, as shares of height and width (3, 2); ``None`` where nothing differs.
+def _seen_places(maps: Tensor, is_picture: bool) -> Tensor | None:
+    """Where the patches are seen in maps (3, C, rows, columns), as shares of height and width (3, 2).
 
-    In a picture, all pixels that differ count alike: how much they do depends on what the image shows there.
+    ``None`` where nothing differs. In a picture, all pixels that differ count alike: how much they do depends on what
+    the image shows there.
     """
-    rows, columns = _GRID_AXES[kind]
-    channels = ({1, 2, 3} - {rows, columns}).pop()
-    one, two, three = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    one, two, three = maps.to(torch.promote_types(maps.dtype, torch.float32))
     median = torch.maximum(torch.minimum(one, two), torch.minimum(torch.maximum(one, two), three))
     # Where only one probe has a patch, the median is the output without any.
-    response = torch.stack([(output - median).abs().sum(channels - 1) for output in (one, two, three)]).double()
+    response = torch.stack([(output - median).abs().sum(0) for output in (one, two, three)]).double()
     if is_picture:
         response = (response > 1e-3 * response.amax((1, 2), keepdim=True)).double()
     share = response / response.sum((1, 2), keepdim=True).clamp_min(torch.finfo(torch.double).tiny)

@@ -14,8 +14,8 @@ from looktwice.errors import ModelError
 from looktwice.gating.activations import Activation, Saturation, gated_activation
 from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network, is_below_last_stage
 from looktwice.gating.frozen import FrozenNetwork
-from looktwice.gating.geometry import Kind
 from looktwice.gating.memory import is_out_of_memory
+from looktwice.gating.places import NOWHERE, UNMEASURED, Place
 from looktwice.gating.replay import ActivationMode, CallRule, PrefixCache, RecordingMode, ReplayingMode
 from looktwice.options import check_choice
 
@@ -24,7 +24,7 @@ def activation_calls(
     network: Network,
     images: Tensor,
     look: Callable[[ActivationCall, Tensor], None] | None = None,
-    kinds: Sequence[Kind] | None = None,
+    places: Sequence[Place] | None = None,
 ) -> tuple[list[ActivationCall], Tensor]:
     """One plain forward pass: every activation call in order, and the class scores (N, K).
 
@@ -32,7 +32,7 @@ def activation_calls(
         network: images (N, C, H, W) → scores (N, K), in evaluation mode.
         images: (N, C, H, W).
         look: gets each call and its output (N, ...), which the network may write on afterwards.
-        kinds: how each call's output lies, as ``measured_kinds`` gives it; without them, its shape decides.
+        places: how each call's output lies, as ``measured_places`` gives it; without them, its shape decides.
 
     Raises:
         ModelError: the network makes another number of calls than was measured.
@@ -40,11 +40,11 @@ def activation_calls(
     calls: list[ActivationCall] = []
 
     def see(index: int, pre: Tensor, activation: Activation, inplace: bool) -> Tensor:
-        kind = kinds[index] if kinds is not None and index < len(kinds) else None
+        place = places[index] if places is not None and index < len(places) else UNMEASURED
         if pre.shape[:1] != images.shape[:1]:
-            kind = "other"  # weights, say, that happened to be as many as the probes
-        calls.append(ActivationCall.of_output(index, activation.name, images, pre, kind))
+            place = NOWHERE  # weights, say, that happened to be as many as the probes
         output = gated_activation(pre, None, None, activation, False, "exact", inplace)
+        calls.append(ActivationCall.of_output(index, activation.name, images, output, place))
         if look is not None:
             look(calls[-1], output)
         return output
@@ -55,9 +55,9 @@ def activation_calls(
     except RuntimeError as error:
         if not (isinstance(network, FrozenNetwork) and network.takes_back_layout(error)):
             raise
-        return activation_calls(network, images, look, kinds)
-    if kinds is not None and len(calls) != len(kinds):
-        raise _changed(f"made {len(calls)} activation calls in this pass and {len(kinds)}")
+        return activation_calls(network, images, look, places)
+    if places is not None and len(calls) != len(places):
+        raise _changed(f"made {len(calls)} activation calls in this pass and {len(places)}")
     return calls, scores
 
 
@@ -130,18 +130,20 @@ def _rule(
 
     def rule(index: int, pre: Tensor, activation: Activation, inplace: bool) -> Tensor:
         z, probe = gates.get(index), probes.get(index)
+        shape = activation.shape(pre)
         if calls is not None and index < len(calls):
             call = calls[index]
         else:
-            call = ActivationCall.of_output(index, activation.name, images, pre)
-        for ours, theirs in ((z, pre.shape), (probe, call.probe_shape(pre))):
+            call = ActivationCall.of_output(index, activation.name, images, pre.new_empty(()).expand(shape))
+        place = call.place
+        for ours, theirs in ((z, place.gate_shape(shape)), (probe, place.probe_shape(shape))):
             if ours is not None and ours.shape != theirs:
                 raise ModelError(
                     f"activation call {index} has shape {tuple(theirs)} in this pass and had {tuple(ours.shape)} in "
                     "the first; the network's control flow must not change between passes"
                 )
         cut = guided == "all" or (guided == "below" and is_below_last_stage(call))
-        return gated_activation(pre, z, probe, activation, cut, saturation, inplace, call.channel_axis)
+        return gated_activation(pre, z, probe, activation, cut, saturation, inplace, place)
 
     return rule
 
