@@ -64,7 +64,7 @@ def test_a_choice_that_cannot_be_met_is_one_line(looktwice, net, photo, tmp_path
     [
         ("resnet5", ["'resnet5'", "resnet50"]),
         ("convnext_tiny", ["convnext_tiny", "GELU"]),
-        ("NET:smooth", ["ReLU"]),
+        ("NET:smooth", ["no activation", "ReLU, GELU, SiLU"]),
         ("NET:broken", ["no such luck"]),
         ("NET:nett", ["'nett'", "net"]),
         ("gone.py:net", ["gone.py", "no such file"]),

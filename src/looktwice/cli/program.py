@@ -96,7 +96,7 @@ def _program(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """See what a convolutional network attends to in an image, and find objects with it."""
+    """See what a trained network attends to in an image, and find objects with it."""
 
 
 _COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
