@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,10 @@ Size = tuple[int, int]
 """(width, height) in pixels."""
 
 
+PictureMode = Literal["RGB", "RGBA"]
+"""What an image is decoded to. In RGB transparent parts are white; RGBA keeps transparency as a fourth channel."""
+
+
 class TooLargeError(InputError):
     """An image has too many pixels, or decoding it would take too much memory."""
 
@@ -91,7 +95,7 @@ class Picture:
     """A decoded image.
 
     Attributes:
-        image: 8-bit RGB.
+        image: 8-bit RGB, or RGBA if that was asked for.
         notes: what is doubtful about it, each in words that go on from the file's name.
     """
 
@@ -105,6 +109,7 @@ def decode(
     *,
     upright: Callable[[Orientation], bool] | None = None,
     max_pixels: int = MAX_PIXELS,
+    mode: PictureMode = "RGB",
 ) -> Picture:
     """Decodes an image as 8-bit RGB.
 
@@ -116,6 +121,7 @@ def decode(
         upright: whether an image of this orientation is turned upright; else its pixels stay as they are stored.
             ``None``: every image is turned upright.
         max_pixels: refuse an image with more pixels.
+        mode: "RGBA" keeps the transparency, and the colours below it; an image without transparency is opaque.
 
     Returns:
         The picture, and what is doubtful about it.
@@ -125,7 +131,7 @@ def decode(
         InputError: it is damaged, not an image, or its pixels have no defined white.
     """
     try:
-        return _decode(source, name, upright or (lambda _: True), max_pixels)
+        return _decode(source, name, upright or (lambda _: True), max_pixels, mode)
     except InputError:
         raise
     except MemoryError as error:
@@ -133,7 +139,7 @@ def decode(
     except Exception as error:  # broken bytes make Pillow raise nearly anything: OSError, SyntaxError …
         shorter = _without_texts(source) if isinstance(error, ValueError) else None
         if shorter is not None:
-            return decode(shorter, name, upright=upright, max_pixels=max_pixels)
+            return decode(shorter, name, upright=upright, max_pixels=max_pixels, mode=mode)
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{name}: cannot be read ({error.strerror}); check disk and permissions") from error
         raise InputError(
@@ -141,7 +147,9 @@ def decode(
         ) from error
 
 
-def _decode(source: Path | BytesIO, name: str, upright: Callable[[Orientation], bool], max_pixels: int) -> Picture:
+def _decode(
+    source: Path | BytesIO, name: str, upright: Callable[[Orientation], bool], max_pixels: int, mode: PictureMode
+) -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns below its own limit of pixels, and of odd metadata
         with _open(source, name, max_pixels) as file:
@@ -151,7 +159,7 @@ def _decode(source: Path | BytesIO, name: str, upright: Callable[[Orientation], 
             turn = _turn(file, value, upright)
             notes = depth.notes(file)
             image = file if turn is None else _replaced(file, file.transpose(turn))
-            return Picture(_replaced(image, _to_rgb(image, depth, name)), notes)
+            return Picture(_replaced(image, _converted(image, depth, name, mode)), notes)
 
 
 def _replaced(before: Image.Image, now: Image.Image) -> Image.Image:
@@ -273,16 +281,16 @@ class _Depth:
         )
 
 
-def _to_rgb(image: Image.Image, depth: _Depth, name: str) -> Image.Image:
-    """Converts a decoded picture of any mode to 8-bit RGB, a strip at a time. Transparent parts become white."""
+def _converted(image: Image.Image, depth: _Depth, name: str, mode: PictureMode) -> Image.Image:
+    """Converts a decoded picture of any mode to 8-bit RGB or RGBA, a strip at a time."""
     if image.mode == "F":
         raise InputError(f"{name}: floating-point pixels have no defined white; save it with 8 or 16 bits a channel")
-    if image.mode == "RGB" and not image.has_transparency_data:
+    if image.mode == mode and (mode == "RGBA" or not image.has_transparency_data):
         return image
-    result = Image.new("RGB", image.size)
+    result = Image.new(mode, image.size)
     top = 0
     for strip in _deep_strips(image, depth, name) if image.mode.startswith("I") else _strips(image):
-        result.paste(_strip_to_rgb(strip), (0, top))
+        result.paste(strip.convert("RGBA") if mode == "RGBA" else to_rgb(strip), (0, top))
         top += strip.height
     return result
 
@@ -293,11 +301,12 @@ def _strips(image: Image.Image) -> Iterator[Image.Image]:
         yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _strip_to_rgb(strip: Image.Image) -> Image.Image:
-    if strip.has_transparency_data:
-        clear = strip.convert("RGBA")
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """An 8-bit picture as RGB. Transparent parts become white."""
+    if picture.has_transparency_data:
+        clear = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
-    return strip.convert("RGB")
+    return picture.convert("RGB")
 
 
 def _strips_of_values(image: Image.Image) -> Iterator[NDArray[np.int64]]:

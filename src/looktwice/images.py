@@ -15,11 +15,42 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from looktwice.decoding import MAX_PIXELS, Orientation, Picture, Size, decode
+from looktwice.decoding import MAX_PIXELS, Orientation, Picture, PictureMode, Size, decode
 from looktwice.errors import InputError, LooktwiceWarning, printable
+
+InputSize = int | tuple[int, int]
+"""A size in pixels: one number, or (height, width). What one number means is said where it is used."""
+
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """The files of a folder that are taken as images: their suffix in lower case. A file that is named may have any."""
+
+
+def as_pair(size: InputSize) -> tuple[int, int]:
+    """(height, width) of a size; one number is a square."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def size_text(size: InputSize) -> str:
+    """A size as height×width.
+
+    >>> size_text(64), size_text((48, 96))
+    ('64×64', '48×96')
+    """
+    height, width = as_pair(size)
+    return f"{height}×{width}"
+
+
+def input_text(resize: InputSize, crop: InputSize, *, squash: bool) -> str:
+    """How an image is resized and cut, in words. Sizes are height×width; see ``Window.of_crop``.
+
+    >>> input_text(256, 224, squash=False)
+    'shorter side 256, centre 224×224'
+    """
+    if squash or resize == as_pair(crop):
+        return f"squashed to {size_text(crop)}"
+    before = f"shorter side {resize}" if isinstance(resize, int) else f"squashed to {size_text(resize)}"
+    return f"{before}, centre {size_text(crop)}"
 
 
 @dataclass(frozen=True)
@@ -70,22 +101,33 @@ class Window:
         return cls(left * across, top * down, right * across, bottom * down, width, height)
 
     @classmethod
-    def of_crop(cls, width: int, height: int, *, resize: int, crop: int, squash: bool = False) -> "Window":
+    def of_crop(cls, width: int, height: int, *, resize: InputSize, crop: InputSize, squash: bool = False) -> "Window":
         """The part of an image (``width`` × ``height``) that is left after the usual preprocessing.
 
-        The shorter side becomes ``resize`` pixels, then the central ``crop`` × ``crop`` pixels are kept. With
-        ``squash`` the whole image becomes ``crop`` × ``crop``, so all of it is left.
+        Args:
+            width: of the image, in pixels.
+            height: of the image, in pixels.
+            resize: one number: the shorter side becomes this long. (height, width): the image gets exactly this size.
+            crop: then the central part of this size is kept: one number for a square, or (height, width).
+            squash: instead, the whole image is resized to ``crop``, so all of it is left.
 
         >>> Window.of_crop(500, 400, resize=200, crop=200)
         Window(left=50.0, top=0.0, right=450.0, bottom=400.0, width=500, height=400)
+        >>> Window.of_crop(500, 400, resize=(40, 100), crop=(20, 100))
+        Window(left=0.0, top=100.0, right=500.0, bottom=300.0, width=500, height=400)
         """
         if squash:
             return cls.whole(width, height)
-        # Both roundings are torchvision's (resize and center_crop), so that published accuracies hold.
-        short = min(width, height)
-        resized = (resize * width // short, resize * height // short)
-        left, top = (round((side - crop) / 2) for side in resized)
-        return cls.cropped(width, height, resized=resized, crop=(left, top, left + crop, top + crop))
+        crop_height, crop_width = as_pair(crop)
+        if isinstance(resize, int):
+            # Both roundings are torchvision's (resize and center_crop), so that published accuracies hold.
+            short = min(width, height)
+            resized = (resize * width // short, resize * height // short)
+        else:
+            resized = (resize[1], resize[0])
+        left, top = round((resized[0] - crop_width) / 2), round((resized[1] - crop_height) / 2)
+        edges = (left, top, left + crop_width, top + crop_height)
+        return cls.cropped(width, height, resized=resized, crop=edges)
 
     def to_image(self, boxes: ArrayLike, map_width: int, map_height: int) -> NDArray[np.float64]:
         """Boxes in pixels of a map → in pixels of the image.
@@ -124,7 +166,9 @@ class Window:
         return corner, span, np.array([map_width, map_height] * 2, dtype=np.float64)
 
 
-def read_image(path: str | PathLike[str], *, upright: bool = True, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_image(
+    path: str | PathLike[str], *, upright: bool = True, max_pixels: int = MAX_PIXELS, mode: PictureMode = "RGB"
+) -> Image.Image:
     """Reads one image file as 8-bit RGB.
 
     Transparent parts become white, deeper gray is scaled to 8 bits, and an animation gives its first frame. A Python
@@ -135,6 +179,7 @@ def read_image(path: str | PathLike[str], *, upright: bool = True, max_pixels: i
             not matter.
         upright: turn the image as its EXIF orientation says. With False its pixels stay as they are stored.
         max_pixels: refuse an image with more pixels. Its size is read before any pixel is decoded.
+        mode: "RGBA" keeps the transparency as a fourth channel, and the colours below it.
 
     Returns:
         The picture.
@@ -143,23 +188,23 @@ def read_image(path: str | PathLike[str], *, upright: bool = True, max_pixels: i
         InputError: the file is missing, empty, damaged, not an image or too large, or its pixels have no defined white.
     """
     file = _check_file(Path(path))
-    picture = decode(file, str(file), upright=lambda _: upright, max_pixels=max_pixels)
+    picture = decode(file, str(file), upright=lambda _: upright, max_pixels=max_pixels, mode=mode)
     for note in picture.notes:
         warnings.warn(printable(f"{file}: {note}"), LooktwiceWarning, stacklevel=2)
     return picture.image
 
 
-def read_picture(path: str | PathLike[str]) -> Picture:
+def read_picture(path: str | PathLike[str], *, mode: PictureMode = "RGB") -> Picture:
     """Reads one image file upright, as ``read_image`` does; what is doubtful is returned instead of a warning.
 
     Raises:
         InputError: as ``read_image``.
     """
     file = _check_file(Path(path))
-    return decode(file, str(file))
+    return decode(file, str(file), mode=mode)
 
 
-def read_annotated(path: str | PathLike[str], size: Size | None) -> Picture:
+def read_annotated(path: str | PathLike[str], size: Size | None, *, mode: PictureMode = "RGB") -> Picture:
     """Reads one image file so that its pixels are those that its annotation counts.
 
     Annotations count pixels as they are stored, as a rule. But a tool that shows photos upright counts them upright.
@@ -168,6 +213,7 @@ def read_annotated(path: str | PathLike[str], size: Size | None) -> Picture:
     Args:
         path: the file.
         size: (width, height) that the annotation states, or ``None``.
+        mode: as for ``read_image``.
 
     Returns:
         The picture. A note says if it is stored turned and the size does not tell how its boxes were drawn.
@@ -189,7 +235,7 @@ def read_annotated(path: str | PathLike[str], size: Size | None) -> Picture:
             return False
         return size == orientation.upright
 
-    picture = decode(file, str(file), upright=upright)
+    picture = decode(file, str(file), upright=upright, mode=mode)
     return Picture(picture.image, (*doubts, *picture.notes))
 
 

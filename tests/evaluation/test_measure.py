@@ -31,7 +31,7 @@ def target_class(image=0, target=1, rank=0, predicted=1):
 
 def chunk(images, targets, heat):
     maps = {"gradient": np.asarray(heat, dtype=np.float32)}
-    return Chunk(3, tuple(images), tuple(targets), maps, {"gradient": [0.5] * len(targets)}, SIDE)
+    return Chunk(3, tuple(images), tuple(targets), maps, {"gradient": [0.5] * len(targets)}, (SIDE, SIDE))
 
 
 def plan(run=Path(), **choices):

@@ -194,10 +194,10 @@ def test_a_repaired_image_is_no_problem_any_more(faulty, folder, tmp_path):
 def test_a_killed_decoding_worker_is_one_line_and_the_rest_stays(dataset, tmp_path, monkeypatch):
     real, parent = chunks.read_annotated, os.getpid()
 
-    def dies_with_the_fourteenth(path, size):
+    def dies_with_the_fourteenth(path, size, **mode):
         if path.name == "013.png" and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(path, size)
+        return real(path, size, **mode)
 
     monkeypatch.setattr(chunks, "read_annotated", dies_with_the_fourteenth)
     with pytest.raises(RunError, match=r"process that decodes images was killed.*--workers") as caught:

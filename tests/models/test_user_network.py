@@ -9,7 +9,7 @@ import torch
 
 from looktwice.errors import ModelError, OptionError
 from looktwice.images import Window
-from looktwice.models import IMAGENET, load_model
+from looktwice.models import IMAGENET, Preprocessing, load_model
 from noise import noise
 from own_networks import SMALL_NET, small_net
 
@@ -52,7 +52,7 @@ def test_a_module_of_the_working_folder(tmp_path, monkeypatch):
         ("made", "is Sequential; a function"),
         ("broken", "RuntimeError: first line second line"),
         ("leaves", "SystemExit: 3"),
-        ("gray", "shape (1, 3, 224, 224): its own code fails"),
+        ("gray", "shape (1, 3, 224, 224): the images have 3 channels, and the network takes 1 channel"),
         ("", "path/to/file.py:NAME"),
         ("a-b", "path/to/file.py:NAME"),
     ],
@@ -106,11 +106,40 @@ OWN = """
 from torch import nn
 from looktwice.models import Model, Preprocessing
 from own_networks import small_net
+from torchvision.transforms._presets import ImageClassification
 
 SMALL = Preprocessing(resize=64, crop=64, mean=(0, 0, 0), std=(1, 1, 1), squash=True)
 
 def own(**given):
     return Model(**{"name": "mine", "module": small_net(), "preprocessing": SMALL, **given})
+
+def carrying():
+    net = small_net()
+    net.preprocessing = SMALL
+    return net
+
+class Carrying(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = small_net()
+        self.preprocessing = ImageClassification(crop_size=48, resize_size=60, mean=(0.5,) * 3, std=(0.25,) * 3)
+
+    def forward(self, images):
+        return self.net(images)
+
+def carrying_transforms():
+    return Carrying()
+
+def carrying_something_else():
+    net = small_net()
+    net.preprocessing = nn.Identity()
+    return net
+
+def flat():
+    return nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 12, 5))
+
+def gray():
+    return nn.Sequential(nn.Conv2d(1, 4, 8, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
 
 def full():
     return own(classes=["cat", "dog", "cow"], weights="trained by hand")
@@ -184,3 +213,72 @@ def test_models_that_cannot_be_used_are_refused(own, factory, said):
 def test_class_names_in_one_text_are_refused(net_file):
     with pytest.raises(OptionError, match="classes is 'cat'; a list"):
         load_model(f"{net_file}:net", classes="cat")
+
+
+def test_a_module_may_carry_its_preprocessing(own):
+    assert own("carrying").preprocessing == Preprocessing(64, 64, (0.0,) * 3, (1.0,) * 3, squash=True)
+    torchvisions = own("carrying_transforms").preprocessing
+    assert torchvisions == Preprocessing(60, 48, (0.5,) * 3, (0.25,) * 3)
+    assert own("carrying_something_else").preprocessing == IMAGENET  # a part of the network
+
+
+def test_choices_go_before_what_a_model_says(own):
+    model = own("full", preprocessing={"resize": 32, "mean": (0.5,) * 3})
+    assert model.preprocessing == Preprocessing(32, 32, (0.5,) * 3, (1.0,) * 3, squash=True)
+    assert own("full", preprocessing=IMAGENET).preprocessing == IMAGENET
+
+
+def test_choices_go_before_what_a_named_network_has():
+    model = load_model("squeezenet1_1", weights="random", preprocessing={"resize": (64, 96)})
+    assert model.prepare(noise(50, 70))[0].shape == (1, 3, 64, 96)
+    assert model.preprocessing.mean == IMAGENET.mean
+
+
+@pytest.mark.parametrize(
+    ("factory", "choices", "outputs"),
+    [
+        ("flat", {"resize": (48, 96)}, 5),
+        ("gray", {"mean": (0.5,), "std": (0.25,)}, 5),
+        ("gray", {"mean": (0.5,), "std": (0.25,), "channels": 1, "resize": (16, 40)}, 5),
+    ],
+)
+def test_a_network_with_an_input_of_another_shape_is_counted_by_it(own, factory, choices, outputs):
+    model = own(factory, preprocessing=choices)
+    assert len(model.classes) == outputs
+    assert model.prepare(noise(50, 70))[0].shape == (1, *model.preprocessing.input_shape)
+
+
+@pytest.mark.parametrize(
+    ("factory", "choices", "said"),
+    [
+        ("flat", None, "(1, 3, 224, 224): its own code fails with RuntimeError"),
+        ("flat", None, "if it takes another size than 224×224, give it (--size, or a Preprocessing)"),
+        (
+            "gray",
+            None,
+            "the images have 3 channels, and the network takes 1 channel; give images with 1 channel, by a mean ",
+        ),
+        ("full", {"mean": (0.5,), "std": (0.5,)}, "the images have 1 channel, and the network takes 3 channels"),
+    ],
+)
+def test_an_input_that_the_network_does_not_take_is_refused_with_the_remedy(own, factory, choices, said):
+    with pytest.raises(ModelError, match=re.escape(said)) as caught:
+        own(factory, preprocessing=choices)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_named_network_is_tried_on_an_input_that_is_not_its_own():
+    with pytest.raises(ModelError, match=r"the images have 1 channel, and the network takes 3 channels"):
+        load_model("squeezenet1_1", weights="random", preprocessing={"mean": (0.5,), "std": (0.5,)})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"size": 64}, "unknown choice of preprocessing: 'size'"),
+        (64, "preprocessing is int; a looktwice.models.Preprocessing or a mapping of choices is needed"),
+    ],
+)
+def test_choices_that_are_none_are_refused(own, given, said):
+    with pytest.raises(OptionError, match=re.escape(said)):
+        own("full", preprocessing=given)

@@ -20,9 +20,21 @@ from looktwice.cli.inputs import (
     box_rule,
     chosen_method,
     class_index,
+    complain,
     load_network,
     make_folder,
     run_on_images,
+)
+from looktwice.cli.preprocessing import (
+    ChannelsOption,
+    ClassNamesOption,
+    CropOption,
+    InterpolationOption,
+    MeanOption,
+    SizeOption,
+    StdOption,
+    class_names,
+    input_choices,
 )
 from looktwice.defaults import DEFAULT_METHOD, DEFAULT_MODEL
 from looktwice.errors import OptionError
@@ -33,6 +45,13 @@ def attend_command(
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = "default",
     squash: Squash = False,
+    size: SizeOption = None,
+    crop: CropOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    interpolation: InterpolationOption = None,
+    channels: ChannelsOption = None,
+    classes: ClassNamesOption = None,
     method: Annotated[str, typer.Option(help="A name from `looktwice methods`, or FILE.py:METHOD.")] = DEFAULT_METHOD,
     target: TargetOption = "auto",
     top: Annotated[int | None, typer.Option(help="The N most probable classes of each image.", min=1)] = None,
@@ -43,7 +62,12 @@ def attend_command(
     output: Output = Path("out"),
     device: Device = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="For each image, say which activations carry gates.")
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Say how an image becomes the input, and for each image which activations carry gates.",
+        ),
     ] = False,
 ) -> None:
     """Draw a class's attention map and boxes on each image.
@@ -55,11 +79,14 @@ def attend_command(
         raise OptionError("--top takes the most probable classes, --target names one; leave one of them out")
     chosen = chosen_method(method, option or [])
     rule = box_rule(box, threshold, threshold_by)
+    choices = input_choices(size, crop, mean, std, interpolation, channels)
     make_folder(output)
 
     from looktwice.explain.images import attend_images
 
-    network = load_network(model, weights, squash=squash, device=device)
+    network = load_network(model, weights, squash=squash, device=device, classes=class_names(classes), choices=choices)
+    if verbose:
+        complain(f"{network.name}: the input is {network.preprocessing}")
     index = class_index(network, target)
     attend = partial(attend_images, target=index, top=top or 1, method=chosen, rule=rule)
     run_on_images(images, lambda paths: attend(network, paths, output), verbose=verbose)

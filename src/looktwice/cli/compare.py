@@ -8,6 +8,17 @@ from typing import Annotated
 import typer
 
 from looktwice.cli.inputs import Device, Images, Output, Squash, class_index, load_network, make_folder, run_on_images
+from looktwice.cli.preprocessing import (
+    ChannelsOption,
+    ClassNamesOption,
+    CropOption,
+    InterpolationOption,
+    MeanOption,
+    SizeOption,
+    StdOption,
+    class_names,
+    input_choices,
+)
 from looktwice.defaults import DEFAULT_METHOD, DEFAULT_MODEL
 from looktwice.errors import OptionError
 from looktwice.labels import PAPER_METHODS
@@ -58,6 +69,13 @@ def compare_command(
         ),
     ] = None,
     squash: Squash = False,
+    size: SizeOption = None,
+    crop: CropOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    interpolation: InterpolationOption = None,
+    channels: ChannelsOption = None,
+    classes: ClassNamesOption = None,
     animate: Annotated[
         bool, typer.Option("--animate", help="Step by step: a GIF, or with --form mp4 a video.")
     ] = False,
@@ -85,9 +103,10 @@ def compare_command(
     wanted = methods.split(",") if methods else USUAL_METHODS.get(shown, (DEFAULT_METHOD,))
     chosen = tuple(choose_method(name) for name in wanted)
     plan = Comparison(shown, chosen, form=form or ("gif" if animate else "png"))
+    choices, called = input_choices(size, crop, mean, std, interpolation, channels), class_names(classes)
     make_folder(output)
     networks = [
-        load_network(name, file, squash=squash, device=device)
+        load_network(name, file, squash=squash, device=device, classes=called, choices=choices)
         for name, file in zip(names, files * len(names) if len(files) == 1 else files, strict=True)
     ]
     plan = replace(plan, targets=tuple(class_index(networks[0], text) for text in target or []))

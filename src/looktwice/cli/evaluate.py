@@ -26,6 +26,16 @@ from looktwice.cli.inputs import (
     named_path,
     tell,
 )
+from looktwice.cli.preprocessing import (
+    ChannelsOption,
+    CropOption,
+    InterpolationOption,
+    MeanOption,
+    SizeOption,
+    StdOption,
+    class_names,
+    input_choices,
+)
 from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import OptionError
 from looktwice.labels import PAPER_METHODS
@@ -34,7 +44,6 @@ if TYPE_CHECKING:
     from looktwice.evaluation.evaluate import Progress
     from looktwice.localization.boxes import BoxRule
     from looktwice.runs.summarise import RunStatus
-    from looktwice.runs.summary import Summary
 
 
 SHOWN_PROBLEMS = 5
@@ -54,6 +63,12 @@ def evaluate_command(
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = "default",
     squash: Squash = False,
+    size: SizeOption = None,
+    crop: CropOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    interpolation: InterpolationOption = None,
+    channels: ChannelsOption = None,
     methods: Annotated[
         str, typer.Option(help="Names from `looktwice methods`, or FILE.py:METHOD, with commas between.")
     ] = ",".join(PAPER_METHODS),
@@ -92,6 +107,7 @@ def evaluate_command(
     """
     chosen = chosen_methods(methods.split(","), option or [])
     rule = _run_rule(box, threshold, threshold_by, tuned=tune_on is not None)
+    choices = input_choices(size, crop, mean, std, interpolation, channels)
 
     from looktwice.datasets.load import load_dataset
     from looktwice.evaluation.evaluate import evaluate
@@ -114,7 +130,8 @@ def evaluate_command(
     dataset = load_dataset(root, layout, split=split, classes=classes, metadata=metadata, strict=strict)
     if shard.rank == 0:
         _complain_of(dataset.problems, f"{output}/problems.txt")
-    network = load_network(model, weights, squash=squash, device=device)
+    called = class_names(classes) if _names_outputs(classes, model, weights) else None
+    network = load_network(model, weights, squash=squash, device=device, classes=called, choices=choices)
     about = {"command": _command()}
     with _progress("images", shown=shard.rank == 0 and sys.stderr.isatty()) as progress:
         status = evaluate(
@@ -148,6 +165,16 @@ def table_command(
     from looktwice.report.paper_tables import paper_tables
 
     tell(paper_tables(run, form))
+
+
+def _names_outputs(classes: Path | None, model: str, weights: str) -> bool:
+    """Whether a classes file also says how many outputs the network has: that of a network that was trained anew.
+
+    Only a list can, one class a line: a file with indices may leave classes out. A network of the user's own counts its
+    outputs itself.
+    """
+    is_list = classes is not None and classes.suffix not in (".csv", ".json")
+    return is_list and ":" not in model and weights not in ("default", "random")
 
 
 def _run_rule(box: str, threshold: float | None, by: str | None, *, tuned: bool) -> "BoxRule":
@@ -197,18 +224,7 @@ def _tell(status: "RunStatus") -> None:
     others = [line for line in status.failures if line not in status.problems]
     _complain_of(others, f"the column error of {status.run}/rows")
     summary = read_summary(status.run)
-    tell(measures(summary))
-    _doubt_inputs(summary, read_manifest(status.run).run.model.classes)
+    tell(measures(summary, classes=read_manifest(status.run).run.model.classes))
+    if status.doubt is not None:
+        complain(status.doubt)
     tell(status.summary)
-
-
-def _doubt_inputs(summary: "Summary", classes: int) -> None:
-    """A line if the network is so often wrong that its inputs are probably not those of its training."""
-    errors = [each for method in summary.methods.values() if (each := method.score("top1_class_error")) is not None]
-    guessing = 1 - 1 / max(classes, 1)
-    if errors and classes > 1 and errors[0].value >= min(0.5, 0.75 * guessing):
-        complain(
-            f"the network's first guess is wrong for {errors[0].value:.0%} of the images (a blind guess: "
-            f"{guessing:.0%}); if it should do better, check its preprocessing (input size, mean, std: FILE.py:FACTORY "
-            "may return a Model with its own) and that the data have the network's class indices (--classes)"
-        )

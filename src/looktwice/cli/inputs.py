@@ -129,14 +129,37 @@ def _as_value(method: "ChosenMethod", place: str, key: str, text: str) -> Mappin
     return {key: option_value(place, text, defaults[key])}
 
 
-def load_network(name: str, weights: str, *, squash: bool = False, device: str | None) -> "Model":
-    """The network that the options name. If its file has several weights, a line says which ones are taken."""
+def load_network(
+    name: str,
+    weights: str,
+    *,
+    squash: bool = False,
+    device: str | None,
+    classes: Sequence[str] | None = None,
+    choices: Mapping[str, Any] | None = None,
+) -> "Model":
+    """The network that the options name. If its file has several weights, a line says which ones are taken.
+
+    Args:
+        name: of the network.
+        weights: as the option has them.
+        squash: whether whole images are resized.
+        device: as the option has it.
+        classes: the names of the classes, if they are given.
+        choices: how an image becomes the input, as far as options say it; see ``cli.preprocessing``.
+
+    Raises:
+        LooktwiceError: the network cannot be loaded, or no picture gives its input.
+    """
     from looktwice.models.device import default_device
     from looktwice.models.load import load_model
 
     if (device or "").partition(":")[0] == "meta":
         raise OptionError("--device meta holds no values, so nothing can be computed there; name cpu or cuda")
-    network = load_model(name, weights=weights, squash=squash, device=default_device(device))
+    network = load_model(
+        name, weights=weights, squash=squash, device=default_device(device), classes=classes, preprocessing=choices
+    )
+    network.preprocessing.mode  # noqa: B018 - it refuses an input that no picture gives
     if network.weights.startswith(f"{weights} ("):
         complain(f"weights: {network.weights}")
     return network

@@ -75,6 +75,26 @@ def read_classes(path: Path, *, numeric: bool = False) -> Classes:
     return replace(classes, numeric=numeric)
 
 
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """The name of each class of a network, by index, from a classes file.
+
+    Args:
+        path: the file, in one of the forms that ``load_dataset`` describes.
+
+    Returns:
+        The names. Where several have the same index, the first one.
+
+    Raises:
+        DatasetError: the file cannot be read, has another form, or names no class for an index.
+    """
+    names = read_classes(path).names
+    count = max(names, default=-1) + 1
+    missing = next((index for index in range(count) if not names.get(index)), None)
+    if missing is not None or not names:
+        raise DatasetError(f"{path} has no name for class {missing or 0}; give one for each class from 0 to the last")
+    return tuple(names[index] for index in range(count))
+
+
 def mapped_classes(pairs: Iterable[tuple[str, int | None]]) -> Classes:
     """Classes whose indices are stated.
 

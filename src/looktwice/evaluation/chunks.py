@@ -81,7 +81,7 @@ class Chunk:
         targets: T classes, one or more for each image.
         maps: for each method (T, H, W).
         seconds: for each method the seconds that each of the T maps took.
-        side: H, which is W.
+        size: (H, W).
     """
 
     index: int
@@ -89,7 +89,7 @@ class Chunk:
     targets: tuple[TargetClass, ...]
     maps: Mapping[str, NDArray[np.float32]]
     seconds: Mapping[str, Sequence[float]]
-    side: int
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def images_in_order(
 
 @dataclass(frozen=True)
 class Decoded:
-    """The images of a chunk and their pixels (N, 3, H, W): zeros if an image could not be decoded."""
+    """The images of a chunk and their pixels (N, C, H, W): zeros if an image could not be decoded."""
 
     index: int
     images: tuple[EvaluationImage, ...]
@@ -174,11 +174,11 @@ def _decode(image: EvaluationImage, preprocessing: Preprocessing) -> tuple[Evalu
     begun = time.perf_counter()
     sample = image.sample
     try:
-        picture = read_annotated(sample.image, sample.stated_size)
+        picture = read_annotated(sample.image, sample.stated_size, mode=preprocessing.mode)
         pixels, window = preprocessing.prepare(picture.image)
     except InputError as error:
         # It keeps its place in the batch: the other images' numbers must stay the same when this file is repaired.
-        blank = torch.zeros(1, 3, preprocessing.crop, preprocessing.crop)
+        blank = torch.zeros(1, *preprocessing.input_shape)
         return replace(image, error=_without_place(str(error), sample)), blank
     fitted, faults = fit_to_image(sample, *picture.image.size)
     notes = [*faults, *(f"{sample.image}: {note}" for note in picture.notes)]

@@ -99,6 +99,7 @@ def evaluate(
         raise OptionError(
             "wsolevaluation's maps cover whole images, and these cover only their centres; squash the images"
         )
+    model.preprocessing.mode  # noqa: B018 - it refuses an input that no picture gives
     images = images_in_order(dataset.samples, seed=plan.seed, limit=plan.limit, tuning_share=plan.tuning_share)
     _check_labels(images, len(model.classes))
     facts = run_facts(dataset, model, plan, len(images))

@@ -88,7 +88,7 @@ def _row(plan: MeasurementPlan, chunk: Chunk, method: str, number: int) -> dict[
         if method == "full_image":
             return row | {"judged": judged} | _measure_full_image(truths, image.window)
         rule = plan.rules[method]
-        seen = _center_map(chunk.side, rule) if method == "center_box" else _Map(chunk.maps[method][number], rule)
+        seen = _center_map(chunk.size, rule) if method == "center_box" else _Map(chunk.maps[method][number], rule)
         return row | {"judged": judged} | _measure(seen, truths, image.window)
     except InputError as error:  # a map with NaN, for example
         return row | {"error": str(error)}
@@ -204,10 +204,15 @@ def _as_columns(
 
 
 @lru_cache(maxsize=4)
-def _center_map(side: int, rule: BoxRule) -> _Map:
+def _center_map(size: tuple[int, int], rule: BoxRule) -> _Map:
+    down, across = (_bell(side) for side in size)
+    return _Map(np.outer(down, across).astype(np.float32), rule)
+
+
+def _bell(side: int) -> Floats:
+    """A Gaussian in the middle of a side, in pixels of the map."""
     offsets = (np.arange(side) + 0.5) / side - 0.5
-    along = np.exp(-0.5 * (offsets / BASELINES["center_box"]["sigma"]) ** 2)
-    return _Map(np.outer(along, along).astype(np.float32), rule)
+    return np.asarray(np.exp(-0.5 * (offsets / BASELINES["center_box"]["sigma"]) ** 2))
 
 
 def _save_maps(plan: MeasurementPlan, chunk: Chunk) -> None:

@@ -54,7 +54,9 @@ def attend_chunk(model: Model, decoded: Decoded, methods: Sequence[ChosenMethod]
                 parts.append(_maps(look, some, method))
                 seconds[method.name] += [(time.perf_counter() - begun) / len(some)] * len(some)
             maps[method.name] = np.concatenate(parts)
-    return Chunk(decoded.index, decoded.images, targets, maps, seconds, decoded.pixels.shape[-1])
+    return Chunk(
+        decoded.index, decoded.images, targets, maps, seconds, (decoded.pixels.shape[-2], decoded.pixels.shape[-1])
+    )
 
 
 def rehearse(model: Model, methods: Sequence[ChosenMethod]) -> None:
@@ -63,8 +65,7 @@ def rehearse(model: Model, methods: Sequence[ChosenMethod]) -> None:
     Raises:
         LooktwiceError: a method cannot be used on this network, or an option is outside its range.
     """
-    side = model.preprocessing.crop
-    with _look_at_pixels(model, torch.zeros(1, 3, side, side), methods) as look:
+    with _look_at_pixels(model, torch.zeros(1, *model.preprocessing.input_shape), methods) as look:
         target = torch.zeros(1, dtype=torch.int64, device=look.images.device)
         for method in methods:
             attend_look(look, target, method.method, method.options)
@@ -72,7 +73,7 @@ def rehearse(model: Model, methods: Sequence[ChosenMethod]) -> None:
 
 @contextmanager
 def _look_at_pixels(model: Model, pixels: Tensor, methods: Sequence[ChosenMethod]) -> Iterator[Look]:
-    """One plain pass of a batch (N, 3, H, W), which all methods and classes share."""
+    """One plain pass of a batch (N, C, H, W), which all methods and classes share."""
     propagate = any(method.options["propagate"] for method in methods)
     try:
         with look_at(model.module, as_input(model.module, pixels), propagate=propagate) as look:

@@ -19,6 +19,7 @@ from looktwice.attention.api import attend_in_parts
 from looktwice.attention.choice import ChosenMethod
 from looktwice.attention.look import Look, look_at
 from looktwice.attention.maps import Attention
+from looktwice.decoding import to_rgb
 from looktwice.errors import InputError, ModelError
 from looktwice.export.finding import GatedActivations
 from looktwice.figures.overlay import scaled
@@ -61,7 +62,7 @@ class PreparedImage:
 
     Attributes:
         path: its file.
-        pixels: the network's input (1, 3, H, W).
+        pixels: the network's input (1, C, H, W).
         window: the part of the image that the input covers.
         picture: the image, scaled for drawing.
         notes: what is doubtful about the image, a line each.
@@ -145,10 +146,12 @@ def _batch_size(models: Sequence[Model]) -> int:
 
 def _read(models: Sequence[Model], path: Path) -> tuple[PreparedImage, ...] | ImageResult:
     try:
-        read = read_picture(path)
-        picture = scaled(read.image)
-        notes = tuple(f"{path}: {note}" for note in read.notes)
-        return tuple(PreparedImage(path, *model.prepare(read.image), picture, notes) for model in models)
+        read = {mode: read_picture(path, mode=mode) for mode in {model.preprocessing.mode for model in models}}
+        first = read[models[0].preprocessing.mode]
+        picture = to_rgb(scaled(first.image))
+        notes = tuple(f"{path}: {note}" for note in first.notes)
+        inputs = [model.prepare(read[model.preprocessing.mode].image) for model in models]
+        return tuple(PreparedImage(path, *each, picture, notes) for each in inputs)
     except (InputError, OSError) as error:
         return ImageResult(path, error=error)
 

@@ -1,5 +1,6 @@
 """A user's classifier as a frozen function from images to class scores. The classifier is left as it was found."""
 
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -58,16 +59,38 @@ class FrozenNetwork(nn.Module):
         self._channels_last = True
 
     def forward(self, images: Tensor) -> Tensor:
-        """The class scores. The network gets a copy of the images, because it may work in place."""
+        """The class scores. The network gets a copy of the images, because it may work in place.
+
+        Raises:
+            InputError: the images have another number of channels than the network takes.
+        """
         faster = self._channels_last and images.device.type == "cpu" and images.dtype != torch.float64
         layout = torch.channels_last if faster else torch.preserve_format
-        return class_scores(self.module(images.clone(memory_format=layout)), len(images))
+        try:
+            answer = self.module(images.clone(memory_format=layout))
+        except RuntimeError as error:
+            _check_channels(error, images)
+            raise
+        return class_scores(answer, len(images))
 
     def takes_back_layout(self, error: Exception) -> bool:
         """Whether the network failed because of the layout, as ``Tensor.view`` does. Then it gets the images' own."""
         failed = self._channels_last and "view size is not compatible" in str(error)
         self._channels_last = self._channels_last and not failed
         return failed
+
+
+def _check_channels(error: RuntimeError, images: Tensor) -> None:
+    """Says it in one line if the network failed because the images have another number of channels than it takes.
+
+    Raises:
+        InputError: so it is.
+    """
+    found = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
+    if found is None or int(found[2]) != images.shape[1]:
+        return
+    needed, given = (f"{number} channel{'s' * (number != '1')}" for number in found.groups())
+    raise InputError(f"the images have {given}, and the network takes {needed}; give images with {needed}") from error
 
 
 @contextmanager

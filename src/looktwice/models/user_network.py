@@ -1,20 +1,25 @@
 """A network of the user's own, made by a function in a file or a package."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
+from torchvision.transforms._presets import ImageClassification  # type: ignore[import-untyped]
 
 from looktwice.errors import ModelError
 from looktwice.models.model import Model
-from looktwice.models.preprocessing import IMAGENET, Preprocessing
+from looktwice.models.preprocessing import IMAGENET, Preprocessing, of_torchvision
 from looktwice.user_code import opened_object, user_code
 
 NEEDED = "a function that returns a torch.nn.Module or a looktwice.models.Model is needed"
 
 
 def call_factory(name: str) -> Model:
-    """What a user's own function makes. A plain network gets the preprocessing of ImageNet, and no names of classes.
+    """What a user's own function makes. A plain network has no names of classes.
+
+    It has the preprocessing that it carries as an attribute; see ``CARRIED``. Any other gets ImageNet's.
 
     Args:
         name: where the function is: ``FILE.py:factory`` or ``package.module:factory``.
@@ -28,10 +33,22 @@ def call_factory(name: str) -> Model:
         with user_code(name):
             made = factory()
     if isinstance(made, nn.Module):
-        return Model(name, made, IMAGENET)
+        return Model(name, made, _carried(made) or IMAGENET)
     if not isinstance(made, Model):
         raise ModelError(f"{name}: the factory returned {_kind(made)}; {NEEDED}")
     return _checked(made, name)
+
+
+CARRIED: Mapping[type, Callable[[Any], Preprocessing]] = MappingProxyType(
+    {Preprocessing: lambda own: own, ImageClassification: of_torchvision}
+)
+"""What a network may carry as its attribute ``preprocessing``, by type, and how it is read."""
+
+
+def _carried(module: nn.Module) -> Preprocessing | None:
+    """The preprocessing that a network carries; ``None`` if it carries none that can be read."""
+    carried = getattr(module, "preprocessing", None)
+    return next((read(carried) for kind, read in CARRIED.items() if isinstance(carried, kind)), None)
 
 
 def _checked(made: Model, name: str) -> Model:

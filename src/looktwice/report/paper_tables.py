@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from looktwice.images import input_text
 from looktwice.labels import label_of
 from looktwice.options import check_known
 from looktwice.runs.folder import check_parts, read_finished
@@ -19,6 +20,10 @@ from looktwice.runs.summary import Score, Summary
 
 PAPER_IMAGES = 50_000
 """The images of the paper: the ILSVRC 2014 validation set."""
+
+
+TOP5_CLASSES = 10
+"""With fewer classes a table leaves out the classification error of five guesses: blind guesses have a low one too."""
 
 
 ENERGY_BOX = "feedback, energy box"
@@ -120,12 +125,18 @@ def paper_tables(folders: Sequence[Path], form: str = "text") -> str:
     return FORMS[form](_told_apart(runs))
 
 
-def measures(summary: Summary) -> str:
+def measures(summary: Summary, *, classes: int | None = None) -> str:
     """All measures of a summary in per cent, a row for each method. Measures that no method has are left out.
 
     The network's own classification errors come first: no method can find an object whose class is wrong.
+
+    Args:
+        summary: of the run.
+        classes: how many classes the network has, if that is known; see ``TOP5_CLASSES``.
     """
     known = [*summary.known_class_errors, *summary.known_measures]
+    if classes is not None and classes < TOP5_CLASSES:
+        known = [measure for measure in known if measure.name != "top5_class_error"]
     rows = [
         (method, *(_percent(found.score(measure.name)) for measure in known))
         for method, found in summary.methods.items()
@@ -178,8 +189,7 @@ def _images(summary: Summary) -> str:
 
 
 def _preprocessing(choices: PreprocessingFacts) -> str:
-    side = f"{choices.crop}×{choices.crop}"
-    return f"squashed to {side}" if choices.squash else f"shorter side {choices.resize}, centre {side}"
+    return input_text(choices.resize, choices.crop, squash=choices.squash)
 
 
 def _boxes(box: BoxFacts, summary: Summary) -> str:

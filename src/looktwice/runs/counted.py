@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from looktwice.localization.sweep import GRID, Floats
+from looktwice.metrics.first_guesses import FirstGuesses
 from looktwice.metrics.judged_maps import JudgedMaps
 from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.runs.arrow import arrow
@@ -37,6 +38,28 @@ def maps_by_method(rows: Any, scoring: Scoring) -> Iterator[tuple[str, JudgedMap
     whole = without_failed(rows)
     for name in scoring.methods:
         yield name, _as_judged_maps(of_method(whole, name), scoring)
+
+
+def first_guesses(rows: Any, method: str, classes: int) -> FirstGuesses | None:
+    """How often the network's most probable class is right; ``None`` if no image can be judged, or there is one class.
+
+    Args:
+        rows: a pyarrow table of the images that are judged.
+        method: any method or baseline of the run: they all have the same guesses.
+        classes: how many classes the network has.
+    """
+    whole = of_method(without_failed(rows), method)
+    _, first = np.unique(whole["sample"].to_numpy(), return_index=True)
+    if not len(first) or classes < 2:
+        return None
+    images = whole.take(first)
+    label_counts = [len(labels or ()) for labels in images["labels"].to_pylist()]
+    return FirstGuesses(
+        hits=int((images["label_place"].to_numpy() == 0).sum()),
+        images=len(first),
+        blind=float(np.mean(label_counts)) / classes,
+        confidence=float(np.mean(images["predicted_probability"].to_numpy())),
+    )
 
 
 def _as_judged_maps(rows: Any, scoring: Scoring) -> JudgedMaps:

@@ -1,6 +1,6 @@
 """Frozen dataclasses ↔ JSON values: names are the keys, types are checked, what is missing gets its default."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -30,7 +30,7 @@ def from_json(kind: type[T], content: Any) -> T:
 def _parsed(kind: Any, value: Any, name: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return None if value is None else _parsed(next(each for each in inner if each is not type(None)), value, name)
+        return _one_of(inner, value, name)
     if is_dataclass(kind):
         return _object(kind, value, name)
     if origin is tuple and isinstance(value, list):
@@ -40,6 +40,15 @@ def _parsed(kind: Any, value: Any, name: str) -> Any:
     if kind is Any or (origin is Literal and value in inner) or _is_scalar(kind, value):
         return value
     raise ValueError(f"{name} is {value!r}")
+
+
+def _one_of(kinds: Sequence[Any], value: Any, name: str) -> Any:
+    """A value of one of several kinds; a list is for a tuple among them."""
+    if value is None and type(None) in kinds:
+        return None
+    others = [kind for kind in kinds if kind is not type(None)]
+    fitting = [kind for kind in others if (get_origin(kind) is tuple) == isinstance(value, list)]
+    return _parsed((fitting or others)[0], value, name)
 
 
 def _object(kind: Any, value: Any, name: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Literal
 
-from looktwice.images import Window
+from looktwice.images import InputSize, Window, as_pair
 from looktwice.labels import Label, label_of, network_label
 from looktwice.localization.boxes import BoxKind, BoxRule, Foreground
 from looktwice.metrics.judged_maps import Target, Thresholds
@@ -35,12 +35,17 @@ class NetworkFacts:
 class PreprocessingFacts:
     """How an image becomes the network's input; see ``models.Preprocessing``."""
 
-    resize: int
-    crop: int
+    resize: InputSize
+    crop: InputSize
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     interpolation: str = "bilinear"
     squash: bool = False
+
+    def __post_init__(self) -> None:
+        for size in (self.resize, self.crop):
+            if (isinstance(size, tuple) and len(size) != 2) or min(as_pair(size)) < 1:
+                raise ValueError(f"a size of the network's input is {size}")
 
     def window(self, width: int, height: int) -> Window:
         """The part of an image of that size that the network sees."""

@@ -12,6 +12,7 @@ READ = (
     *("sample", "tuning", "method", "rank", "target", "target_place", "predicted", "label_place", "right", "judged"),
     *MAP_NUMBERS,
     *("max_box_acc_iou", "max_box_acc_v2_iou", "iou_energy_box", "note", "error", "seconds_method"),
+    *("labels", "predicted_probability"),
 )
 """The columns that a summary reads, besides the curve of the box rule."""
 

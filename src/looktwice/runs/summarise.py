@@ -25,7 +25,7 @@ from looktwice.metrics.localization_error import HIT_IOU
 from looktwice.metrics.max_box_acc import V1_LEVELS, V2_LEVELS_IN_SINGLE, best_thresholds
 from looktwice.metrics.measures import MEASURES, Measure
 from looktwice.runs.arrow import arrow
-from looktwice.runs.counted import count_images, maps_by_method, reported
+from looktwice.runs.counted import count_images, first_guesses, maps_by_method, reported
 from looktwice.runs.folder import SUMMARY, PartReader, of_method, part_path, read_manifest
 from looktwice.runs.scoring import Scoring
 from looktwice.runs.summary import BoxChoice, MethodSummary, PairedDifferences, Score, Summary
@@ -43,6 +43,8 @@ class RunStatus:
         failures: a line for each image that could not be used, with the reason.
         problems: a line for each image with something wrong that only decoding showed: the image itself, its
             orientation, the size that its annotation states, its boxes.
+        doubt: what to check, if the network is wrong so often that its inputs or classes are probably not those of its
+            training; see ``FirstGuesses``.
     """
 
     run: Path
@@ -51,6 +53,7 @@ class RunStatus:
     summary: Path | None
     failures: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    doubt: str | None = None
 
 
 def write_summary(run: Path) -> RunStatus:
@@ -76,7 +79,9 @@ def write_summary(run: Path) -> RunStatus:
     rows = arrow().concat_tables(tables)
     path = run / SUMMARY
     write_json(path, summarise(rows, scoring).as_json())
-    return RunStatus(run, len(parts), 0, path, _failures(rows), _data_problems(rows))
+    guesses = first_guesses(reported(rows), scoring.methods[0], manifest.run.model.classes)
+    doubt = None if guesses is None else guesses.doubt
+    return RunStatus(run, len(parts), 0, path, _failures(rows), _data_problems(rows), doubt)
 
 
 def _failures(rows: Any) -> tuple[str, ...]:

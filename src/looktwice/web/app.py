@@ -100,7 +100,8 @@ class AttendService:
     async def list_models(self, _: Request) -> Response:
         """``GET /api/models`` → ``{"models": [{name, weights, classes, input}], "limits": {...}}``, the default first.
 
-        ``classes`` is their number, ``input`` the side of the network's square input in pixels.
+        ``classes`` is their number, ``input`` the size of the network's input in pixels: the side of a square,
+        or [height, width].
         """
         rows = [
             {

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from looktwice.decoding import TooLargeError
+from looktwice.decoding import PictureMode, TooLargeError
 from looktwice.decoding import decode as decode_image
 from looktwice.errors import OptionError, quoted
 from looktwice.localization.boxes import BoxRule
@@ -166,19 +166,20 @@ def single_fields(items: Iterable[tuple[str, Any]], kind: str) -> dict[str, str]
     return fields
 
 
-def decode(upload: bytes, *, most_pixels: int) -> Image.Image:
-    """An upload as an upright 8-bit RGB picture, the same that ``images.read_image`` makes of a file.
+def decode(upload: bytes, *, most_pixels: int, mode: PictureMode = "RGB") -> Image.Image:
+    """An upload as an upright 8-bit picture, the same that ``images.read_image`` makes of a file.
 
     Args:
         upload: the file's bytes.
         most_pixels: more are refused. The header tells, so no pixel is decoded before.
+        mode: RGB, or RGBA for a network with four channels.
 
     Raises:
         HTTPException: 413, too many pixels, or too much memory for them.
         InputError: not a picture, one of a kind that is not read here, or a damaged one.
     """
     try:
-        return decode_image(BytesIO(upload), "the upload", max_pixels=most_pixels).image
+        return decode_image(BytesIO(upload), "the upload", max_pixels=most_pixels, mode=mode).image
     except TooLargeError as error:
         most = f"{most_pixels / 1e6:g} megapixels"
         raise HTTPException(

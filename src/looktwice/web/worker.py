@@ -17,6 +17,7 @@ from looktwice.attention.api import attend_look
 from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.attention.look import Look, look_at
 from looktwice.attention.maps import Attention
+from looktwice.decoding import to_rgb
 from looktwice.errors import LooktwiceError, ModelError
 from looktwice.explain.explanation import gated_activations
 from looktwice.figures.encode import data_uri, png_bytes
@@ -83,7 +84,7 @@ def answer(upload: bytes, asked: AttendRequest, limits: Limits, given_up: thread
 
 def _prepared(upload: bytes, model: Model, limits: Limits) -> tuple[Tensor, Window, str]:
     """The network's input, the part of the picture that it covers, and the preview. The picture itself is dropped."""
-    picture = decode(upload, most_pixels=limits.pixels)
+    picture = decode(upload, most_pixels=limits.pixels, mode=model.preprocessing.mode)
     return *model.prepare(picture), _preview(picture)
 
 
@@ -186,5 +187,5 @@ def _drawn(attention: Attention, window: Window, rule: BoxRule) -> dict[str, Any
 
 def _preview(picture: Image.Image) -> str:
     content = BytesIO()
-    scaled(picture, PREVIEW).save(content, "JPEG", quality=88)
+    to_rgb(scaled(picture, PREVIEW)).save(content, "JPEG", quality=88)
     return data_uri("jpeg", content.getvalue())
