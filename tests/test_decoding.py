@@ -375,3 +375,47 @@ def test_a_warning_holds_no_escape_code(tmp_path):
     path.write_bytes(deep(12).getvalue())
     with pytest.warns(UserWarning, match=r"red\\x1b\[31m\.png: all its 16-bit"):
         read_image(path)
+
+
+# ---- pictures with transparency ------------------------------------------------------------------------------------
+
+
+def translucent(mode):
+    pixels = noise(30, 40, 4)
+    pixels[:10, :, 3] = 0
+    image = Image.fromarray(pixels, "RGBA")
+    return image if mode == "RGBA" else image.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_rgba_keeps_transparency_and_the_colours_below_it(mode, tmp_path):
+    image = translucent(mode)
+    file = tmp_path / ("a.tif" if mode == "LA" else "a.png")
+    image.convert("RGBA" if mode == "PA" else mode).save(file)
+    found = read_image(file, mode="RGBA")
+    assert found.mode == "RGBA"
+    assert np.array_equal(np.asarray(found), np.asarray(image.convert("RGBA")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "I;16", "1"])
+def test_rgba_of_an_opaque_picture_is_its_rgb_and_opaque(mode, tmp_path):
+    image = Image.fromarray(noise(30, 40))
+    image = Image.fromarray(noise(30, 40).astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    image.save(tmp_path / "a.png")
+    found, plain = read_image(tmp_path / "a.png", mode="RGBA"), read_image(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(found)[..., :3], np.asarray(plain))
+    assert np.asarray(found)[..., 3].min() == 255
+
+
+def test_rgba_is_turned_upright_too(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    translucent("RGBA").save(tmp_path / "a.png", exif=exif)
+    assert read_picture(tmp_path / "a.png", mode="RGBA").image.size == (30, 40)
+
+
+def test_rgba_of_a_large_picture_comes_in_strips(monkeypatch, tmp_path):
+    translucent("LA").save(tmp_path / "a.png")
+    whole = np.asarray(read_image(tmp_path / "a.png", mode="RGBA"))
+    monkeypatch.setattr(decoding, "_STRIP", 200)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png", mode="RGBA")), whole)

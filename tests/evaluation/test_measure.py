@@ -213,3 +213,14 @@ def test_options_hash_is_of_the_options_alone():
     one = options_hash("feedback", {"steps": 10, "blur": 0.03})
     assert one == options_hash("feedback", {"blur": 0.03, "steps": 10})
     assert len({one, options_hash("feedback", {"steps": 11, "blur": 0.03}), options_hash("gradient", {})}) == 3
+
+
+def test_the_centre_of_a_map_that_is_not_square_is_its_own():
+    wide = Chunk(3, (EvaluationImage(sample(), 0, False, Window.whole(80, 40)),), (target_class(),),
+                 {"gradient": np.ones((1, 20, 40), np.float32)}, {"gradient": [0.5]}, (20, 40))  # fmt: skip
+    square_one = rows_of([EvaluationImage(sample(), 0, False, WINDOW)], [target_class()], [square(0, 0, 20, 20)])
+    (box,) = {row["method"]: row for row in measure_chunk(plan(), wide)}["center_box"]["boxes"]
+    (same,) = square_one["center_box"]["boxes"]
+    assert (box["y1"], box["y2"]) == (same["y1"], same["y2"])
+    assert box["x1"] + box["x2"] == 80  # in the middle
+    assert box["x2"] - box["x1"] == pytest.approx(2 * (same["x2"] - same["x1"]), abs=4)

@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from looktwice.errors import InputError
 from looktwice.metrics import (
     V2_LEVELS,
     best_share,
+    binomial_interval,
     bootstrap,
     box_hits,
     class_mean,
@@ -110,3 +112,17 @@ def test_nothing_to_average_is_refused():
         bootstrap([0.1, 0.2], classes=[1])
     with pytest.raises(InputError, match="same images"):
         paired_difference([0.1, 0.2], [0.1])
+
+
+@pytest.mark.parametrize(("hits", "images"), [(0, 20), (1, 20), (12, 24), (20, 20), (480, 1000), (1, 1)])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_the_interval_of_a_share_is_scipys(hits, images, level):
+    expected = binomtest(hits, images).proportion_ci(level, method="wilson")
+    found = binomial_interval(hits, images, level=level)
+    assert found.value == hits / images
+    assert (found.low, found.high) == (pytest.approx(expected.low, abs=1e-12), pytest.approx(expected.high, abs=1e-12))
+
+
+def test_a_share_of_no_images_is_refused():
+    with pytest.raises(InputError, match="no images to take a share of"):
+        binomial_interval(0, 0)

@@ -1,6 +1,7 @@
 """Manifests and summaries: from their files and back to the same bytes, and what is none is refused in one line."""
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -11,8 +12,10 @@ from looktwice.errors import RunError
 from looktwice.images import Window
 from looktwice.localization import BoxRule
 from looktwice.metrics.judged_maps import Undefined
+from looktwice.models import IMAGENET
 from looktwice.runs.folder import read_finished, read_manifest, read_summary
-from looktwice.runs.manifest import Manifest
+from looktwice.runs.json_forms import to_json
+from looktwice.runs.manifest import Manifest, PreprocessingFacts
 from looktwice.runs.summary import Score, Summary
 
 SMALLEST = {"run": {"model": {"name": "nets/own.py:own"}, "preprocessing": {"resize": 256, "crop": 224}}}
@@ -129,3 +132,40 @@ def test_a_summary_without_a_method_of_the_run_is_refused(tmp_path):
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(RunError, match=r"summary\.json lacks gradient; remove it"):
         read_finished(tmp_path)
+
+
+OLD = {"resize": 256, "crop": 224, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "interpolation": "bilinear"}
+
+
+def with_input(**sizes):
+    return {"run": {**SMALLEST["run"], "preprocessing": {**OLD, "squash": False, **sizes}}}
+
+
+def test_a_square_input_has_the_identity_of_older_runs():
+    content = with_input()
+    manifest = Manifest.from_json(content)
+    assert to_json(manifest.run.preprocessing) == content["run"]["preprocessing"]
+    own = replace(IMAGENET, mean=(0.5,) * 3, std=(0.2,) * 3, crop=(224, 224))
+    assert to_json(PreprocessingFacts(**asdict(own))) == content["run"]["preprocessing"]
+
+
+def test_an_input_that_is_not_square_is_kept_as_it_is():
+    content = with_input(resize=[60, 120], crop=[48, 96], mean=[0.5], std=[0.2])
+    facts = Manifest.from_json(content).run.preprocessing
+    assert (facts.resize, facts.crop, facts.mean) == ((60, 120), (48, 96), (0.5,))
+    assert to_json(facts) == content["run"]["preprocessing"]
+    own = replace(IMAGENET, resize=(60, 120), crop=(48, 96), mean=(0.5,), std=(0.2,))
+    assert facts == PreprocessingFacts(**asdict(own))
+    assert facts.window(640, 480) == own.window(640, 480)
+
+
+NO_SIZES = ([1, 2, 3], [48], [48, "96"], [48, None], [0, 96], [[48, 96]], 0, -1, None, True, "224", {})
+
+
+@pytest.mark.parametrize("size", NO_SIZES)
+@pytest.mark.parametrize("name", ["resize", "crop"])
+def test_a_size_that_is_none_is_refused_in_one_line(tmp_path, name, size):
+    (tmp_path / "manifest.json").write_text(json.dumps(with_input(**{name: size})))
+    with pytest.raises(RunError, match=r"manifest\.json is no manifest of a run") as caught:
+        read_manifest(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -85,6 +85,42 @@ def test_an_answer_is_what_the_library_finds():
     assert [guess["probability"] for guess in answer["predicted"]] == pytest.approx(best.values.tolist(), rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "told", "window"),
+    [
+        ({"resize": (48, 96), "crop": (48, 96)}, [48, 96], [0, 0, 90, 60]),
+        ({"resize": (60, 100), "crop": (48, 80)}, [48, 80], [9, 6, 81, 54]),
+        ({"resize": 60, "crop": (48, 60)}, [48, 60], [15, 6, 75, 54]),
+        ({"resize": 80, "crop": 64}, 64, [21, 6, 69, 54]),
+    ],
+)
+def test_an_input_of_any_size_gives_its_map_and_its_window(small, sizes, told, window):
+    model = replace(small, preprocessing=replace(small.preprocessing, **sizes))
+    with TestClient(create_app([model]), base_url=ADDRESS) as client:
+        assert client.get("/api/models").json()["models"][0]["input"] == told
+        answer = post(client).json()
+    (found,) = answer["methods"]
+    assert pixels_of(found["map"]).shape == (tuple(told) if isinstance(told, list) else (told, told))
+    assert answer["window"] == pytest.approx(window, abs=1)
+    for box in found["boxes"]:
+        assert answer["window"][0] <= box["x1"] < box["x2"] <= answer["window"][2]
+        assert answer["window"][1] <= box["y1"] < box["y2"] <= answer["window"][3]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_network_of_other_channels_gets_its_picture(small, channels):
+    small.module.body[0] = nn.Conv2d(channels, 4, 5, stride=8)
+    choices = replace(small.preprocessing, mean=(0.5,) * channels, std=(0.5,) * channels)
+    clear = io.BytesIO()
+    Image.new("RGBA", (90, 60), (200, 0, 0, 0)).save(clear, "PNG")
+    with TestClient(create_app([replace(small, preprocessing=choices)]), base_url=ADDRESS) as client:
+        answer = post(client).json()
+        preview = post(client, clear.getvalue()).json()["picture"]["preview"]
+    assert answer["methods"][0]["map"].startswith("data:image/png")
+    with Image.open(io.BytesIO(base64.b64decode(preview.partition(",")[2]))) as shown:
+        assert np.asarray(shown).min() > 250  # what is transparent is shown white
+
+
 def test_the_predicted_class_is_the_default(client):
     answer = post(client).json()
     assert answer["target"] == answer["predicted"][0]

@@ -13,6 +13,7 @@ from looktwice.metrics.curves import BoxCurve as BoxCurve
 from looktwice.metrics.curves import overlap_curve as overlap_curve
 from looktwice.metrics.energy_in_box import energy_in_box as energy_in_box
 from looktwice.metrics.intervals import Interval as Interval
+from looktwice.metrics.intervals import binomial_interval as binomial_interval
 from looktwice.metrics.intervals import bootstrap as bootstrap
 from looktwice.metrics.intervals import class_mean as class_mean
 from looktwice.metrics.intervals import paired_difference as paired_difference

@@ -59,6 +59,7 @@ def first_guesses(rows: Any, method: str, classes: int) -> FirstGuesses | None:
         images=len(first),
         blind=float(np.mean(label_counts)) / classes,
         confidence=float(np.mean(images["predicted_probability"].to_numpy())),
+        same=int(np.unique(images["predicted"].to_numpy(), return_counts=True)[1].max()) / len(first),
     )
 
 
