@@ -4,7 +4,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import nn
 
 CLASSES = ("level", "upright", "checked")
 """Stripes along the rows, stripes along the columns, a chessboard."""
@@ -39,10 +38,13 @@ def picture(rng, kind, size, corner=None, side=None):
     return Image.fromarray(np.stack([pixels] * 3, axis=2)), (left, top, left + side, top + side)
 
 
-def train(network, preprocessing, size, *, steps=60):
-    """Trains a network on pictures of this (height, width), as the preprocessing makes them."""
+def trained(factory, preprocessing, size, *, steps=60):
+    """A network of ``NETWORK``, trained on pictures of this (height, width), as the preprocessing makes them."""
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
+    names = {}
+    exec(NETWORK, names)
+    network = names[factory]()
     kinds = rng.integers(0, len(CLASSES), 240)
     images = torch.cat([preprocessing.prepare(picture(rng, kind, size)[0])[0] for kind in kinds])
     labels = torch.as_tensor(kinds)
@@ -53,7 +55,7 @@ def train(network, preprocessing, size, *, steps=60):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return float(loss.detach())
+    return network
 
 
 def data_set(folder, size, *, count):
@@ -68,10 +70,3 @@ def data_set(folder, size, *, count):
         lines.append(f"{number:03}.png,{CLASSES[kind]},{','.join(map(str, box))}")
     (folder / "images.csv").write_text("\n".join(lines) + "\n")
     (folder / "names.txt").write_text("\n".join(CLASSES) + "\n")
-
-
-def made(source):
-    """The functions in the source of a file with networks."""
-    names = {"nn": nn}
-    exec(source, names)
-    return names
