@@ -163,9 +163,9 @@ def test_a_mistake_leaves_no_manifest_to_hold_it_fast(dataset, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(OptionError, match="steps"):
         run_on(dataset, run, methods={"feedback": {"steps": -1}})
-    gelu = nn.Sequential(nn.Conv2d(3, 6, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ModelError, match="ReLU"):
-        run_on(dataset, run, model=Model("gelu", gelu, PREPROCESSING, tuple("rgbcmy"), ""))
+    tanh = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ModelError, match="no activation that can be gated"):
+        run_on(dataset, run, model=Model("tanh", tanh, PREPROCESSING, tuple("rgbcmy"), ""))
     assert not run.exists()
     run_on(dataset, run, limit=2)
 
