@@ -267,6 +267,7 @@ def test_models_and_methods_are_tables_for_programs(looktwice):
     assert ["efficientnet_lite0", "224"] in [row[:2] for row in models]
     assert ["inception_v3", "299"] in [row[:2] for row in models]
     assert all(int(size) >= 200 and weights for _, size, weights in models)
+    assert {"convnext_tiny", "vit_b_16", "efficientnet_b0", "maxvit_t"} <= {row[0] for row in models}
     methods = {
         name: (source, options, title)
         for name, title, _, source, options in (row.split("\t") for row in looktwice("methods").out)
@@ -275,6 +276,11 @@ def test_models_and_methods_are_tables_for_programs(looktwice):
     assert {name: row[2] for name, row in methods.items()} == {name: row.label.title for name, row in METHODS.items()}
     assert methods["feedback"][0] == METHODS["feedback"].source
     assert "trace_weight=0.0" in methods["feedback"][1].split(", ")
+
+
+def test_the_list_of_models_says_how_others_are_named(looktwice):
+    (line,) = looktwice("models").err
+    assert all(part in line for part in ("timm:NAME", "hf:OWNER/NAME", "hf:FOLDER", "FILE.onnx", "FILE.py:FACTORY"))
 
 
 def test_on_a_terminal_tables_have_a_header(looktwice, monkeypatch):

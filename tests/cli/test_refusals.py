@@ -63,7 +63,10 @@ def test_a_choice_that_cannot_be_met_is_one_line(looktwice, net, photo, tmp_path
     ("name", "parts"),
     [
         ("resnet5", ["'resnet5'", "resnet50"]),
-        ("convnext_tiny", ["convnext_tiny", "GELU"]),
+        ("convnext_tinny", ["'convnext_tinny'", "convnext_tiny", "timm:NAME"]),
+        ("timm:resnet19", ["'resnet19'", "timm:resnet18"]),
+        ("gone.onnx", ["gone.onnx", "no such file"]),
+        ("hf:./gone", ["no such folder"]),
         ("NET:smooth", ["no activation", "ReLU, GELU, SiLU"]),
         ("NET:broken", ["no such luck"]),
         ("NET:nett", ["'nett'", "net"]),

@@ -101,6 +101,22 @@ def test_a_method_of_one_s_own_works_at_every_door(tmp_path: Path, monkeypatch: 
     assert [method.name for method in chosen] == ["SIGN", "OCCLUSION"]
 
 
+def test_networks_by_name_are_made_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The page's blocks run from top to bottom, without a connection."""
+    for package in ("timm", "transformers"):
+        pytest.importorskip(package)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in python_of(DOCS / "howto" / "named-networks.md"):
+        exec(block, names)
+    assert names["model"].classes == ("cat", "cup", "rocket")
+    assert names["images"].shape == (1, 3, 96, 96)
+    model = names["looktwice"].load_model("hf:out/my-network")
+    assert model.classes == ("cat", "cup", "rocket")
+    assert model.preprocessing == names["model"].preprocessing
+
+
 # Pages.
 
 

@@ -11,9 +11,8 @@ from PIL import Image
 from torchvision import models as tv
 
 from looktwice.errors import InputError, MissingExtraError, ModelError, OptionError
-from looktwice.gating import activation_calls
-from looktwice.gating.frozen import frozen
 from looktwice.models import find_class, load_model, model_names, weights_hash
+from looktwice.models.catalogue import plan_network
 from noise import noise
 
 
@@ -66,18 +65,23 @@ def test_missing_weights_package_names_the_extra(monkeypatch, number, remedy):
         load_model(f"efficientnet_lite{number}")
 
 
-def test_names_start_with_the_embedded_ones_and_hold_no_gelu_network():
+def test_names_start_with_the_embedded_ones_and_hold_every_torchvision_classifier():
     names = model_names()
     assert names[:3] == ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
-    assert {"googlenet", "resnet18", "vgg16", "inception_v3", "wide_resnet50_2", "regnet_y_8gf"} < set(names)
-    assert not any(name.startswith(("vit", "swin", "convnext", "maxvit", "efficientnet_b")) for name in names)
-    assert len(names) == len(set(names))
+    assert names[3:] == tv.list_models(module=tv)
+    assert {"googlenet", "vgg16", "vit_b_16", "swin_t", "convnext_tiny", "maxvit_t", "efficientnet_b0"} < set(names)
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "swin_t", "efficientnet_b0"])
-def test_networks_without_relu_are_refused(name):
-    with pytest.raises(ModelError, match=f"{name} runs on GELU or SiLU.*nearest"):
-        load_model(name, weights="random")
+@pytest.mark.parametrize(
+    ("name", "resize", "crop", "interpolation"),
+    [("mobilenet_v3_small", 256, 224, "bilinear"), ("efficientnet_b0", 256, 224, "bicubic")],
+)
+def test_networks_without_relu_load_with_their_own_preprocessing(name, resize, crop, interpolation):
+    model = load_model(name, weights="random")
+    seen = model.preprocessing
+    assert (seen.resize, seen.crop, seen.interpolation, seen.squash) == (resize, crop, interpolation, False)
+    assert scores(model, noise(320, 300)).shape == (1000,)
+    assert model.classes == tuple(tv.get_model_weights(name).DEFAULT.meta["categories"])
 
 
 @pytest.mark.parametrize(
@@ -90,20 +94,15 @@ def test_unknown_name_shows_the_nearest(name, near):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", tv.list_models(module=tv))
-def test_family_rule_agrees_with_the_relu_calls(name):
+def test_every_torchvision_classifier_takes_its_own_preprocessing(name):
     if name.startswith("regnet") and not name.endswith("400mf"):
         pytest.skip("a regnet cannot be built without memory; its smallest stands for the family")
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     with torch.device("cpu" if name.startswith("regnet") else "meta"):
-        module, image = tv.get_model(name, weights=None, **options), torch.empty(1, 3, 224, 224)
-    with frozen(module) as network:
-        if name in model_names():
-            assert len(activation_calls(network, image)[0]) > 5
-        elif name.startswith("swin_v2"):
-            # Its ReLUs stand in the MLP for the position bias (512 hidden units), which never sees the image.
-            assert {call.shape[-1] for call in activation_calls(network, image)[0]} == {512}
-        else:
-            assert activation_calls(network, image)[0] == []
+        model = plan_network(name, None).build("file")
+        side = model.preprocessing.crop
+        answer = model.module.eval()(torch.zeros(1, 3, side, side))
+    assert answer.shape == (1, len(model.classes))
+    assert model.preprocessing.crop == tv.get_model_weights(name).DEFAULT.transforms().crop_size[0]
 
 
 @pytest.mark.slow

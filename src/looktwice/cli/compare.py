@@ -55,7 +55,7 @@ def compare_command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A name from `looktwice models`, or FILE.py:FACTORY; repeat it for several. "
+            help="A name from `looktwice models`, timm:NAME, hf:NAME, FILE.onnx or FILE.py:FACTORY; repeat it. "
             f"[default: {DEFAULT_MODEL}]",
             show_default=False,
         ),

@@ -37,7 +37,10 @@ AS_RUNS: Mapping[str, Any] = {"parser": named_path, "metavar": "RUN..."}
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files, folders, globs.", show_default=False)]
 
 
-ModelName = Annotated[str, typer.Option("--model", help="A name from `looktwice models`, or FILE.py:FACTORY.")]
+ModelName = Annotated[
+    str,
+    typer.Option("--model", help="A name from `looktwice models`, timm:NAME, hf:NAME, FILE.onnx or FILE.py:FACTORY."),
+]
 
 
 Weights = Annotated[str, typer.Option(help="default, random, or a file: .safetensors, .pth, .pt, .ckpt, .bin.")]

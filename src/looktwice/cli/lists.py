@@ -3,11 +3,14 @@
 import sys
 from collections.abc import Sequence
 
+from looktwice.cli.inputs import complain
+
 
 def models_command() -> None:
     """List the networks that have a name.
 
-    In a pipe the columns are name, input size and default weights. A network of your own is named FILE.py:FACTORY.
+    In a pipe the columns are name, input size and default weights. More networks: timm:NAME, hf:NAME (a repository on
+    the Hugging Face Hub, or a folder), FILE.onnx, and your own as FILE.py:FACTORY.
     """
     from torchvision.models import get_model_weights  # type: ignore[import-untyped]
 
@@ -23,6 +26,14 @@ def models_command() -> None:
             best = get_model_weights(name).DEFAULT
             rows.append((name, f"{best.transforms().crop_size[0]}", f"torchvision {best}"))
     _print_table(("model", "input size", "default weights"), rows)
+    complain(_OTHERS)
+
+
+_OTHERS = (
+    "more: timm:NAME (timm.list_models()), hf:OWNER/NAME or hf:FOLDER (transformers), FILE.onnx, and your own network "
+    "as FILE.py:FACTORY"
+)
+"""How the networks are named that the list leaves out, because there are thousands of them."""
 
 
 def methods_command() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from io import StringIO, TextIOWrapper
 from pathlib import Path
@@ -18,7 +19,7 @@ from looktwice.cli.inputs import complain
 from looktwice.cli.lists import methods_command, models_command
 from looktwice.cli.report import report_command
 from looktwice.cli.serve import serve_command
-from looktwice.errors import LooktwiceError, printable
+from looktwice.errors import LooktwiceError, LooktwiceWarning, printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -30,6 +31,7 @@ def run() -> None:
     the program without a message.
     """
     _prepare_streams()
+    warnings.showwarning = _show_warning
     try:
         code = _exit_code()
         for stream in (sys.stdout, sys.stderr):
@@ -52,6 +54,17 @@ def _prepare_streams() -> None:
             # A path may not be text, and a terminal's encoding may not have a letter; neither may end a run.
             utf8 = stream.encoding.lower() in ("utf-8", "utf8")
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+_SHOW_WARNING = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
+    """One line for a warning of this library; those of other packages are shown as Python shows them."""
+    if issubclass(category, LooktwiceWarning):
+        complain(str(message))
+    else:
+        _SHOW_WARNING(message, category, *place, **others)
 
 
 def _exit_code() -> int:

