@@ -54,6 +54,8 @@ LABELS: Mapping[str, Label] = MappingProxyType(
         "layer_cam": Label("LayerCAM", "LayerCAM", "#5a6b1f"),
         "integrated_gradients": Label("Integrated gradients", "Integrated gradients", "#444444"),
         "guided_grad_cam": Label("Guided Grad-CAM", "Guided Grad-CAM", "#4a3fb5"),
+        "attention_rollout": Label("Attention rollout", "Attention rollout", "#8f3a3a"),
+        "attention_relevance": Label("Attention relevance", "Attention relevance", "#1d6f42"),
         "center_box": Label("Centre box", "Centre box", "#6b7280"),
         "full_image": Label("Whole image", "Whole image", "#6b7280"),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -110,7 +110,9 @@ def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[
     own = dict(options)
     finish = FinishOptions(**{field.name: own.pop(field.name) for field in fields(FinishOptions)})
     if row.attribute is not None:
-        return _attributed(row.attribute, look, targets, finish, own)
+        attention = _attributed(row.attribute, look, targets, finish, own)
+        caution = row.caution(look.network) if row.caution is not None else None
+        return replace(attention, notes=((None, caution), *attention.notes)) if caution else attention
     choices = MapOptions(**{field.name: own.pop(field.name) for field in fields(MapOptions)})
     found = _feedback(row.optimise, look, targets, choices, own)
     if choices.source == "evidence":

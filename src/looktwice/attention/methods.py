@@ -4,17 +4,18 @@ A method of your own is such a row: see docs/howto/own-method.md.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 
-from looktwice.attention import peers
+from looktwice.attention import peers, rollout
 from looktwice.errors import ModelError
 from looktwice.feedback.ascent import Feedback
 from looktwice.feedback.closed_form import closed_form_feedback
 from looktwice.feedback.global_feedback import feedback_from_options
+from looktwice.gating.frozen import FrozenNetwork
 from looktwice.labels import LABELS, Label
 from looktwice.options import check_known, check_options
 from looktwice.user_code import load_object
@@ -38,6 +39,7 @@ class Method:
         options: the options that ``attend`` takes for it, with their defaults: those of the map, and its own.
         optimise: how its gates are found; without it there are no gates.
         attribute: a function that makes the map or an attribution by itself; then nothing here is gated or guided.
+        caution: a network → what a reader must know of this method's maps of it, in one line; ``None`` if nothing.
     """
 
     label: Label
@@ -46,6 +48,7 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     optimise: Optimise | None = None
     attribute: Attribute | None = None
+    caution: Callable[[FrozenNetwork], str | None] | None = None
 
     @property
     def has_gates(self) -> bool:
@@ -115,7 +118,7 @@ def _ascent(name: str, summary: str, source: str, /, **defaults: Any) -> Method:
 
 
 def _peer(name: str, summary: str, source: str, attribute: Attribute, /, **defaults: Any) -> Method:
-    """Another package's method."""
+    """A method of other authors, which makes its map by itself."""
     return Method(LABELS[name], summary, source, MappingProxyType({**FINISH_OPTIONS, **defaults}), attribute=attribute)
 
 
@@ -177,12 +180,27 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             steps=20,
             blur=0.045,
         ),
-        "guided_grad_cam": _peer(
-            "guided_grad_cam",
-            "guided backpropagation times Grad-CAM",
-            "Selvaraju et al. 2017",
-            peers.guided_grad_cam,
-            blur=0.045,
+        "guided_grad_cam": replace(
+            _peer(
+                "guided_grad_cam",
+                "guided backpropagation times Grad-CAM",
+                "Selvaraju et al. 2017",
+                peers.guided_grad_cam,
+                blur=0.045,
+            ),
+            caution=peers.caution_on_guiding,
+        ),
+        "attention_rollout": _peer(
+            "attention_rollout",
+            "attention of all transformer blocks multiplied; the same map for every class",
+            "Abnar & Zuidema 2020",
+            rollout.attention_rollout,
+        ),
+        "attention_relevance": _peer(
+            "attention_relevance",
+            "attention of all transformer blocks, times its gradient for the class",
+            "Chefer et al. 2021",
+            rollout.attention_relevance,
         ),
     }
 )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from looktwice.errors import MissingExtraError, ModelError
 from looktwice.gating.frozen import FrozenNetwork
 from looktwice.gating.geometry import PartOutput, measured_parts
+from looktwice.gating.memo import Memo
 from looktwice.gating.places import Kind, Place
 
 
@@ -53,9 +54,20 @@ def integrated_gradients(network: FrozenNetwork, images: Tensor, targets: Tensor
 def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> Tensor:
     """Guided backpropagation times Grad-CAM (Selvaraju et al. 2017) → (N, C, H, W).
 
-    captum guides ``nn.ReLU`` modules only. If a network calls ``F.relu``, the gradient stays as it is.
+    captum guides ``nn.ReLU`` modules only. If a network calls ``F.relu`` or has other activations, the gradient stays
+    as it is; ``caution_on_guiding`` says so.
+
+    Raises:
+        ModelError: the network's last feature maps are tokens or have channels last, which captum does not read.
     """
-    attribution = _package("captum.attr").GuidedGradCam(network, last_feature_maps(network, images, ["channels"])[0])
+    package = _package("captum.attr")
+    part, place = last_feature_maps(network, images)
+    if place.kind != "channels":
+        raise ModelError(
+            "Guided Grad-CAM needs feature maps with channels first, and the last ones of this network are "
+            f"{'tokens' if place.kind == 'tokens' else 'maps with channels last'}; take grad_cam or guided_backprop"
+        )
+    attribution = package.GuidedGradCam(network, part)
     image = images.clone().requires_grad_()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")
@@ -63,18 +75,37 @@ def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> 
     return found.detach()
 
 
+def caution_on_guiding(network: FrozenNetwork) -> str | None:
+    """What a reader of Guided Grad-CAM must know of a network without ``nn.ReLU``; ``None`` of others."""
+    if any(isinstance(part, nn.ReLU) for part in network.modules()):
+        return None
+    return "captum guides nn.ReLU modules, and this network has none; the map is the plain gradient times Grad-CAM"
+
+
 def last_feature_maps(
     network: FrozenNetwork, images: Tensor, kinds: Sequence[Kind] = ("channels", "channels_last", "tokens")
 ) -> tuple[nn.Module, Place]:
-    """The last module that is called once and returns maps of the image, and how they lie.
+    """The last module that is called once and returns maps of the image, and how they lie. It is remembered.
 
     Of tokens, it is the last module as wide as the network's last tokens from whose own tokens a class score is
     derived. In the last block of a vision transformer, that is the norm before the attention: after it, the score
-    depends on the class token alone.
+    depends on the class token alone. A linear layer of tokens makes queries, keys or values, so it is passed over.
 
     Raises:
         ModelError: there is none.
     """
+    known = _LAST.of(network.module, network.looks)
+    key = (tuple(images.shape[1:]), images.dtype, images.device, tuple(kinds))
+    if key not in known:
+        output = _last_output(network, images, kinds)
+        known[key] = output.part, output.place
+    return known[key]
+
+
+_LAST: Memo[tuple[nn.Module, Place]] = Memo()
+
+
+def _last_output(network: FrozenNetwork, images: Tensor, kinds: Sequence[Kind]) -> PartOutput:
     with torch.no_grad():
         classes = network(images).shape[1]
     found = [
@@ -82,12 +113,15 @@ def last_feature_maps(
         for output in reversed(measured_parts(network, images))
         if output.channels is not None and output.channels != classes and output.place.kind in kinds
     ]
-    if found and found[0].place.kind == "tokens":
-        alike = [output for output in found if (output.place, output.channels) == (found[0].place, found[0].channels)]
-        found = [output for output in alike if output.part in _parts_with_gradient(network, images, alike)]
     if not found:
         raise ModelError("no module of this network returns maps of the image; a class activation map needs some")
-    return found[0].part, found[0].place
+    last = found[0]
+    if last.place.kind != "tokens":
+        return last
+    alike = [output for output in found if (output.place, output.channels) == (last.place, last.channels)]
+    reached = _parts_with_gradient(network, images, alike)
+    read = [output for output in alike if output.part in reached and not isinstance(output.part, nn.Linear)]
+    return read[0] if read else last  # without a gradient, as with a head of zeros, every map is zero
 
 
 def _parts_with_gradient(network: FrozenNetwork, images: Tensor, outputs: Sequence[PartOutput]) -> set[nn.Module]:
@@ -99,9 +133,8 @@ def _parts_with_gradient(network: FrozenNetwork, images: Tensor, outputs: Sequen
 
     handles = [output.part.register_forward_hook(keep) for output in outputs]
     try:
-        scores = network(images[:1].clone().requires_grad_())
-        largest = scores.amax(1).sum()
-        gradients = torch.autograd.grad(largest, list(seen.values()), allow_unused=True)
+        scores = network(images.clone().requires_grad_())
+        gradients = torch.autograd.grad(scores.amax(1).sum(), list(seen.values()), allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()

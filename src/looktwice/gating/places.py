@@ -100,9 +100,9 @@ def place_candidates(shape: Sequence[int], image: Sequence[int]) -> Iterator[Pla
 def _token_grids(count: int, image: Sequence[int]) -> Iterator[Place]:
     for prefix in range(min(MOST_PREFIX, count) + 1):
         cells = count - prefix
-        for rows in range(1, cells):
+        for rows in (rows for rows in range(1, cells) if cells % rows == 0):
             place = Place("tokens", (rows, cells // rows), prefix)
-            if cells % rows == 0 and _proportion(place, image) < MOST_PROPORTION:
+            if _proportion(place, image) < MOST_PROPORTION:
                 yield place
 
 
