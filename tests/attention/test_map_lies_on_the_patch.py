@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from attending import ROLLOUTS
 from looktwice import METHODS, attend
 from looktwice.errors import LooktwiceWarning, ModelError
 
@@ -86,7 +87,7 @@ def share_on_the_patch(heat: Tensor, rows: slice, columns: slice, margin: int) -
 
 
 @pytest.mark.parametrize(
-    "method", [name for name in METHODS if name not in ("integrated_gradients", "guided_grad_cam")]
+    "method", [name for name in METHODS if name not in ("integrated_gradients", "guided_grad_cam", *ROLLOUTS)]
 )
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(

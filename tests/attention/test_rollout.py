@@ -7,56 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attending import ROLLOUTS
 from looktwice import attend
+from looktwice.attention.finishing import cumulative_shares
 from looktwice.attention.matrices import MatricesMode
 from looktwice.errors import LooktwiceWarning, ModelError
+from token_networks import Transformer
 
-METHODS = ("attention_rollout", "attention_relevance")
 CALLS = ("fused", "written out", "folded", "in place", "module", "module with weights", "layer", "encoder")
-
-
-class Transformer(nn.Module):
-    """Two blocks of two heads, whose attention is called in one way or another. Its numbers are the same in all."""
-
-    def __init__(
-        self, call: str = "fused", prefix: int = 1, read: str = "class", grid: tuple[int, int] = (3, 3)
-    ) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.call, self.prefix, self.read = call, prefix, read
-        self.patches = nn.Conv2d(3, 8, 8, 8)
-        self.before = nn.Parameter(torch.randn(1, prefix, 8))
-        self.position = nn.Parameter(0.1 * torch.randn(1, prefix + grid[0] * grid[1], 8))
-        self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(8, 2, 16, activation=F.gelu, batch_first=True, norm_first=True) for _ in range(2)
-        )
-        for block in self.blocks:
-            nn.init.normal_(block.self_attn.in_proj_weight, std=0.8)  # looks at some tokens more than at others
-        self.head = nn.Linear(8, 4)
-        self.double().eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.patches(images).flatten(2).mT
-        x = torch.cat([self.before.expand(len(x), -1, -1), x], 1) + self.position
-        for block in self.blocks:
-            if self.call in ("layer", "encoder"):
-                x = block(x)
-            else:
-                x = x + self.attend(block.self_attn, block.norm1(x))
-                x = x + block.linear2(F.gelu(block.linear1(block.norm2(x))))
-        return self.head(x[:, 0] if self.read == "class" else x[:, self.prefix :].mean(1))
-
-    def attend(self, layer: nn.MultiheadAttention, x: Tensor) -> Tensor:
-        if self.call.startswith("module"):
-            return layer(x, x, x, need_weights="weights" in self.call)[0]
-        heads = F.linear(x, layer.in_proj_weight, layer.in_proj_bias).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
-        if self.call == "fused":
-            mixed = F.scaled_dot_product_attention(*heads)
-        else:
-            q, k, v = heads.flatten(1, 2) if self.call == "folded" else heads
-            weights = (q @ k.transpose(-1, -2) / 2).softmax(dim=-1)
-            mixed = (weights.mul_(1) if self.call == "in place" else weights) @ v
-        return layer.out_proj(mixed.reshape(len(x), 2, -1, 4).transpose(1, 2).flatten(2))
 
 
 def by_hand(network: Transformer, image: Tensor, extra: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
@@ -156,7 +114,7 @@ def encoder_of(network: Transformer) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROLLOUTS)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 def test_the_map_is_the_same_however_attention_is_called(method, call, context):
@@ -186,7 +144,7 @@ def test_torchs_fast_path_is_taken_where_nobody_looks(monkeypatch):
     assert len(seen.matrices) == 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROLLOUTS)
 def test_a_batch_has_the_maps_of_its_images(method):
     images = pictures(3, (24, 24))
     together = attend(Transformer(), images, [0, 1, 2], method=method).maps
@@ -203,7 +161,7 @@ def test_rollout_is_the_same_for_every_class_and_relevance_is_not():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROLLOUTS)
 def test_in_other_precisions_the_map_is_nearly_the_same(method, dtype):
     images = pictures(2, (24, 24))
     exact = attend(Transformer(), images, 1, method=method).maps
@@ -392,7 +350,7 @@ class Elsewhere(Transformer):
         return super().forward(shuffled)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROLLOUTS)
 @pytest.mark.parametrize(
     ("network", "size", "words"),
     [
@@ -432,3 +390,28 @@ def test_a_head_of_zeros_has_a_zero_relevance_which_is_said_and_a_rollout():
         warnings.simplefilter("error", LooktwiceWarning)
         found = attend(network, images, 1, method="attention_rollout").maps
     assert torch.allclose(found, attend(Transformer(), images, 1, method="attention_rollout").maps)
+
+
+# ---- what holds for every method -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ROLLOUTS)
+def test_the_last_steps_are_those_of_every_method(method):
+    network, images = Transformer(grid=(8, 8)), pictures(2, (64, 64))
+    plain = attend(network, images, 1, method=method).maps
+    shares = attend(network, images, 1, method=method, values="cumulative").maps
+    assert torch.allclose(shares, cumulative_shares(plain))
+    assert not torch.allclose(attend(network, images, 1, method=method, blur=0.1).maps, plain)
+    assert not torch.allclose(attend(network, images, 1, method=method, propagate=True).maps, plain)
+
+
+@pytest.mark.parametrize("call", CALLS[:-1])
+@pytest.mark.parametrize("method", ROLLOUTS)
+def test_the_model_is_left_as_found(method, call):
+    network = Transformer(call).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    attend(network, pictures(2, (24, 24)), 0, method=method)
+    assert all(part.training for part in network.modules())
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
+    assert all(weight.requires_grad and weight.grad is None for weight in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -10,7 +10,7 @@ from PIL import Image
 
 from evaluations import METHODS, colours, run_on, summary_of
 from looktwice.datasets import Dataset, Sample, load_dataset
-from looktwice.errors import DatasetError, RunError
+from looktwice.errors import DatasetError, ModelError, RunError
 from looktwice.evaluation import chunks, evaluate
 from looktwice.evaluation.processes import Shard
 from looktwice.images import read_annotated
@@ -214,3 +214,11 @@ def test_an_error_of_a_decoding_worker_that_is_no_kill_is_not_called_one(dataset
     monkeypatch.setattr(evaluate, "attend_chunk", fail)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         run_on(dataset, tmp_path / "run", model=colours(), methods=METHODS)
+
+
+@pytest.mark.parametrize("method", ["attention_rollout", "attention_relevance"])
+def test_a_method_that_the_network_cannot_have_is_refused_before_an_image_is_read(dataset, tmp_path, method):
+    with pytest.raises(ModelError, match="attention rollout needs a network with attention among tokens") as caught:
+        run_on(dataset, tmp_path / "run", methods={"gradient": {}, method: {}})
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.parquet"))

@@ -14,6 +14,8 @@ TARGETS = [4, 0, 2]
 
 OURS = [name for name, row in METHODS.items() if row.attribute is None]  # the others are tested in test_peers.py
 
+ROLLOUTS = ["attention_rollout", "attention_relevance"]  # these need a transformer: test_rollout.py
+
 
 def few_steps(method: str) -> dict[str, Any]:
     return {"steps": 2} if "steps" in METHODS[method].options else {}
