@@ -47,7 +47,7 @@ def write(root: Path, file: Path, models: list[str], images: int) -> None:
         name, _, weights = entry.partition("=")
         model = load_model(name, weights=weights or "default", squash=True)
         prepared = [model.prepare(read_image(path)) for path in paths]
-        for method in METHODS:
+        for method in (name for name in METHODS if not name.startswith("attention_")):  # these need a transformer
             for start in range(0, len(paths), BATCH):
                 some = prepared[start : start + BATCH]
                 maps = attend(model.module, torch.cat([batch for batch, _ in some]), method=method).maps.numpy()

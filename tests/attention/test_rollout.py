@@ -340,6 +340,20 @@ class Own(Transformer):
         return own(x, x, x, need_weights=False)[0]
 
 
+class SideBySide(Transformer):
+    """Two attentions in one block, as parallel blocks and differential attention have them."""
+
+    def attend(self, layer: nn.MultiheadAttention, x: Tensor) -> Tensor:
+        return super().attend(layer, x) - 0.5 * super().attend(layer, x.flip(2))
+
+
+class Twice(Transformer):
+    """Scores that are the mean of two passes."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + super().forward(0.5 * images)
+
+
 class Elsewhere(Transformer):
     """Tokens in an order that is not the image's."""
 
@@ -357,10 +371,13 @@ class Elsewhere(Transformer):
         (Windows(prefix=0, read="mean", grid=(4, 4)), (32, 32), "windows, stages or pooled tokens"),
         (Pooled(), (24, 24), "windows, stages or pooled tokens"),
         (Own(), (24, 24), "adds keys of its own"),
+        (SideBySide(), (24, 24), "4 attention matrices of this network stand side by side"),
+        (SideBySide("written out"), (24, 24), "stand side by side"),
+        (Twice(), (24, 24), "stand side by side"),
         (Elsewhere(grid=(8, 8)), (64, 64), "65 tokens of this network do not lie like the image"),
         (nn.Sequential(nn.Conv2d(3, 4, 8, 8).double(), nn.ReLU(), nn.Flatten()), (24, 24), "no attention matrix was"),
     ],
-    ids=["windows", "pooled", "own keys", "elsewhere", "none"],
+    ids=["windows", "pooled", "own keys", "side by side", "written out", "twice", "elsewhere", "none"],
 )
 def test_a_network_without_the_same_tokens_in_every_block_is_refused(method, network, size, words):
     with pytest.raises(ModelError, match="attention rollout needs") as refused:
@@ -369,16 +386,35 @@ def test_a_network_without_the_same_tokens_in_every_block_is_refused(method, net
     assert "\n" not in str(refused.value)
 
 
-def test_relevance_of_a_network_that_detaches_is_refused_and_rollout_is_not():
-    class Detached(Transformer):
-        def forward(self, images: Tensor) -> Tensor:
-            return super().forward(images).detach()
+class Detached(Transformer):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).detach()
 
+
+class WithoutGradients(Transformer):
+    def attend(self, layer: nn.MultiheadAttention, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().attend(layer, x)
+
+
+class DetachedFirstBlock(Transformer):
+    def attend(self, layer: nn.MultiheadAttention, x: Tensor) -> Tensor:
+        return super().attend(layer, x).detach() if layer is self.blocks[0].self_attn else super().attend(layer, x)
+
+
+@pytest.mark.parametrize("network", [Detached, WithoutGradients])
+def test_relevance_of_a_network_that_detaches_is_refused_and_rollout_is_not(network):
     images = pictures(1, (24, 24))
     with pytest.raises(ModelError, match="must not detach"):
-        attend(Detached(), images, 1, method="attention_relevance")
-    found = attend(Detached(), images, 1, method="attention_rollout").maps
+        attend(network(), images, 1, method="attention_relevance")
+    found = attend(network(), images, 1, method="attention_rollout").maps
     assert torch.allclose(found, attend(Transformer(), images, 1, method="attention_rollout").maps)
+
+
+@pytest.mark.parametrize("method", ROLLOUTS)
+def test_a_block_that_detaches_is_refused(method):
+    with pytest.raises(ModelError, match="side by side"):
+        attend(DetachedFirstBlock(), pictures(1, (24, 24)), 1, method=method)
 
 
 def test_a_head_of_zeros_has_a_zero_relevance_which_is_said_and_a_rollout():

@@ -37,11 +37,13 @@ class MatricesMode(TorchFunctionMode):
 
     Attributes:
         matrices: in call order, with heads: mostly (N, heads, T, T). Each one requires a gradient.
+        in_turn: whether each is computed from the one before it. Where autograd is off, this is taken for granted.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.matrices: list[Tensor] = []
+        self.in_turn = True
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -59,6 +61,8 @@ class MatricesMode(TorchFunctionMode):
         return made
 
     def _keep(self, matrix: Tensor) -> Tensor:
+        if self.matrices and torch.is_grad_enabled():
+            self.in_turn = self.in_turn and _is_computed_from(matrix, self.matrices[-1])
         self.matrices.append(matrix if matrix.requires_grad else matrix.requires_grad_())
         return matrix
 
@@ -106,6 +110,20 @@ class MatricesMode(TorchFunctionMode):
             return output, None
         weights = self.matrices[-1]
         return output, weights.mean(1) if call.get("average_attn_weights", True) else weights
+
+
+def _is_computed_from(tensor: Tensor, earlier: Tensor) -> bool:
+    """Whether autograd finds a way from a tensor back to an earlier one."""
+    waiting, seen = [tensor.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node is earlier.grad_fn or getattr(node, "variable", None) is earlier:
+            return True
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+    return False
 
 
 def _projections(call: dict[str, Any]) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:

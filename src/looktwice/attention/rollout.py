@@ -64,12 +64,12 @@ def _rollout(matrices: Sequence[Tensor], scores: Tensor) -> Tensor:
 
 
 def _relevance(matrices: Sequence[Tensor], scores: Tensor) -> Tensor:
-    if not scores.requires_grad:
-        raise ModelError(
-            "no gradient reaches the attention matrices from the class scores; the forward pass must not detach"
-        )
     relevance = own = _identity(matrices[0], len(scores))
     for matrix, gradient in zip(matrices, _gradients(scores, matrices), strict=True):
+        if gradient is None:
+            raise ModelError(
+                "no gradient reaches the attention matrices from the class scores; the forward pass must not detach"
+            )
         positive = (matrix.detach() * gradient).clamp_min(0)
         relevance = relevance + _mean_over_heads(positive, len(scores)) @ relevance
     return relevance - own
@@ -83,9 +83,11 @@ def _mean_over_heads(matrix: Tensor, batch: int) -> Tensor:
     return matrix.reshape(batch, -1, *matrix.shape[-2:]).mean(1)
 
 
-def _gradients(scores: Tensor, matrices: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The gradient of the scores (N,) with respect to each matrix; zero where there is none."""
-    return torch.autograd.grad(scores.sum(), matrices, retain_graph=True, allow_unused=True, materialize_grads=True)
+def _gradients(scores: Tensor, matrices: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """The gradient of the scores (N,) with respect to each matrix; ``None`` where none arrives."""
+    if not scores.requires_grad:
+        return [None] * len(matrices)
+    return torch.autograd.grad(scores.sum(), matrices, retain_graph=True, allow_unused=True)
 
 
 def _map_of(network: FrozenNetwork, images: Tensor, targets: Tensor, combine: Combine) -> Tensor:
@@ -98,6 +100,11 @@ def _map_of(network: FrozenNetwork, images: Tensor, targets: Tensor, combine: Co
         singly = zip(torch.split(images, 1), torch.split(targets, 1), strict=True)
         return torch.cat([_map_of(network, image, target, combine) for image, target in singly])
     tokens = _tokens(matrices, batch)
+    if not seen.in_turn:
+        raise ModelError(
+            f"attention rollout needs blocks one after the other, and some of the {len(matrices)} attention matrices "
+            "of this network stand side by side; take another method, such as grad_cam"
+        )
     place = _place(tokens, places) or _place_of_parts(network, images, tokens)
     rows = _rows_read(scores, matrices[-1], place)
     seen_from_rows = combine(matrices, scores.gather(1, targets[:, None])[:, 0])[:, rows].mean(1)
@@ -152,11 +159,9 @@ def _rows_read(scores: Tensor, last: Tensor, place: Place) -> Tensor:
 
     Where no gradient tells, it is the first token's row, or all rows if no token comes before the image's.
     """
-    if scores.requires_grad:
-        gradient = _gradients(scores.amax(1), [last])[0]
-        read = gradient.reshape(-1, *last.shape[-2:]).ne(0).any(2).any(0)
-        if read.any():
-            return read
+    gradient = _gradients(scores.amax(1), [last])[0]
+    if gradient is not None and gradient.any():
+        return gradient.reshape(-1, *last.shape[-2:]).ne(0).any(2).any(0)
     read = torch.zeros(last.shape[-1], dtype=torch.bool, device=last.device)
     read[: 1 if place.prefix else None] = True
     return read
