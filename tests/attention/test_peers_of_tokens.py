@@ -159,6 +159,21 @@ def test_guided_grad_cam_without_the_modules_that_captum_guides_says_so(activati
     assert len(same_sign)
 
 
+@pytest.mark.parametrize(("other", "name"), [(nn.Hardswish(), "hardswish"), (nn.ReLU6(), "hardtanh|relu6")])
+def test_guided_grad_cam_names_the_activations_that_are_not_guided(other, name):
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Convolutions(nn.ReLU())
+            self.other = other
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.inner(self.other(images))
+
+    with pytest.warns(LooktwiceWarning, match=f"gradients pass this network's ({name}) unguided"):
+        attend(Mixed(), IMAGES.float(), 1, method="guided_grad_cam")
+
+
 @pytest.mark.filterwarnings("error::looktwice.errors.LooktwiceWarning")
 def test_guided_grad_cam_of_a_network_with_relu_modules_has_no_caution():
     attend(Convolutions(nn.ReLU()), IMAGES.float(), 1, method="guided_grad_cam")

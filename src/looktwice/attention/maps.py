@@ -111,7 +111,7 @@ def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[
     finish = FinishOptions(**{field.name: own.pop(field.name) for field in fields(FinishOptions)})
     if row.attribute is not None:
         attention = _attributed(row.attribute, look, targets, finish, own)
-        caution = row.caution(look.network) if row.caution is not None else None
+        caution = row.caution(look.network, look.calls) if row.caution is not None else None
         return replace(attention, notes=((None, caution), *attention.notes)) if caution else attention
     choices = MapOptions(**{field.name: own.pop(field.name) for field in fields(MapOptions)})
     found = _feedback(row.optimise, look, targets, choices, own)

@@ -3,7 +3,7 @@
 A method of your own is such a row: see docs/howto/own-method.md.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from looktwice.errors import ModelError
 from looktwice.feedback.ascent import Feedback
 from looktwice.feedback.closed_form import closed_form_feedback
 from looktwice.feedback.global_feedback import feedback_from_options
+from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork
 from looktwice.labels import LABELS, Label
 from looktwice.options import check_known, check_options
@@ -39,7 +40,8 @@ class Method:
         options: the options that ``attend`` takes for it, with their defaults: those of the map, and its own.
         optimise: how its gates are found; without it there are no gates.
         attribute: a function that makes the map or an attribution by itself; then nothing here is gated or guided.
-        caution: a network → what a reader must know of this method's maps of it, in one line; ``None`` if nothing.
+        caution: a network and its activation calls → what a reader must know of this method's maps of it, in one line,
+            or ``None``.
     """
 
     label: Label
@@ -48,7 +50,7 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     optimise: Optimise | None = None
     attribute: Attribute | None = None
-    caution: Callable[[FrozenNetwork], str | None] | None = None
+    caution: Callable[[FrozenNetwork, Sequence[ActivationCall]], str | None] | None = None
 
     @property
     def has_gates(self) -> bool:

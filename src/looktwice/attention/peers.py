@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from looktwice.errors import MissingExtraError, ModelError
+from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork
 from looktwice.gating.geometry import PartOutput, measured_parts
 from looktwice.gating.memo import Memo
@@ -75,11 +76,14 @@ def guided_grad_cam(network: FrozenNetwork, images: Tensor, targets: Tensor) -> 
     return found.detach()
 
 
-def caution_on_guiding(network: FrozenNetwork) -> str | None:
-    """What a reader of Guided Grad-CAM must know of a network without ``nn.ReLU``; ``None`` of others."""
-    if any(isinstance(part, nn.ReLU) for part in network.modules()):
-        return None
-    return "captum guides nn.ReLU modules, and this network has none; the map is the plain gradient times Grad-CAM"
+def caution_on_guiding(network: FrozenNetwork, calls: Sequence[ActivationCall]) -> str | None:
+    """What a reader of Guided Grad-CAM must know of a network that has other activations than ``nn.ReLU``."""
+    if not any(isinstance(part, nn.ReLU) for part in network.modules()):
+        return "captum guides nn.ReLU modules, and this network has none; the map is the plain gradient times Grad-CAM"
+    others = sorted({call.activation for call in calls} - {"relu"})
+    if others:
+        return f"captum guides nn.ReLU modules only; gradients pass this network's {', '.join(others)} unguided"
+    return None
 
 
 def last_feature_maps(
