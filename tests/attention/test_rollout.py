@@ -211,6 +211,15 @@ def test_fused_attention_is_written_out_with_all_its_arguments(choices):
     assert torch.allclose(seen.matrices[0].sum(-1), torch.ones(2, 4, 5))
 
 
+@pytest.mark.parametrize("call", ["fused", "written out", "module"])
+def test_an_exported_program_has_the_map_of_its_network(call):
+    network, image = Transformer(call, grid=(8, 8)), pictures(1, (64, 64))
+    exported = torch.export.export(network, (image,)).module()
+    for method in ROLLOUTS:
+        found = attend(exported, image, 1, method=method).maps
+        assert torch.allclose(found, attend(network, image, 1, method=method).maps, atol=1e-9)
+
+
 # ---- networks that people have ---------------------------------------------------------------------------------------
 
 
