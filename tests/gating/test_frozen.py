@@ -173,7 +173,6 @@ def test_class_scores_are_found_in_what_networks_return(name):
 
 BAD_OUTPUTS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "a map": (lambda scores: scores[:, :, None, None], r"returned \(3, 4, 1, 1\) for 3 images"),
-    "a vector": (lambda scores: scores[:, 0], r"returned \(3,\) for 3 images"),
     "another batch": (lambda scores: scores[:2], r"returned \(2, 4\) for 3 images"),
     "None": (lambda scores: None, "returned NoneType for 3 images"),
     "a number": (lambda scores: 3.0, "returned float for 3 images"),

@@ -1,7 +1,9 @@
 """The front door: a class's attention map for each image."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from math import prod
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import LooktwiceWarning, ModelError
 from looktwice.gating.frozen import Targets, resolve_targets
 from looktwice.gating.memory import is_out_of_memory
+from looktwice.gating.outputs import RECOGNISED, NetworkOutput
 
 
 def attend(
@@ -22,17 +25,22 @@ def attend(
     targets: Targets = None,
     *,
     method: str | Method = DEFAULT_METHOD,
+    output: NetworkOutput = RECOGNISED,
     **options: Any,
 ) -> Attention:
     """A class's attention map for each image: images (N, C, H, W) → maps (N, H, W) and what led to them.
 
     Args:
-        model: a trained classifier with ReLUs, as it is; it is left as found. Its output may be (N, K) scores, an
-            object with ``.logits``, a tuple that begins with the scores, or a dict with them as ``"logits"``.
+        model: a trained classifier with ReLUs, as it is; it is left as found. Its output may be (N, K) scores, (N,) for
+            a single score, an object with ``.logits``, a tuple that begins with the scores, or a dict with them as
+            ``"logits"``. For any other, ``output`` names the entry.
         images: normalised as the model was trained, on the model's device. The result stays there, in their dtype. A
             batch that does not fit the device's memory is split and goes on.
-        targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step.
+        targets: one class for all images, one each, or ``None``: the prediction, fixed before the first step. A single
+            image may have several: then there is a map for each of them, and all share one plain pass.
         method: a name of ``METHODS``, a row of your own, or where it is: ``path/to/file.py:NAME``.
+        output: what you declare of the network's output: which entry of it is the class scores, and of what kind they
+            are. ``NetworkOutput(scores="heads.main")`` names an entry.
         **options: the method's own. ``METHODS[method].options`` lists them with their defaults. All methods take three:
             ``propagate``, whether the map is carried over to places that look alike to the network (see ``affinity``).
             ``values``, what a map's values are shares of. And ``blur``, the σ of a Gaussian over the map, as a share of
@@ -42,10 +50,11 @@ def attend(
         InputError: images or targets that cannot be used.
         OptionError: an unknown method or option, or a value outside its range.
         ModelError: no activation to gate, a TorchScript model, control flow that changes between passes, no memory
-            for a single image.
+            for a single image, no class scores in the output.
 
     Warns:
-        LooktwiceWarning: a map that shows nothing, or a network most of whose activations carry no gates.
+        LooktwiceWarning: a map that shows nothing, a network most of whose activations carry no gates, or a tuple of
+            several tensors that may all be class scores.
 
     Example:
         >>> import torch, looktwice
@@ -55,11 +64,24 @@ def attend(
         (torch.Size([2, 64, 64]), [7, 7])
     """
     chosen = resolve_options(method, options)
-    with look_at(model, images, propagate=chosen["propagate"]) as look:
-        attention = attend_in_parts(look, resolve_targets(targets, look.scores), method, chosen)
-    for image, note in attention.notes:
-        warnings.warn(note if image is None else f"image {image}: {note}", LooktwiceWarning, stacklevel=2)
+    with look_at(model, images, propagate=chosen["propagate"], output=output) as look:
+        rounds = _rounds(targets, look.scores)
+        attention = reduce(_joined, (attend_in_parts(look, one_each, method, chosen) for one_each in rounds))
+    what = "image" if len(rounds) == 1 else "target"
+    for place, note in attention.notes:
+        warnings.warn(note if place is None else f"{what} {place}: {note}", LooktwiceWarning, stacklevel=2)
     return attention
+
+
+def _rounds(targets: Targets, scores: Tensor) -> list[Tensor]:
+    """The classes to attend to, one after the other: for each the class of every image, int64 (N,).
+
+    Only a single image has several. They do not share a batch, so that no map depends on the others.
+    """
+    if len(scores) > 1:
+        return [resolve_targets(targets, scores)]
+    shape = getattr(targets, "shape", (len(targets),) if isinstance(targets, Sequence) else ())
+    return [one[None] for one in resolve_targets(targets, scores.expand(max(1, prod(shape)), -1))]
 
 
 def attend_look(look: Look, targets: Tensor, method: str | Method, options: Mapping[str, Any]) -> Attention:

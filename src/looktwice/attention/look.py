@@ -10,7 +10,7 @@ from looktwice.attention.affinity import Affinity, Features
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork, check_images, frozen
 from looktwice.gating.geometry import check_independence, measured_places
-from looktwice.gating.outputs import Output, OutputMode, as_probabilities
+from looktwice.gating.outputs import RECOGNISED, NetworkOutput, OutputKind, OutputMode, as_probabilities
 from looktwice.gating.passes import activation_calls
 
 
@@ -22,23 +22,29 @@ class Look:
         network: images (N, C, H, W) → scores (N, K).
         images: (N, C, H, W), checked.
         calls: the network's activation calls on images of this size.
-        scores: the class scores (N, K), as the network returns them.
+        scores: the class scores (N, K), as the network returns them. A single score that is declared to speak of two
+            classes has become (N, 2).
         output: what these scores are: logits, or probabilities of some kind.
         affinity: which places of the images look alike to the network; ``None`` if no method needs it.
+        notes: what is doubtful about the choice of the scores, a line each.
+        doubts: what is doubtful about the probabilities, a line each.
     """
 
     network: FrozenNetwork
     images: Tensor
     calls: Sequence[ActivationCall]
     scores: Tensor
-    output: Output
+    output: OutputKind
     affinity: Affinity | None
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def probabilities(self) -> Tensor:
         """The network's own probability of each class, in double precision, on the CPU: (N, K) in [0, 1].
 
-        They are the scores if the network ends in a softmax or in sigmoids, the sigmoid of a single score, and else the
-        softmax of the scores.
+        The kind of output says how they come from the scores; see ``OutputKind``. Unless it is declared, they are the
+        scores if the network ends in a softmax or in sigmoids, the sigmoid of a single score, and else the softmax of
+        the scores.
         """
         return as_probabilities(self.scores, self.output)
 
@@ -49,23 +55,27 @@ class Look:
 
 
 @contextmanager
-def look_at(model: nn.Module, images: Tensor, *, propagate: bool) -> Iterator[Look]:
+def look_at(model: nn.Module, images: Tensor, *, propagate: bool, output: NetworkOutput = RECOGNISED) -> Iterator[Look]:
     """Freezes the model inside the ``with`` and makes one plain forward pass of the images.
 
     Args:
         model: the classifier; it is left as found.
         images: (N, C, H, W), normalised as the model was trained.
         propagate: whether a method is going to propagate its map. That needs the images' places compared.
+        output: what is declared of the network's output.
 
     Raises:
         InputError: images that cannot be used.
-        ModelError: the network's answer for an image depends on the others of its batch.
+        ModelError: the network's answer for an image depends on the others of its batch, or its output is not as
+            declared.
     """
     images = check_images(images)
-    with frozen(model) as network:
+    with frozen(model, output) as network:
         places = measured_places(network, images)
         check_independence(network, images)
         features = Features()
-        with OutputMode() as outputs:
+        with OutputMode() as mode:
             calls, scores = activation_calls(network, images, features.look if propagate else None, places)
-        yield Look(network, images, calls, scores, outputs.kind_of(scores), features.affinity())
+        output.check(scores)
+        kind, doubts = (mode.kind_of(scores), mode.doubts(scores)) if output.kind is None else (output.kind, ())
+        yield Look(network, images, calls, scores, kind, features.affinity(), network.notes, doubts)

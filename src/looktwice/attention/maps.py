@@ -159,7 +159,7 @@ def _in_single_precision(look: Look) -> tuple[FrozenNetwork, Tensor]:
     """
     if look.images.dtype not in (torch.float16, torch.bfloat16):
         return look.network, look.images
-    return FrozenNetwork(deepcopy(look.network.module).float()), look.images.float()
+    return FrozenNetwork(deepcopy(look.network.module).float(), look.network.output), look.images.float()
 
 
 def _feedback(
@@ -206,7 +206,7 @@ def _attention(
         targets=targets,
         closed=found.closed,
         activations=len(look.calls),
-        notes=(*_notes_on_gates(look.calls, found), *_notes_on_maps(maps)),
+        notes=(*((None, note) for note in look.notes), *_notes_on_gates(look.calls, found), *_notes_on_maps(maps)),
     )
 
 

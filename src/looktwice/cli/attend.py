@@ -12,6 +12,8 @@ from looktwice.cli.inputs import (
     Images,
     ModelName,
     Output,
+    OutputKindName,
+    ScoresEntry,
     Squash,
     TargetOption,
     Threshold,
@@ -52,9 +54,17 @@ def attend_command(
     interpolation: InterpolationOption = None,
     channels: ChannelsOption = None,
     classes: ClassNamesOption = None,
+    output_kind: OutputKindName = None,
+    scores: ScoresEntry = None,
     method: Annotated[str, typer.Option(help="A name from `looktwice methods`, or FILE.py:METHOD.")] = DEFAULT_METHOD,
-    target: TargetOption = "auto",
+    target: TargetOption = None,
     top: Annotated[int | None, typer.Option(help="The N most probable classes of each image.", min=1)] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            help="Every class of an image with at least this probability; with --top at most N of them.", min=0, max=1
+        ),
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method.")] = None,
     box: BoxKindName = "contour",
     threshold: Threshold = None,
@@ -72,11 +82,14 @@ def attend_command(
 ) -> None:
     """Draw a class's attention map and boxes on each image.
 
+    An image may have several classes: repeat --target, or give --top or --min-probability.
+
     For each image and class it writes STEM.CLASS.png, a picture, and STEM.CLASS.json, a record for programs. Boxes are
     half-open pixels of the image, after it is turned upright as its EXIF orientation says.
     """
-    if top is not None and target != "auto":
-        raise OptionError("--top takes the most probable classes, --target names one; leave one of them out")
+    given = "--top" if top is not None else "--min-probability" if min_probability is not None else None
+    if given is not None and target not in (None, ["auto"]):
+        raise OptionError(f"{given} takes the most probable classes, --target names some; leave one of them out")
     chosen = chosen_method(method, option or [])
     rule = box_rule(box, threshold, threshold_by)
     choices = input_choices(size, crop, mean, std, interpolation, channels)
@@ -84,9 +97,25 @@ def attend_command(
 
     from looktwice.explain.images import attend_images
 
-    network = load_network(model, weights, squash=squash, device=device, classes=class_names(classes), choices=choices)
+    network = load_network(
+        model,
+        weights,
+        squash=squash,
+        device=device,
+        classes=class_names(classes),
+        choices=choices,
+        output_kind=output_kind,
+        scores=scores,
+    )
     if verbose:
         complain(f"{network.name}: the input is {network.preprocessing}")
-    index = class_index(network, target)
-    attend = partial(attend_images, target=index, top=top or 1, method=chosen, rule=rule)
+    named = tuple(class_index(network, text) for text in target or ["auto"])
+    attend = partial(
+        attend_images,
+        target=None if named == (None,) else named,
+        top=top,
+        min_probability=min_probability,
+        method=chosen,
+        rule=rule,
+    )
     run_on_images(images, lambda paths: attend(network, paths, output), verbose=verbose)

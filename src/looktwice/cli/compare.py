@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from looktwice.cli.inputs import Device, Images, Output, Squash, class_index, load_network, make_folder, run_on_images
+from looktwice.cli.inputs import (
+    Device,
+    Images,
+    Output,
+    OutputKindName,
+    ScoresEntry,
+    Squash,
+    class_index,
+    load_network,
+    make_folder,
+    run_on_images,
+)
 from looktwice.cli.preprocessing import (
     ChannelsOption,
     ClassNamesOption,
@@ -76,6 +87,8 @@ def compare_command(
     interpolation: InterpolationOption = None,
     channels: ChannelsOption = None,
     classes: ClassNamesOption = None,
+    output_kind: OutputKindName = None,
+    scores: ScoresEntry = None,
     animate: Annotated[
         bool, typer.Option("--animate", help="Step by step: a GIF, or with --form mp4 a video.")
     ] = False,
@@ -106,7 +119,16 @@ def compare_command(
     choices, called = input_choices(size, crop, mean, std, interpolation, channels), class_names(classes)
     make_folder(output)
     networks = [
-        load_network(name, file, squash=squash, device=device, classes=called, choices=choices)
+        load_network(
+            name,
+            file,
+            squash=squash,
+            device=device,
+            classes=called,
+            choices=choices,
+            output_kind=output_kind,
+            scores=scores,
+        )
         for name, file in zip(names, files * len(names) if len(files) == 1 else files, strict=True)
     ]
     plan = replace(plan, targets=tuple(class_index(networks[0], text) for text in target or []))

@@ -15,6 +15,8 @@ from looktwice.cli.inputs import (
     BoxKindName,
     Device,
     ModelName,
+    OutputKindName,
+    ScoresEntry,
     Squash,
     Threshold,
     ThresholdBy,
@@ -69,6 +71,8 @@ def evaluate_command(
     std: StdOption = None,
     interpolation: InterpolationOption = None,
     channels: ChannelsOption = None,
+    output_kind: OutputKindName = None,
+    scores: ScoresEntry = None,
     methods: Annotated[
         str, typer.Option(help="Names from `looktwice methods`, or FILE.py:METHOD, with commas between.")
     ] = ",".join(PAPER_METHODS),
@@ -131,7 +135,16 @@ def evaluate_command(
     if shard.rank == 0:
         _complain_of(dataset.problems, f"{output}/problems.txt")
     called = class_names(classes) if _names_outputs(classes, model, weights) else None
-    network = load_network(model, weights, squash=squash, device=device, classes=called, choices=choices)
+    network = load_network(
+        model,
+        weights,
+        squash=squash,
+        device=device,
+        classes=called,
+        choices=choices,
+        output_kind=output_kind,
+        scores=scores,
+    )
     about = {"command": _command()}
     with _progress("images", shown=shard.rank == 0 and sys.stderr.isatty()) as progress:
         status = evaluate(

@@ -49,7 +49,36 @@ Weights = Annotated[str, typer.Option(help="default, random, or a file: .safeten
 Squash = Annotated[bool, typer.Option("--squash", help="Resize the whole image instead of cutting out its centre.")]
 
 
-TargetOption = Annotated[str, typer.Option(help="A class by name or index; auto: the network's own prediction.")]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A class by name or index, or auto: the network's own prediction; repeat it for several. [default: auto]",
+        show_default=False,
+    ),
+]
+
+
+OutputKindName = Annotated[
+    str | None,
+    typer.Option(
+        "--output-kind",
+        help="What the network's class scores are: logits, multilabel_logits, logit, binary_logit, probabilities, "
+        "binary_probability, log_probabilities or sigmoids. [default: recognised]",
+        show_default=False,
+    ),
+]
+
+
+ScoresEntry = Annotated[
+    str | None,
+    typer.Option(
+        "--scores",
+        metavar="ENTRY",
+        help="The class scores in a dictionary, object or tuple that the network returns: a name or number, with dots "
+        "if it is nested. [default: recognised]",
+        show_default=False,
+    ),
+]
 
 
 BoxKindName = Annotated[
@@ -140,6 +169,8 @@ def load_network(
     device: str | None,
     classes: Sequence[str] | None = None,
     choices: Mapping[str, Any] | None = None,
+    output_kind: str | None = None,
+    scores: str | None = None,
 ) -> "Model":
     """The network that the options name. If its file has several weights, a line says which ones are taken.
 
@@ -150,17 +181,26 @@ def load_network(
         device: as the option has it.
         classes: the names of the classes, if they are given.
         choices: how an image becomes the input, as far as options say it; see ``cli.preprocessing``.
+        output_kind: what its scores are, if that is declared.
+        scores: the entry of its output that is its scores, if that is declared.
 
     Raises:
         LooktwiceError: the network cannot be loaded, or no picture gives its input.
     """
+    from looktwice.gating.outputs import NetworkOutput
     from looktwice.models.device import default_device
     from looktwice.models.load import load_model
 
     if (device or "").partition(":")[0] == "meta":
         raise OptionError("--device meta holds no values, so nothing can be computed there; name cpu or cuda")
     network = load_model(
-        name, weights=weights, squash=squash, device=default_device(device), classes=classes, preprocessing=choices
+        name,
+        weights=weights,
+        squash=squash,
+        device=default_device(device),
+        classes=classes,
+        preprocessing=choices,
+        output=NetworkOutput(cast(Any, output_kind), scores),
     )
     network.preprocessing.mode  # noqa: B018 - it refuses an input that no picture gives
     if network.weights.startswith(f"{weights} ("):

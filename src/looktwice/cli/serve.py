@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from looktwice.cli.inputs import Device, ModelName, Weights, complain, load_network, tell
+from looktwice.cli.inputs import Device, ModelName, OutputKindName, ScoresEntry, Weights, complain, load_network, tell
 from looktwice.cli.preprocessing import (
     ChannelsOption,
     ClassNamesOption,
@@ -36,6 +36,8 @@ def serve_command(
     interpolation: InterpolationOption = None,
     channels: ChannelsOption = None,
     classes: ClassNamesOption = None,
+    output_kind: OutputKindName = None,
+    scores: ScoresEntry = None,
     device: Device = None,
 ) -> None:
     """Open a page on this machine: drop a picture, see what the network attends to.
@@ -48,7 +50,10 @@ def serve_command(
 
     choices, called = input_choices(size, crop, mean, std, interpolation, channels), class_names(classes)
     connections = listen(host, port)
-    models = [load_network(model, weights, device=device, classes=called, choices=choices)]
+    named = load_network(
+        model, weights, device=device, classes=called, choices=choices, output_kind=output_kind, scores=scores
+    )
+    models = [named]
     if model != DEFAULT_MODEL:
         models.append(load_network(DEFAULT_MODEL, "default", device=device))
     shown = f"[{host}]" if ":" in host else host

@@ -45,7 +45,13 @@ def run_facts(dataset: Dataset, model: Model, plan: EvaluationPlan, images: int)
     """
     return RunFacts(
         versions=_versions(),
-        model=NetworkFacts(model.name, weights_hash(model.module), len(model.classes)),
+        model=NetworkFacts(
+            model.name,
+            weights_hash(model.module),
+            len(model.classes),
+            model.output.kind,
+            None if model.output.scores is None else str(model.output.scores),
+        ),
         preprocessing=PreprocessingFacts(**asdict(model.preprocessing)),
         data=DataFacts(dataset.fingerprint(), len(dataset.samples), len(dataset.problems)),
         images=ImageFacts(images, plan.limit, plan.seed, plan.tuning_share),

@@ -76,7 +76,8 @@ def _look_at_pixels(model: Model, pixels: Tensor, methods: Sequence[ChosenMethod
     """One plain pass of a batch (N, C, H, W), which all methods and classes share."""
     propagate = any(method.options["propagate"] for method in methods)
     try:
-        with look_at(model.module, as_input(model.module, pixels), propagate=propagate) as look:
+        with look_at(model.module, as_input(model.module, pixels), propagate=propagate, output=model.output) as look:
+            model.check_scores(look.scores)
             yield look
     except torch.OutOfMemoryError as error:
         raise RunError(

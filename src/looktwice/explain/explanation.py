@@ -26,6 +26,7 @@ from looktwice.figures.overlay import scaled
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import resolve_targets
 from looktwice.gating.memory import is_out_of_memory
+from looktwice.gating.outputs import OutputKind
 from looktwice.images import Window, read_picture
 from looktwice.localization.boxes import check_map
 from looktwice.models.model import Model
@@ -92,6 +93,8 @@ class Explanation:
         gated: which activations carry gates.
         notes: what a reader must know of this map, such as that it is zero everywhere.
         network_notes: what a reader must know of all maps of this network by this method.
+        output_notes: what is doubtful about the network's scores or their probabilities.
+        output: of what kind the network's scores are, and so what the probability means.
     """
 
     image: PreparedImage
@@ -106,6 +109,8 @@ class Explanation:
     gated: GatedActivations
     notes: tuple[str, ...] = ()
     network_notes: tuple[str, ...] = ()
+    output_notes: tuple[str, ...] = ()
+    output: OutputKind = "logits"
 
     @property
     def class_title(self) -> str:
@@ -113,10 +118,11 @@ class Explanation:
         return f"{self.class_name} · {self.probability:.1%}"
 
     def told(self, *, with_method: bool) -> tuple[str, ...]:
-        """Its notes as lines for a reader who sees several maps: about this map, then about the network."""
+        """Its notes as lines for a reader who sees several maps: about this map, the network, then its scores."""
         place = f"{self.method.label.title}, {self.class_name}" if with_method else self.class_name
         about_map = [f"{self.image.path}: {place}: {note}" for note in self.notes]
-        return (*about_map, *(f"{self.method.label.title}: {note}" for note in self.network_notes))
+        about_network = [f"{self.method.label.title}: {note}" for note in self.network_notes]
+        return (*about_map, *about_network, *self.output_notes)
 
     def checked_heat(self) -> NDArray[np.floating]:
         """The map, if the network gave usable numbers for this image.
@@ -172,6 +178,13 @@ class BatchLook:
     look: Look
     probabilities: Tensor
 
+    def some(self, images: Sequence[int]) -> "BatchLook":
+        """The look at some of the images, by their places in the batch."""
+        if list(images) == list(range(len(self.images))):
+            return self
+        chosen = [self.images[place] for place in images]
+        return BatchLook(self.model, chosen, self.look.some(images), self.probabilities[images])
+
     def explain(self, method: ChosenMethod, classes: Tensor) -> list[Explanation]:
         """An explanation of each image.
 
@@ -196,7 +209,11 @@ class BatchLook:
                 closed_layers=sum(index == row for index, _ in found.closed),
                 gated=gated,
                 notes=tuple(text for place, text in found.notes if place == row),
-                network_notes=tuple(text for place, text in found.notes if place is None),
+                network_notes=tuple(
+                    text for place, text in found.notes if place is None and text not in self.look.notes
+                ),
+                output_notes=(*self.look.notes, *self.look.doubts),
+                output=self.look.output,
             )
             for row, (image, k) in enumerate(zip(self.images, classes.tolist(), strict=True))
         ]
@@ -214,12 +231,13 @@ def look_at_batch(
         methods: those that are going to explain.
 
     Raises:
-        ModelError: the network cannot be gated, or the device's memory is too small.
+        ModelError: the network cannot be gated, its output cannot be read, or the device's memory is too small.
     """
     pixels = torch.cat([image.pixels for image in images])
     propagate = any(method.options["propagate"] for method in methods)
     try:
-        with look_at(model.module, pixels, propagate=propagate) as look:
+        with look_at(model.module, pixels, propagate=propagate, output=model.output) as look:
+            model.check_scores(look.scores)
             yield BatchLook(model, images, look, look.probabilities())
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

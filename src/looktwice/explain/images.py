@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.defaults import DEFAULT_METHOD
-from looktwice.errors import InputError, OptionError
+from looktwice.errors import InputError
+from looktwice.explain.class_choice import ClassChoice
 from looktwice.explain.explanation import BatchLook, Explanation, ImageResult, batches, look_at_batch
-from looktwice.export import EXPORTERS, Finding
+from looktwice.export import EXPORTERS, Finding, ShownClass
 from looktwice.localization.boxes import BoxRule, locate
 from looktwice.models.model import Model
 
@@ -22,8 +22,9 @@ def attend_images(
     images: Sequence[Path],
     folder: Path,
     *,
-    target: int | None = None,
-    top: int = 1,
+    target: int | Sequence[int | None] | None = None,
+    top: int | None = None,
+    min_probability: float | None = None,
     method: str | ChosenMethod = DEFAULT_METHOD,
     options: Mapping[str, Any] | None = None,
     rule: BoxRule | None = None,
@@ -35,8 +36,10 @@ def attend_images(
         images: files. Results of files with the same stem are numbered.
         folder: an existing folder. A file appears in it complete or not at all. A user's own file stays, and costs
             the results with its name.
-        target: a class index for all images, or ``None`` for the ``top`` most probable classes of each.
-        top: how many classes. They all share one plain pass of the network.
+        target: a class index for all images, or several; in a sequence ``None`` is the prediction. Left out, the most
+            probable classes of each image. All classes of an image share one plain pass of the network.
+        top: how many of the most probable classes; 1 when left out, and with ``min_probability`` all of them.
+        min_probability: in [0, 1]; only classes with at least this probability. An image may have none.
         method: the method.
         options: those of its options that differ from what it has.
         rule: how boxes are drawn; contours above 0.2 of the maximum when left out.
@@ -44,17 +47,14 @@ def attend_images(
     Raises:
         LooktwiceError: what is wrong for all images: an option, the network, a file that cannot be written.
     """
-    if not 1 <= top <= len(model.classes):
-        raise OptionError(
-            f"top is {top}; {model.name} has {len(model.classes)} classes, so take 1 … {len(model.classes)}"
-        )
+    choice = ClassChoice.of(model, target, top, min_probability)
     chosen = choose_method(method).having(options or {})
     names = distinct_names(images)
     rule = rule or BoxRule()
 
-    def write(explanation: Explanation) -> Iterator[Path]:
+    def write(explanation: Explanation, shown: tuple[ShownClass, ...]) -> Iterator[Path]:
         stem = folder / f"{names[explanation.image.path]}.{explanation.class_index}"
-        finding = _finding(model, explanation, rule)
+        finding = _finding(model, explanation, rule, shown)
         for export in EXPORTERS.values():
             yield export(finding, stem)
 
@@ -63,26 +63,36 @@ def attend_images(
         if not usable:
             continue
         with look_at_batch(model, [image for (image,) in usable], [chosen]) as seen:
-            by_class = [seen.explain(chosen, classes) for classes in _classes(seen, target, top)]
-        for explanations in zip(*by_class, strict=True):
-            path = explanations[0].image.path
+            by_image = _explanations(seen, chosen, choice.of_images(seen.probabilities))
+        for place, (image, explanations) in enumerate(zip(seen.images, by_image, strict=True)):
+            if not explanations:
+                yield ImageResult(image.path, notes=(*image.notes, choice.missed(seen, place)))
+                continue
             files: list[Path] = []
             error = None
+            shown = tuple(ShownClass(each.class_index, each.class_name) for each in explanations)
             try:
                 for explanation in explanations:
-                    files.extend(write(explanation))  # those before an error are kept
+                    files.extend(write(explanation, shown))  # those before an error are kept
             except InputError as problem:
-                error = InputError(f"{path}: {problem}")
+                error = InputError(f"{image.path}: {problem}")
             about_maps = [line for explanation in explanations for line in explanation.told(with_method=False)]
-            notes = [*explanations[0].image.notes, *about_maps]
-            yield ImageResult(path, tuple(files), error, tuple(dict.fromkeys(notes)), explanations[0].gated)
+            notes = tuple(dict.fromkeys([*image.notes, *about_maps]))
+            yield ImageResult(image.path, tuple(files), error, notes, explanations[0].gated)
 
 
-def _classes(seen: BatchLook, target: int | None, top: int) -> list[Tensor]:
-    """The classes to explain, the most probable first: for each a tensor (N,) with the class of each image."""
-    if target is not None:
-        return [torch.full((len(seen.images),), target)]
-    return list(seen.probabilities.topk(top).indices.T)
+def _explanations(seen: BatchLook, method: ChosenMethod, classes: Sequence[Sequence[int]]) -> list[list[Explanation]]:
+    """The explanations of each image, one for each of its classes.
+
+    The first class of all images is one batch, then the second class of those that have one, and so on.
+    """
+    found: list[list[Explanation]] = [[] for _ in classes]
+    for place in range(max(map(len, classes))):
+        images = [image for image, of_image in enumerate(classes) if place < len(of_image)]
+        wanted = torch.tensor([classes[image][place] for image in images])
+        for image, explanation in zip(images, seen.some(images).explain(method, wanted), strict=True):
+            found[image].append(explanation)
+    return found
 
 
 def distinct_names(images: Sequence[Path]) -> dict[Path, str]:
@@ -101,7 +111,7 @@ def distinct_names(images: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _finding(model: Model, explanation: Explanation, rule: BoxRule) -> Finding:
+def _finding(model: Model, explanation: Explanation, rule: BoxRule, shown: tuple[ShownClass, ...]) -> Finding:
     """An explanation and its boxes, ready for exporters.
 
     Raises:
@@ -126,5 +136,7 @@ def _finding(model: Model, explanation: Explanation, rule: BoxRule) -> Finding:
         rule=rule,
         boxes=locate(explanation.checked_heat(), image.window, rule),
         gated=explanation.gated,
-        notes=(*explanation.notes, *explanation.network_notes),
+        notes=(*explanation.notes, *explanation.network_notes, *explanation.output_notes),
+        output=explanation.output,
+        targets=shown,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from looktwice.export.finding import Finding as Finding
+from looktwice.export.finding import ShownClass as ShownClass
 from looktwice.export.picture import write_picture
 from looktwice.export.record import write_record
 

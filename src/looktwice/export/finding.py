@@ -34,6 +34,19 @@ class GatedActivations:
 
 
 @dataclass(frozen=True)
+class ShownClass:
+    """A class of an image that has a finding.
+
+    Attributes:
+        index: the class.
+        name: its name.
+    """
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """One map of one image for one class, with its boxes.
 
@@ -56,6 +69,8 @@ class Finding:
         boxes: the boxes, the largest first.
         gated: which activations carry gates.
         notes: what a reader must know, such as that the map is zero everywhere; one line each.
+        output: of what kind the network's scores are, and so what the probability means; see ``OutputKind``.
+        targets: all classes of this image that have a finding, this one too.
     """
 
     path: Path
@@ -76,6 +91,8 @@ class Finding:
     boxes: Sequence[Box]
     gated: GatedActivations = GatedActivations(0, 0, ())
     notes: tuple[str, ...] = ()
+    output: str = "logits"
+    targets: tuple[ShownClass, ...] = ()
 
     @property
     def class_title(self) -> str:

@@ -13,6 +13,8 @@ from looktwice.gating.calls import Network as Network
 from looktwice.gating.calls import select_layers as select_layers
 from looktwice.gating.frozen import FrozenNetwork as FrozenNetwork
 from looktwice.gating.frozen import frozen as frozen
+from looktwice.gating.outputs import NetworkOutput as NetworkOutput
+from looktwice.gating.outputs import OutputKind as OutputKind
 from looktwice.gating.passes import activation_calls as activation_calls
 from looktwice.gating.passes import gated_scores as gated_scores
 from looktwice.gating.replay import PrefixCache as PrefixCache

@@ -18,6 +18,7 @@ from looktwice.errors import InputError, ModelError
 from looktwice.gating.checkpointing import without_checkpointing
 from looktwice.gating.class_scores import class_scores
 from looktwice.gating.memo import looks_of
+from looktwice.gating.outputs import RECOGNISED, NetworkOutput
 from looktwice.gating.snapshot import snapshot
 
 Targets = int | Sequence[int] | Tensor | None
@@ -45,16 +46,20 @@ def _eager() -> AbstractContextManager[object]:
 class FrozenNetwork(nn.Module):
     """A network inside ``frozen``: images (N, C, H, W) → scores (N, K). ``module`` is the eager network itself.
 
-    ``looks`` is what it looked like before its first pass. What is remembered of a network is asked for by it.
+    ``output`` is what the user declares of its output. ``looks`` is what it looked like before its first pass, and
+    which entry is declared to be its scores. What is remembered of a network is asked for by it. ``notes`` says what is
+    doubtful about the output of its last pass, a line each.
 
     On a CPU, in single precision or less, the images get the memory layout ``channels_last``. Most networks run a tenth
     to a third faster with it. Double precision does not gain.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, output: NetworkOutput = RECOGNISED) -> None:
         super().__init__()
         self.module = module
-        self.looks = looks_of(module)
+        self.output = output
+        self.looks: object = (looks_of(module), output.scores)
+        self.notes: tuple[str, ...] = ()
         self.training = False
         self._channels_last = True
 
@@ -71,7 +76,9 @@ class FrozenNetwork(nn.Module):
         except RuntimeError as error:
             _check_channels(error, images)
             raise
-        return class_scores(answer, len(images))
+        found = class_scores(answer, len(images), self.output.scores)
+        self.notes = found.notes
+        return self.output.of_classes(found.scores)
 
     def takes_back_layout(self, error: Exception) -> bool:
         """Whether the network failed because of the layout, as ``Tensor.view`` does. Then it gets the images' own."""
@@ -94,7 +101,7 @@ def _check_channels(error: RuntimeError, images: Tensor) -> None:
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
+def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[FrozenNetwork]:
     """The network as images (N, C, H, W) → scores (N, K), frozen inside the ``with`` and as found after it.
 
     Inside, the network is in evaluation mode and its weights take no gradients. BatchNorm uses its running statistics
@@ -113,7 +120,7 @@ def frozen(model: nn.Module) -> Iterator[FrozenNetwork]:
         raise ModelError("a TorchScript part hides its activations; pass the eager nn.Module it was made from")
     _check_weights(module)
     with _lock_of(module), _without_parametrization_cache(), without_checkpointing():
-        network = FrozenNetwork(module)
+        network = FrozenNetwork(module, output)
         restore = snapshot(module, network.looks)
         try:
             for part in module.modules():

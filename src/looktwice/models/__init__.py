@@ -4,6 +4,7 @@ A name is one of torchvision's or EfficientNet-Lite's, one of timm's (``timm:NAM
 an ONNX file, or the place of a network of one's own. No code from a weights file is ever run.
 """
 
+from looktwice.gating.outputs import NetworkOutput as NetworkOutput
 from looktwice.models.catalogue import model_names as model_names
 from looktwice.models.device import default_device as default_device
 from looktwice.models.hugging_face import hugging_face_model as hugging_face_model

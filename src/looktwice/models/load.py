@@ -16,7 +16,8 @@ from torch import nn
 
 from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import InputError, ModelError, OptionError, cut, one_line, quoted
-from looktwice.models.blank_pass import count_outputs
+from looktwice.gating.outputs import BINARY, RECOGNISED, NetworkOutput
+from looktwice.models.blank_pass import BlankPass, blank_pass
 from looktwice.models.catalogue import plan_network
 from looktwice.models.class_names import default_classes
 from looktwice.models.model import Model
@@ -34,6 +35,7 @@ def load_model(
     device: str | torch.device | None = None,
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+    output: NetworkOutput = RECOGNISED,
 ) -> Model:
     """A classifier by name, with its weights, its preprocessing and its class names.
 
@@ -59,9 +61,12 @@ def load_model(
         device: where the network goes; the CPU when left out.
         classes: the names of the classes, if they are not the network's own. Weights that are random or from a file
             can be for any number of classes; published weights have their own number. Without names, your own network
-            with 1,000 outputs has ImageNet's names, and any other ``"class 0"``, ``"class 1"`` …
+            with 1,000 outputs has ImageNet's names, and any other ``"class 0"``, ``"class 1"`` … Two names for a
+            network with one output: class 1 has its score, class 0 the opposite.
         preprocessing: how an image becomes the input, instead of the model's own way. Or a mapping with some choices,
             as ``Preprocessing.having`` takes them: ``{"resize": 64, "mean": (0.5,) * 3}``; the others stay.
+        output: what you declare of the network's output. What is left out is as your own ``Model`` has it, and else
+            it is recognised.
 
     Raises:
         ModelError: an unknown name, a network without a classifier, a factory that fails, or weights that cannot be
@@ -91,12 +96,20 @@ def load_model(
         made = plan.build(kind)
         made.module.eval()
         source = _fill(made, weights)
-    made = replace(made, preprocessing=_preprocessing(made.preprocessing, preprocessing))
-    if preprocessing is not None and not plan.counts_itself:
-        count_outputs(made)
-    names = tuple(_own_classes(made, classes) if plan.counts_itself else _named(made, classes))
+    made = replace(
+        made,
+        preprocessing=_preprocessing(made.preprocessing, preprocessing),
+        output=output.over(made.output),
+    )
+    one_for_two = classes is not None and len(classes) == 2 and len(made.classes) == 1
+    if plan.counts_itself or output != RECOGNISED or one_for_two:
+        names, made = _counted(made, classes)
+    else:
+        names = _named(made, classes)
+        if preprocessing is not None:
+            blank_pass(made)
     squashed = replace(made.preprocessing, squash=squash or made.preprocessing.squash)
-    return Model(name, _on_device(made.module, device), squashed, names, source)
+    return Model(name, _on_device(made.module, device), squashed, tuple(names), source, made.output)
 
 
 def _preprocessing(own: Preprocessing, wanted: Preprocessing | Mapping[str, Any] | None) -> Preprocessing:
@@ -149,12 +162,28 @@ _MOST_DIGITS = 20
 """Of an index that is looked at. Python refuses to read numbers of some thousand digits."""
 
 
-def _own_classes(model: Model, classes: Sequence[str] | None) -> Sequence[str]:
-    """Names for as many classes as the network has outputs."""
-    count = count_outputs(model)
-    if classes is None and not model.classes:
-        return default_classes(count)
-    return _checked(classes if classes is not None else model.classes, count, model.name)
+def _counted(model: Model, classes: Sequence[str] | None) -> tuple[Sequence[str], Model]:
+    """Names for as many classes as the network has outputs.
+
+    The model comes back too. If it has one output and two names, its output is declared to speak of two classes.
+    """
+    seen = blank_pass(model)
+    names = classes if classes is not None else model.classes
+    if classes is None and not names:
+        return default_classes(seen.outputs), model
+    if seen.outputs == 1 and len(names) == 2:
+        return names, _of_two_classes(model, seen)
+    return _checked(names, seen.outputs, model.name), model
+
+
+def _of_two_classes(model: Model, seen: BlankPass) -> Model:
+    """A model whose single score speaks of two classes."""
+    if seen.kind is None or seen.kind not in BINARY:
+        raise ModelError(
+            f"2 class names for {model.name}, which has 1 output, and it is not certain what that is; declare it: "
+            'NetworkOutput("binary_logit") or "binary_probability", or --output-kind'
+        )
+    return replace(model, output=replace(model.output, kind=BINARY[seen.kind]))
 
 
 def _named(model: Model, classes: Sequence[str] | None) -> Sequence[str]:

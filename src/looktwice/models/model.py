@@ -6,6 +6,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from looktwice.errors import ModelError
+from looktwice.gating.outputs import RECOGNISED, NetworkOutput
 from looktwice.images import Window
 from looktwice.models.preprocessing import Preprocessing
 
@@ -23,6 +25,8 @@ class Model:
         preprocessing: how an image becomes its input.
         classes: the name of each class, by index. If a factory leaves them out, ``load_model`` numbers them.
         weights: where its weights are from, in words.
+        output: what is declared of the network's output: which entry is the class scores, and of what kind they are.
+            What is left out is recognised.
     """
 
     name: str
@@ -30,11 +34,23 @@ class Model:
     preprocessing: Preprocessing
     classes: tuple[str, ...] = ()
     weights: str = AS_MADE
+    output: NetworkOutput = RECOGNISED
 
     @property
     def device(self) -> torch.device:
         """Where its weights are; the CPU if it has none."""
         return next((weight.device for weight in self.module.parameters()), torch.device("cpu"))
+
+    def check_scores(self, scores: Tensor) -> None:
+        """Checks that the network gives a score (N, K) for each of its K classes.
+
+        Raises:
+            ModelError: there are more or fewer.
+        """
+        if scores.shape[1] != len(self.classes):
+            raise ModelError(
+                f"{len(self.classes)} class names for {self.name}, which has {scores.shape[1]} outputs; give one each"
+            )
 
     def prepare(self, image: Image.Image) -> tuple[Tensor, Window]:
         """A picture → the network's input (1, C, H, W) in its dtype and on its device, and the part it covers.

@@ -9,6 +9,7 @@ from torch import nn
 from torchvision.transforms._presets import ImageClassification  # type: ignore[import-untyped]
 
 from looktwice.errors import ModelError
+from looktwice.gating.outputs import NetworkOutput
 from looktwice.models.model import Model
 from looktwice.models.preprocessing import IMAGENET, Preprocessing, of_torchvision
 from looktwice.user_code import opened_object, user_code
@@ -59,6 +60,10 @@ def _checked(made: Model, name: str) -> Model:
         raise ModelError(
             f"{name}: the preprocessing of its Model is {_kind(made.preprocessing)}; a "
             "looktwice.models.Preprocessing is needed"
+        )
+    if not isinstance(made.output, NetworkOutput):
+        raise ModelError(
+            f"{name}: the output of its Model is {_kind(made.output)}; a looktwice.models.NetworkOutput is needed"
         )
     if isinstance(made.classes, str) or not all(isinstance(each, str) for each in made.classes):
         raise ModelError(f"{name}: the classes of its Model are {made.classes!r}; a name for each class is needed")

@@ -19,11 +19,16 @@ Boxes = Literal["largest", "any"]
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """The network: its name, the hash of its weights, how many classes it has."""
+    """The network: its name, the hash of its weights, how many classes it has, and what is declared of its output.
+
+    ``output_kind`` and ``scores`` are those of ``models.NetworkOutput``; None is not declared.
+    """
 
     name: str
     weights_hash: str = ""
     classes: int = 0
+    output_kind: str | None = None
+    scores: str | None = None
 
     @property
     def short_name(self) -> str:

@@ -58,7 +58,11 @@ def answer(upload: bytes, asked: AttendRequest, limits: Limits, given_up: thread
     pixels, window, preview = _prepared(upload, asked.model, limits)
     propagate = any(method.options["propagate"] for method in methods)
     _check(given_up)
-    with look_at(model.module, pixels, propagate=propagate) as look, _until(given_up, look.network):
+    with (
+        look_at(model.module, pixels, propagate=propagate, output=model.output) as look,
+        _until(given_up, look.network),
+    ):
+        model.check_scores(look.scores)
         if not look.scores.isfinite().all():
             raise ModelError("the network's scores for this picture are not finite; take another network or picture")
         probabilities = look.probabilities()[0]
@@ -164,7 +168,7 @@ def _row(seen: PreparedUpload, method: ChosenMethod, asked: AttendRequest) -> di
         "seconds": seconds,
         "scores": attention.scores[0].tolist(),
         "gated": asdict(gated_activations(attention)),
-        "notes": [text for _, text in attention.notes],
+        "notes": [*(text for _, text in attention.notes), *seen.look.doubts],
         **last,
         "trajectory": trajectory,
     }
