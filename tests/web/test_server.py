@@ -30,7 +30,7 @@ from looktwice.cli import app as program
 from looktwice.errors import InputError, MissingExtraError, OptionError
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
-from looktwice.models import load_model
+from looktwice.models import NetworkOutput, load_model
 from looktwice.web.app import create_app
 from looktwice.web.forms import decode
 from looktwice.web.server import listen
@@ -164,6 +164,35 @@ def test_probabilities_are_the_networks_own(small, end, classes):
     assert answer["target"]["name"] == FIVE[int(expected.argmax())]
     for row in answer["predicted"]:
         assert row["probability"] == pytest.approx(float(expected[row["index"]]), abs=1e-6)
+
+
+def test_a_declared_output_counts(small):
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.small = Small()
+
+        def forward(self, images):
+            scores = self.small(images)
+            return {"logits": -scores, "mine": scores}
+
+    model = replace(small, module=Heads().eval(), output=NetworkOutput("multilabel_logits", scores="mine"))
+    model.module.small.load_state_dict(small.module.state_dict())
+    with torch.no_grad():
+        scores = small.module(small.prepare(Image.open(io.BytesIO(picture())))[0])[0]
+    with client_with(model) as client:
+        answer = post(client, methods="gradient").json()
+    expected = 1 / (1 + (-scores.double()).exp())
+    assert [row["index"] for row in answer["predicted"]] == expected.argsort(descending=True).tolist()
+    for row in answer["predicted"]:
+        assert row["probability"] == pytest.approx(float(expected[row["index"]]), abs=1e-6)
+
+
+def test_a_page_tells_of_scores_that_may_be_probabilities(small):
+    model = replace(small, module=Ending(lambda h: 1 / (1 + torch.exp(-h))).eval())
+    with client_with(model) as client:
+        (row,) = post(client, methods="gradient").json()["methods"]
+    assert "all scores lie between 0 and 1" in row["notes"][-1]
 
 
 def test_a_trajectory_is_the_map_after_each_step(client, small):

@@ -68,7 +68,10 @@ def class_scores(output: Any, count: int, place: str | int | None = None) -> Fou
             f"the network returned several tensors that may be class scores: {_listed(found)}; return only the scores, "
             f"or a dictionary that has them as 'logits', or name them: {REMEDY}"
         )
-    raise ModelError(f"the network returned {_seen(output)} for {count} images; class scores (N, classes) are needed")
+    remedy = "" if isinstance(output, Tensor) else f"; if they are an entry of it, name it: {REMEDY}"
+    raise ModelError(
+        f"the network returned {_seen(output)} for {count} images; class scores (N, classes) are needed{remedy}"
+    )
 
 
 def _declared(output: Any, count: int, place: str) -> Tensor:
