@@ -175,6 +175,18 @@ def test_a_comparison_tells_of_doubtful_scores_once(looktwice, net, photo, tmp_p
     assert (ran.code, ran.err) == (0, [])
 
 
+def test_an_evaluation_tells_of_doubtful_scores_in_one_line(looktwice, net, photo, tmp_path):
+    (tmp_path / "boxes.csv").write_text(f"image,label,x1,y1,x2,y2\n{photo.name},1,0,0,20,20\n")
+    arguments = (tmp_path / "boxes.csv", "--layout", "csv", "--methods", "gradient", "--workers", 0)
+    ran = looktwice("evaluate", *arguments, "--model", net("written_out"), "--output", tmp_path / "run")
+    assert ran.code == 0
+    assert ["all scores lie between 0 and 1" in line for line in ran.err].count(True) == 1
+    choice = ("--output-kind", "sigmoids", "--output", tmp_path / "declared")
+    ran = looktwice("evaluate", *arguments, "--model", net("written_out"), *choice)
+    assert ran.code == 0
+    assert not any("all scores" in line for line in ran.err)
+
+
 # ---- one score -------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Runs of networks whose output is declared: several heads, several labels an image, one score for two classes."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from evaluations import PREPROCESSING, assert_same, colours, draw, rows_of, run_on, summary_of
 from looktwice.datasets import load_dataset
-from looktwice.errors import ModelError, RunError
+from looktwice.errors import LooktwiceWarning, ModelError, RunError
 from looktwice.models import Model, NetworkOutput
 from looktwice.runs.folder import read_manifest
 
@@ -57,7 +58,7 @@ def test_a_run_knows_what_was_declared(dataset, tmp_path):
     assert read_manifest(tmp_path).run.model.scores == "mine"
     with pytest.raises(RunError, match=r"model\.scores was mine, is logits"):
         run_on(dataset, tmp_path, model=packed("logits"))
-    with pytest.raises(RunError, match=r"model\.output_kind was None, is sigmoids"):
+    with pytest.raises(RunError, match=r"model\.output_kind was null, is sigmoids"):
         run_on(dataset, tmp_path, model=packed(kind="sigmoids"))
 
 
@@ -71,6 +72,29 @@ def test_a_run_that_began_before_outputs_could_be_declared_goes_on(dataset, tmp_
     assert_same(tmp_path / "old", tmp_path / "now")
     with pytest.raises(RunError, match=r"model\.scores was .*, is mine"):
         run_on(dataset, tmp_path / "old", limit=4, model=packed())
+
+
+class WrittenOut(nn.Module):
+    def __init__(self, several=False):
+        super().__init__()
+        self.net, self.several = colours().module, several
+
+    def forward(self, images):
+        scores = 1 / (1 + torch.exp(-self.net(images) / 50))
+        return (scores, scores[:, :2]) if self.several else scores
+
+
+def test_doubtful_scores_are_told_of_when_a_run_begins(dataset, tmp_path):
+    model = replace(colours(), module=WrittenOut().eval())
+    with pytest.warns(LooktwiceWarning, match="colours: all scores lie between 0 and 1"):
+        run_on(dataset, tmp_path / "doubtful", model=model)
+    with pytest.warns(LooktwiceWarning, match="colours: the network returned several tensors"):
+        run_on(dataset, tmp_path / "several", model=replace(colours(), module=WrittenOut(several=True).eval()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_on(dataset, tmp_path / "declared", model=replace(model, output=NetworkOutput("sigmoids", scores=None)))
+    rows = rows_of(tmp_path / "declared")
+    assert max(rows["probability"].to_pylist()) > 0.6
 
 
 class Bright(nn.Module):

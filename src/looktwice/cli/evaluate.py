@@ -2,10 +2,11 @@
 
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
@@ -39,7 +40,7 @@ from looktwice.cli.preprocessing import (
     input_choices,
 )
 from looktwice.defaults import DEFAULT_MODEL
-from looktwice.errors import OptionError
+from looktwice.errors import LooktwiceWarning, OptionError
 from looktwice.labels import PAPER_METHODS
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def evaluate_command(
         scores=scores,
     )
     about = {"command": _command()}
-    with _progress("images", shown=shard.rank == 0 and sys.stderr.isatty()) as progress:
+    with _told_warnings(), _progress("images", shown=shard.rank == 0 and sys.stderr.isatty()) as progress:
         status = evaluate(
             dataset, network, output, plan, strict=strict, workers=workers, shard=shard, about=about, progress=progress
         )
@@ -209,6 +210,30 @@ def _complain_of(problems: Sequence[str], where: str) -> None:
 
 def _command() -> str:
     return shlex.join(["looktwice", *sys.argv[1:]])
+
+
+@contextmanager
+def _told_warnings() -> Iterator[None]:
+    """Inside the ``with``, a warning of this package is one line, as all trouble is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", LooktwiceWarning)
+        show = warnings.showwarning
+
+        def tell_or_show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, LooktwiceWarning):
+                complain(str(message))
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = tell_or_show
+        yield
 
 
 @contextmanager

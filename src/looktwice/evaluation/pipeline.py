@@ -20,7 +20,7 @@ from torch import Tensor
 from looktwice.attention.api import attend_look
 from looktwice.attention.choice import ChosenMethod
 from looktwice.attention.look import Look, look_at
-from looktwice.errors import RunError
+from looktwice.errors import LooktwiceWarning, RunError
 from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, MeasurementPlan, TargetClass, worker_context
 from looktwice.evaluation.measure import write_chunk
 from looktwice.metrics.judged_maps import TOP_CLASSES, Target
@@ -64,11 +64,16 @@ def rehearse(model: Model, methods: Sequence[ChosenMethod]) -> None:
 
     Raises:
         LooktwiceError: a method cannot be used on this network, or an option is outside its range.
+
+    Warns:
+        LooktwiceWarning: it is doubtful which entry of the network's output is its scores, or what they are.
     """
     with _look_at_pixels(model, torch.zeros(1, *model.preprocessing.input_shape), methods) as look:
         target = torch.zeros(1, dtype=torch.int64, device=look.images.device)
         for method in methods:
             attend_look(look, target, method.method, method.options)
+        for note in (*look.notes, *look.doubts):
+            warnings.warn(f"{model.name}: {note}", LooktwiceWarning, stacklevel=2)
 
 
 @contextmanager
