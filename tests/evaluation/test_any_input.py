@@ -91,7 +91,8 @@ def test_four_channels_are_read_with_their_transparency(clear, opaque, tmp_path)
 def test_networks_of_different_channels_are_compared(clear, opaque, tmp_path):
     pictures = [clear / "clear.png", clear / "plain.jpg"]
     figure = Comparison("networks", ("feedback",), targets=(1,))
-    networks = [colours(), replace(opaque, name="opaque", classes=tuple("rgbcmy"))]
+    six = nn.Sequential(opaque.module, nn.ConstantPad1d((0, 4), 0.0))  # as many classes as the other network
+    networks = [colours(), replace(opaque, name="opaque", module=six, classes=tuple("rgbcmy"))]
     results = list(compare_images(networks, pictures, tmp_path, figure))
     assert [result.error for result in results if result.error] == []
     assert any(result.files for result in results)

@@ -62,16 +62,12 @@ def test_a_run_knows_what_was_declared(dataset, tmp_path):
         run_on(dataset, tmp_path, model=packed(kind="sigmoids"))
 
 
-def test_a_run_that_began_before_outputs_could_be_declared_goes_on(dataset, tmp_path):
-    run_on(dataset, tmp_path / "now", limit=4)
-    content = json.loads((tmp_path / "now" / "manifest.json").read_text())
-    del content["run"]["model"]["scores"], content["run"]["model"]["output_kind"], content["identity"]
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "manifest.json").write_text(json.dumps(content))
-    run_on(dataset, tmp_path / "old", limit=4)
-    assert_same(tmp_path / "old", tmp_path / "now")
-    with pytest.raises(RunError, match=r"model\.scores was .*, is mine"):
-        run_on(dataset, tmp_path / "old", limit=4, model=packed())
+def test_a_run_without_declarations_has_the_facts_of_runs_that_knew_of_none(dataset, tmp_path):
+    run_on(dataset, tmp_path, limit=4)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content["run"]["model"].keys() == {"name", "weights_hash", "classes"}
+    with pytest.raises(RunError, match=r"model\.scores was null, is mine"):
+        run_on(dataset, tmp_path, limit=4, model=packed())
 
 
 class WrittenOut(nn.Module):

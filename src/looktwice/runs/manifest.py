@@ -182,7 +182,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if not self.identity:
-            object.__setattr__(self, "identity", _identity(to_json(self.run)))
+            object.__setattr__(self, "identity", _identity(_run_content(self.run)))
 
     @property
     def part_identity(self) -> str | None:
@@ -215,7 +215,15 @@ class Manifest:
     def as_json(self) -> dict[str, Any]:
         """The content of its file."""
         identity = {"identity": self.identity} if self.has_identity else {}
-        return {**identity, "about": dict(self.about.told), "run": to_json(self.run)}
+        return {**identity, "about": dict(self.about.told), "run": _run_content(self.run)}
+
+
+def _run_content(run: RunFacts) -> dict[str, Any]:
+    """The facts as the file has them. What is not declared of the network's output is left out, as it was before."""
+    content: dict[str, Any] = to_json(run)
+    declared = ("output_kind", "scores")
+    content["model"] = {k: value for k, value in content["model"].items() if k not in declared or value is not None}
+    return content
 
 
 def _identity(facts: Any) -> str:
