@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from looktwice.errors import LooktwiceWarning, MissingExtraError, ModelError, cut, one_line
+from looktwice.gating.outputs import NetworkOutput
 from looktwice.models.class_names import default_classes
 from looktwice.models.hub import PICKLED_WEIGHTS, fetch_repository
 from looktwice.models.model import AS_MADE, Model
@@ -50,7 +51,7 @@ def hugging_face_model(
 
     Args:
         module: what ``AutoModelForImageClassification.from_pretrained`` returns. Its ``config.id2label`` names the
-            classes.
+            classes, and its ``config.problem_type`` says whether an image may have several.
         processor: what ``AutoImageProcessor.from_pretrained`` returns. Without one, images get ImageNet's mean and
             standard deviation and the size in the network's configuration, and a warning says so.
         name: how it is called; ``hf:`` and the class of the network when left out.
@@ -74,7 +75,9 @@ def hugging_face_model(
             "transformers.AutoModelForImageClassification is needed"
         )
     preprocessing = preprocessing_of_processor(processor, shown) if processor else _usual(module, shown)
-    return Model(shown, module, preprocessing, _class_names(labels), weights)
+    is_multilabel = getattr(module.config, "problem_type", None) == "multi_label_classification"
+    output = NetworkOutput("multilabel_logits" if is_multilabel else None)
+    return Model(shown, module, preprocessing, _class_names(labels), weights, output)
 
 
 def _transformers() -> Any:
