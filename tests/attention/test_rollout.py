@@ -1,6 +1,7 @@
 """Attention rollout and relevance against matrices that are computed by hand, however a network computes its own."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ from looktwice.attention.finishing import cumulative_shares
 from looktwice.attention.matrices import MatricesMode
 from looktwice.errors import LooktwiceWarning, ModelError
 from token_networks import Transformer
+
+RAW: dict[str, Any] = {"values": "maximum", "blur": 0.0}
+"""A map as the method makes it, scaled to maximum 1."""
 
 CALLS = ("fused", "written out", "folded", "in place", "module", "module with weights", "layer", "encoder")
 
@@ -87,7 +91,7 @@ KINDS = [(1, "class", (3, 3)), (1, "class", (2, 3)), (0, "mean", (3, 3)), (2, "m
 def test_rollout_is_the_product_of_the_matrices_by_hand(prefix, read, grid):
     network, size = Transformer("fused", prefix, read, grid), (8 * grid[0], 8 * grid[1])
     images = pictures(2, size)
-    found = attend(network, images, [0, 3], method="attention_rollout").maps
+    found = attend(network, images, [0, 3], method="attention_rollout", **RAW).maps
     rows = slice(0, 1) if read == "class" else slice(prefix, None)
     for image, heat in zip(images, found, strict=True):
         with torch.no_grad():
@@ -99,7 +103,7 @@ def test_rollout_is_the_product_of_the_matrices_by_hand(prefix, read, grid):
 def test_relevance_is_that_of_gradients_by_small_differences(prefix, read, grid):
     network, size = Transformer("fused", prefix, read, grid), (8 * grid[0], 8 * grid[1])
     image = pictures(1, size)
-    found = attend(network, image, 2, method="attention_relevance").maps[0]
+    found = attend(network, image, 2, method="attention_relevance", **RAW).maps[0]
     with torch.no_grad():
         matrices, gradients = by_hand(network, image[0])[0], differences(network, image[0], 2)
     rows = slice(0, 1) if read == "class" else slice(prefix, None)
@@ -119,12 +123,12 @@ def encoder_of(network: Transformer) -> nn.Module:
 @pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 def test_the_map_is_the_same_however_attention_is_called(method, call, context):
     images = pictures(3, (24, 24))
-    expected = attend(Transformer("written out"), images, [0, 1, 1], method=method).maps
+    expected = attend(Transformer("written out"), images, [0, 1, 1], method=method, **RAW).maps
     network = Transformer(call)
     if call == "encoder":
         network = encoder_of(network)
     with context():
-        found = attend(network, images, [0, 1, 1], method=method)
+        found = attend(network, images, [0, 1, 1], method=method, **RAW)
     assert torch.allclose(found.maps, expected, atol=1e-9)
     assert found.maps.amax((1, 2)).tolist() == [1, 1, 1]
     assert not found.gates
@@ -147,16 +151,16 @@ def test_torchs_fast_path_is_taken_where_nobody_looks(monkeypatch):
 @pytest.mark.parametrize("method", ROLLOUTS)
 def test_a_batch_has_the_maps_of_its_images(method):
     images = pictures(3, (24, 24))
-    together = attend(Transformer(), images, [0, 1, 2], method=method).maps
-    alone = [attend(Transformer(), images[n : n + 1], n, method=method).maps for n in range(3)]
+    together = attend(Transformer(), images, [0, 1, 2], method=method, **RAW).maps
+    alone = [attend(Transformer(), images[n : n + 1], n, method=method, **RAW).maps for n in range(3)]
     assert torch.allclose(together, torch.cat(alone), atol=1e-9)
 
 
 def test_rollout_is_the_same_for_every_class_and_relevance_is_not():
     images = pictures(1, (24, 24)).expand(2, -1, -1, -1)
-    first, second = attend(Transformer(), images, [0, 1], method="attention_rollout").maps
+    first, second = attend(Transformer(), images, [0, 1], method="attention_rollout", **RAW).maps
     assert torch.equal(first, second)
-    first, second = attend(Transformer(), images, [0, 1], method="attention_relevance").maps
+    first, second = attend(Transformer(), images, [0, 1], method="attention_relevance", **RAW).maps
     assert not torch.allclose(first, second, atol=0.01)
 
 
@@ -164,8 +168,8 @@ def test_rollout_is_the_same_for_every_class_and_relevance_is_not():
 @pytest.mark.parametrize("method", ROLLOUTS)
 def test_in_other_precisions_the_map_is_nearly_the_same(method, dtype):
     images = pictures(2, (24, 24))
-    exact = attend(Transformer(), images, 1, method=method).maps
-    found = attend(Transformer().to(dtype), images.to(dtype), 1, method=method).maps
+    exact = attend(Transformer(), images, 1, method=method, **RAW).maps
+    found = attend(Transformer().to(dtype), images.to(dtype), 1, method=method, **RAW).maps
     assert found.dtype == dtype
     assert torch.allclose(found.double(), exact, atol=1e-4 if dtype == torch.float32 else 0.06)
 
@@ -216,8 +220,8 @@ def test_an_exported_program_has_the_map_of_its_network(call):
     network, image = Transformer(call, grid=(8, 8)), pictures(1, (64, 64))
     exported = torch.export.export(network, (image,)).module()
     for method in ROLLOUTS:
-        found = attend(exported, image, 1, method=method).maps
-        assert torch.allclose(found, attend(network, image, 1, method=method).maps, atol=1e-9)
+        found = attend(exported, image, 1, method=method, **RAW).maps
+        assert torch.allclose(found, attend(network, image, 1, method=method, **RAW).maps, atol=1e-9)
 
 
 # ---- networks that people have ---------------------------------------------------------------------------------------
@@ -247,12 +251,12 @@ def torchvision_matrices(network: nn.Module, image: Tensor) -> list[Tensor]:
 
 def test_torchvisions_vision_transformer():
     network, images = torchvision_network(), pictures(2, (48, 48))
-    found = attend(network, images, 1, method="attention_rollout").maps
+    found = attend(network, images, 1, method="attention_rollout", **RAW).maps
     for image, heat in zip(images, found, strict=True):
         with torch.no_grad():
             expected = rolled_out(torchvision_matrices(network, image), slice(0, 1))
         assert torch.allclose(heat, as_map(expected, 1, (3, 3), (48, 48)), atol=1e-9)
-    assert attend(network, images, 1, method="attention_relevance").maps.amax() == 1
+    assert attend(network, images, 1, method="attention_relevance", **RAW).maps.amax() == 1
 
 
 def timm_network(**choices):
@@ -292,12 +296,12 @@ def test_timms_vision_transformer(choices, prefix, rows, fused):
     network, images = timm_network(**choices), pictures(2, (48, 64))
     for block in network.blocks:
         block.attn.fused_attn = fused
-    found = attend(network, images, 1, method="attention_rollout").maps
+    found = attend(network, images, 1, method="attention_rollout", **RAW).maps
     for image, heat in zip(images, found, strict=True):
         with torch.no_grad():
             expected = rolled_out(timm_matrices(network, image), rows)
         assert torch.allclose(heat, as_map(expected, prefix, (3, 4), (48, 64)), atol=1e-9)
-    assert attend(network, images, 1, method="attention_relevance").maps.amax() == 1
+    assert attend(network, images, 1, method="attention_relevance", **RAW).maps.amax() == 1
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
@@ -316,9 +320,9 @@ def test_hugging_faces_vision_transformer(implementation):
     answer = reference(image, output_attentions=True)
     gradients = [each[0] for each in torch.autograd.grad(answer.logits[0, 3], answer.attentions)]
     matrices = [each[0].detach() for each in answer.attentions]
-    found = attend(network, image, 3, method="attention_rollout").maps[0]
+    found = attend(network, image, 3, method="attention_rollout", **RAW).maps[0]
     assert torch.allclose(found, as_map(rolled_out(matrices, slice(0, 1)), 1, (3, 3), (48, 48)), atol=1e-6)
-    found = attend(network, image, 3, method="attention_relevance").maps[0]
+    found = attend(network, image, 3, method="attention_relevance", **RAW).maps[0]
     expected = as_map(relevant(matrices, gradients, slice(0, 1)), 1, (3, 3), (48, 48))
     assert torch.allclose(found, expected, atol=1e-5)
 
@@ -390,7 +394,7 @@ class Elsewhere(Transformer):
 )
 def test_a_network_without_the_same_tokens_in_every_block_is_refused(method, network, size, words):
     with pytest.raises(ModelError, match="attention rollout needs") as refused:
-        attend(network, pictures(2, size), 1, method=method)
+        attend(network, pictures(2, size), 1, method=method, **RAW)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -415,26 +419,26 @@ class DetachedFirstBlock(Transformer):
 def test_relevance_of_a_network_that_detaches_is_refused_and_rollout_is_not(network):
     images = pictures(1, (24, 24))
     with pytest.raises(ModelError, match="must not detach"):
-        attend(network(), images, 1, method="attention_relevance")
-    found = attend(network(), images, 1, method="attention_rollout").maps
-    assert torch.allclose(found, attend(Transformer(), images, 1, method="attention_rollout").maps)
+        attend(network(), images, 1, method="attention_relevance", **RAW)
+    found = attend(network(), images, 1, method="attention_rollout", **RAW).maps
+    assert torch.allclose(found, attend(Transformer(), images, 1, method="attention_rollout", **RAW).maps)
 
 
 @pytest.mark.parametrize("method", ROLLOUTS)
 def test_a_block_that_detaches_is_refused(method):
     with pytest.raises(ModelError, match="side by side"):
-        attend(DetachedFirstBlock(), pictures(1, (24, 24)), 1, method=method)
+        attend(DetachedFirstBlock(), pictures(1, (24, 24)), 1, method=method, **RAW)
 
 
 def test_a_head_of_zeros_has_a_zero_relevance_which_is_said_and_a_rollout():
     network, images = Transformer(), pictures(1, (24, 24))
     nn.init.zeros_(network.head.weight)
     with pytest.warns(LooktwiceWarning, match="the map is zero everywhere"):
-        assert not attend(network, images, 1, method="attention_relevance").maps.any()
+        assert not attend(network, images, 1, method="attention_relevance", **RAW).maps.any()
     with warnings.catch_warnings():
         warnings.simplefilter("error", LooktwiceWarning)
-        found = attend(network, images, 1, method="attention_rollout").maps
-    assert torch.allclose(found, attend(Transformer(), images, 1, method="attention_rollout").maps)
+        found = attend(network, images, 1, method="attention_rollout", **RAW).maps
+    assert torch.allclose(found, attend(Transformer(), images, 1, method="attention_rollout", **RAW).maps)
 
 
 # ---- what holds for every method -------------------------------------------------------------------------------------
@@ -443,11 +447,11 @@ def test_a_head_of_zeros_has_a_zero_relevance_which_is_said_and_a_rollout():
 @pytest.mark.parametrize("method", ROLLOUTS)
 def test_the_last_steps_are_those_of_every_method(method):
     network, images = Transformer(grid=(8, 8)), pictures(2, (64, 64))
-    plain = attend(network, images, 1, method=method).maps
-    shares = attend(network, images, 1, method=method, values="cumulative").maps
+    plain = attend(network, images, 1, method=method, **RAW).maps
+    shares = attend(network, images, 1, method=method, **RAW | {"values": "cumulative"}).maps
     assert torch.allclose(shares, cumulative_shares(plain))
-    assert not torch.allclose(attend(network, images, 1, method=method, blur=0.1).maps, plain)
-    assert not torch.allclose(attend(network, images, 1, method=method, propagate=True).maps, plain)
+    assert not torch.allclose(attend(network, images, 1, method=method, **RAW | {"blur": 0.1}).maps, plain)
+    assert not torch.allclose(attend(network, images, 1, method=method, **RAW, propagate=True).maps, plain)
 
 
 @pytest.mark.parametrize("call", CALLS[:-1])
@@ -455,7 +459,7 @@ def test_the_last_steps_are_those_of_every_method(method):
 def test_the_model_is_left_as_found(method, call):
     network = Transformer(call).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    attend(network, pictures(2, (24, 24)), 0, method=method)
+    attend(network, pictures(2, (24, 24)), 0, method=method, **RAW)
     assert all(part.training for part in network.modules())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
     assert all(weight.requires_grad and weight.grad is None for weight in network.parameters())

@@ -197,12 +197,14 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             "attention of all transformer blocks multiplied; the same map for every class",
             "Abnar & Zuidema 2020",
             rollout.attention_rollout,
+            **_SOUND_MAP,
         ),
         "attention_relevance": _peer(
             "attention_relevance",
             "attention of all transformer blocks, times its gradient for the class",
             "Chefer et al. 2021",
             rollout.attention_relevance,
+            **_SOUND_MAP,
         ),
     }
 )
