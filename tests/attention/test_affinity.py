@@ -8,7 +8,7 @@ from torch import Tensor, nn
 import networks
 import reference
 from looktwice import attend
-from looktwice.attention.affinity import Affinity, Features, propagate_map
+from looktwice.attention.affinity import PROPAGATION_POWER, Affinity, Features, propagate_map
 from looktwice.attention.methods import METHODS
 from looktwice.errors import ModelError
 from looktwice.gating import activation_calls
@@ -102,8 +102,28 @@ def test_every_method_may_have_its_map_carried_over(method):
     options = {"values": "maximum", "blur": 0.0}
     plain = attend(network, images, 1, method=method, propagate=False, **options).maps
     found = attend(network, images, 1, method=method, propagate=True, **options).maps
-    expected = propagate_map(plain, alike(network, images))
+    # The evidence of this network has a single resolution.
+    power = 1 if method == "global_feedback" else PROPAGATION_POWER
+    expected = propagate_map(plain, alike(network, images), power=power)
     assert torch.allclose(found, expected / expected.amax((1, 2), keepdim=True), atol=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "power"), [(4, 1), (8, 2)])
+def test_evidence_of_a_single_resolution_is_carried_over_as_it_is_and_that_of_several_squared(stride, power):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 4, 4),
+        nn.GELU(),
+        nn.Conv2d(8, 8, stride // 4, stride // 4),
+        nn.GELU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    images, options = torch.rand(2, 3, 64, 64), {"values": "maximum", "blur": 0.0}
+    plain = attend(network, images, 1, propagate=False, **options).maps
+    found = attend(network, images, 1, propagate=True, **options).maps
+    carried = propagate_map(plain, alike(network, images), power=power)
+    assert torch.allclose(found, carried / carried.amax((1, 2), keepdim=True), atol=1e-5)
 
 
 def test_features_are_seen_before_the_network_writes_on_them():

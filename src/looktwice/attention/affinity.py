@@ -21,6 +21,10 @@ GRID_CELLS = 28 * 28
 """How many places are wanted: a stride of 8 at 224×224. There, features know textures and parts, and edges are kept."""
 
 
+PROPAGATION_POWER = 2
+"""The power to which attention is raised before it is propagated, because weak attention is widespread."""
+
+
 @dataclass(frozen=True)
 class Affinity:
     """How much alike the places of a grid are.
@@ -77,15 +81,16 @@ class Features:
             return Affinity(weights.div_(weights.sum(2, keepdim=True)), (rows, columns))
 
 
-def propagate_map(maps: Tensor, alike: Affinity) -> Tensor:
-    """Every place takes the mean of the squared attention of the places that look like it: (N, H, W) → (N, H, W).
+def propagate_map(maps: Tensor, alike: Affinity, *, power: float = PROPAGATION_POWER) -> Tensor:
+    """Every place takes the mean attention, raised to a power, of the places that look like it: (N, H, W) → (N, H, W).
 
     Args:
-        maps: not negative. They are squared first, because weak attention is widespread anyway.
+        maps: not negative.
         alike: the affinity of the same images.
+        power: to which attention is raised first.
     """
-    squared = unit_maximum(maps).square()
-    of_places = F.adaptive_avg_pool2d(squared[:, None], alike.grid).flatten(2).mT
+    raised = unit_maximum(maps).pow(power)
+    of_places = F.adaptive_avg_pool2d(raised[:, None], alike.grid).flatten(2).mT
     carried = (alike.weights.to(maps.dtype) @ of_places).view(-1, 1, *alike.grid)
     return F.interpolate(carried, size=maps.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 

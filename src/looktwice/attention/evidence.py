@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from looktwice.attention.affinity import PROPAGATION_POWER
 from looktwice.attention.finishing import unit_maximum
 from looktwice.errors import ModelError
 from looktwice.gating.calls import ActivationCall, Layers, select_layers
@@ -66,6 +67,19 @@ def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int]) -> Tensor
     present = scales.flatten(2).amax(2)[..., None, None] > 0
     weights = present / present.sum(0).clamp_min(1)
     return unit_maximum(scales.pow(weights).prod(0) * present.any(0))  # 0⁰ = 1 leaves an absent one out
+
+
+def propagation_power(evidence: Sequence[Tensor]) -> float:
+    """The power to which an evidence map is raised before it is propagated.
+
+    The geometric mean of several resolutions is flatter than each of them, so it is squared. The layers of a vision
+    transformer have one resolution. Its evidence squared would be so peaked that boxes at the default threshold held a
+    part of the object: on tuning images of ViT-Tiny, 57 % of the boxes were wrong at 0.2, and 31 % without the square.
+
+    Args:
+        evidence: as for ``evidence_map``.
+    """
+    return PROPAGATION_POWER if len({layer.shape[-2:] for layer in evidence}) > 1 else 1
 
 
 def attention_map(gradients: Tensor, *, channels: Channels = "max") -> Tensor:

@@ -8,8 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from looktwice.attention.affinity import propagate_map
-from looktwice.attention.evidence import Channels, Scales, Source, attention_map, evidence_map, kept_evidence
+from looktwice.attention.affinity import PROPAGATION_POWER, propagate_map
+from looktwice.attention.evidence import (
+    Channels,
+    Scales,
+    Source,
+    attention_map,
+    evidence_map,
+    kept_evidence,
+    propagation_power,
+)
 from looktwice.attention.finishing import Values, check_finish, finish_map
 from looktwice.attention.look import Look
 from looktwice.attention.methods import Attribute, Method, Optimise
@@ -118,7 +126,8 @@ def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[
     if choices.source == "evidence":
         kept = kept_evidence(look.calls, found.evidence, found.gates, choices.shown)
         size = (look.images.shape[-2], look.images.shape[-1])
-        return _attention(look, targets, finish, evidence_map(kept, size=size), found)
+        power = propagation_power(kept) if choices.scales == "all" else PROPAGATION_POWER
+        return _attention(look, targets, finish, evidence_map(kept, size=size), found, power=power)
     gradient = class_gradient(
         look.network,
         look.images,
@@ -186,7 +195,14 @@ def _feedback(
 
 
 def _attention(
-    look: Look, targets: Tensor, finish: FinishOptions, maps: Tensor, found: Feedback, gradients: Tensor | None = None
+    look: Look,
+    targets: Tensor,
+    finish: FinishOptions,
+    maps: Tensor,
+    found: Feedback,
+    gradients: Tensor | None = None,
+    *,
+    power: float = PROPAGATION_POWER,
 ) -> Attention:
     """The finished maps (N, H, W), and what led to them."""
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
@@ -195,7 +211,7 @@ def _attention(
             raise ModelError(
                 "no activation of this network has a map, so places cannot be compared; pass propagate=False"
             )
-        maps = propagate_map(maps, look.affinity)
+        maps = propagate_map(maps, look.affinity, power=power)
     maps = finish_map(maps, values=finish.values, blur=finish.blur)
     return Attention(
         maps=maps.to(look.images.dtype),
