@@ -76,7 +76,7 @@ def test_boxes_come_out_in_pixels_of_the_picture(command, trained, tmp_path, cas
     names = ("--classes", trained / case / "names.txt")
     ran = command(case, "attend", tmp_path / "known.png", "--output", tmp_path / "out", *options, *names, "-v")
     assert ran.code == 0, ran.err
-    assert "the input is" in ran.err[0]
+    assert " input: " in ran.err[0]
     record = json.loads((tmp_path / "out" / "known.1.json").read_text())
     assert record["target"]["name"] == "upright"
     found = record["boxes"][0]

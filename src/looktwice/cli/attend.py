@@ -108,7 +108,7 @@ def attend_command(
         scores=scores,
     )
     if verbose:
-        complain(f"{network.name}: the input is {network.preprocessing}")
+        complain(f"{network.name}: input: {network.preprocessing}")
     named = tuple(class_index(network, text) for text in target or ["auto"])
     attend = partial(
         attend_images,
