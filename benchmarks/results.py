@@ -28,7 +28,16 @@ COMPARED = [name for name in SHOWN if name != "max_box_acc"]
 """The measures whose differences are given."""
 
 PAIRS = [("global_feedback", "feedback"), ("feedback", "guided_backprop"), ("guided_backprop", "gradient")]
-PEERS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "guided_grad_cam", "integrated_gradients", "center_box")
+PEERS = (
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "layer_cam",
+    "guided_grad_cam",
+    "integrated_gradients",
+    "attention_rollout",
+    "attention_relevance",
+    "center_box",
+)
 
 
 def main() -> None:

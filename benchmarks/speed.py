@@ -28,6 +28,9 @@ from looktwice.attention.api import attend
 from looktwice.attention.methods import METHODS
 from looktwice.models import Model, load_model
 
+MODELS = "googlenet,resnet50,squeezenet1_1,efficientnet_lite0=default,mobilenet_v3_small,timm:vit_tiny_patch16_224"
+"""The networks that are measured by default."""
+
 RATIOS = {
     "GP / FB": ("GP", "FB"),
     "FB / plain": ("FB", "plain"),
@@ -220,7 +223,7 @@ def cases(choices: argparse.Namespace) -> list[Case]:
 def main() -> None:
     """Prints the ratios, then writes one JSON file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", default="googlenet,resnet50,squeezenet1_1,efficientnet_lite0=default")
+    parser.add_argument("--models", default=MODELS)
     parser.add_argument("--batches", default="1,8,64" if torch.cuda.is_available() else "1,8")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--side", type=int, default=224)
