@@ -26,6 +26,7 @@ from looktwice.gating.frozen import FrozenNetwork
 from looktwice.gating.memo import Memo
 from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.places import NOWHERE, Place, is_squeeze, place_candidates, place_of_shape
+from looktwice.gating.readings import Likeness, Reading
 from looktwice.gating.replay import ActivationMode
 
 PLACES = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25))
@@ -228,10 +229,11 @@ def _measure(network: FrozenNetwork, probes: Tensor, batch: int, watch: Watch) -
             network(probes[chosen])
         found.append(outputs)
     moved: Tensor | None = None
+    tokens: dict[int, Place] = {}
     measured: Measured = []
     for parts in zip(*found, strict=True):
         outputs_of_all, is_picture = torch.cat([part for part, _ in parts])[: len(probes)], parts[0][1]
-        place, moved = _place(outputs_of_all, probes.shape[-2:], moved, is_picture)
+        place, moved = _place(outputs_of_all, probes.shape[-2:], moved, is_picture, tokens)
         if not is_picture:
             measured.append((place, tuple(outputs_of_all.shape[1:])))
     return measured
@@ -259,12 +261,13 @@ def _is_batch(output: Tensor, batch: int) -> bool:
 
 
 def _place(
-    outputs: Tensor, image: Sequence[int], moved: Tensor | None, is_picture: bool
+    outputs: Tensor, image: Sequence[int], moved: Tensor | None, is_picture: bool, tokens: dict[int, Place]
 ) -> tuple[Place, Tensor | None]:
     """The place of outputs (3, ...), one for each probe, in an image of (height, width).
 
     It is ``NOWHERE`` for squeezes and where the batch was folded into other axes. ``moved`` is where the network before
-    these outputs has moved the patches to, if it has. It comes back as it is after them.
+    these outputs has moved the patches to, if it has. It comes back as it is after them. ``tokens`` remembers the place
+    of the first outputs with as many tokens. Nothing has mixed them yet.
     """
     shape = tuple(outputs.shape[1:])
     if not len(outputs) or is_squeeze(shape):
@@ -272,20 +275,43 @@ def _place(
     if len(shape) == 1:
         return Place("vector"), moved
     answers, moved_here = False, None
+    differences = _differences(outputs)
+    fitting: dict[Place, Tensor] = {}
     for place in place_candidates(shape, image):
-        seen = _seen_places(place.to_grid(place.gated_part(outputs)), is_picture)
+        seen = _seen_places(place.to_grid(place.gated_part(differences)), is_picture)
         if seen is None or place.grid is None:
             continue
         displacement = _displacement(seen, place, PICTURE_TOLERANCE if is_picture else TOLERANCE)
         if displacement <= 1:
-            return _unless_moved(place, seen, moved)
+            fitting[place] = seen
+            continue
         answers = True
         if displacement > (1 if is_picture else DRIFT) and min(place.grid) >= TELLING and _is_spread(seen):
             moved_here = seen
+    if is_picture and fitting:
+        return _unless_moved(*next(iter(fitting.items())), moved)
+    if fitting:
+        place = _likeliest(list(fitting), differences, image, tokens)
+        return _unless_moved(place, fitting[place], moved) if place in fitting else (NOWHERE, moved)
     if answers:
         return NOWHERE, moved if moved_here is None else moved_here
     # Where nothing answers to the image, the shape is all there is to know.
     return (place_of_shape(shape) if moved is None else NOWHERE), moved
+
+
+def _likeliest(fitting: Sequence[Place], differences: Tensor, image: Sequence[int], tokens: dict[int, Place]) -> Place:
+    """The place that explains best where the patches are seen; ``NOWHERE`` if it is not certain."""
+    shape = tuple(differences.shape[1:])
+    is_tokens = fitting[0].kind == "tokens"
+    if is_tokens and shape[0] in tokens:
+        return tokens[shape[0]]
+    likeness = Likeness(differences, PLACES, PATCH, image)
+    best = max(fitting, key=lambda place: likeness.of(Reading.of_place(place)))
+    if not likeness.is_certain(best, shape):
+        best = NOWHERE
+    if is_tokens:
+        tokens[shape[0]] = best
+    return best
 
 
 def _unless_moved(place: Place, seen: Tensor, moved: Tensor | None) -> tuple[Place, Tensor | None]:
@@ -315,16 +341,21 @@ def _displacement(seen: Tensor, place: Place, tolerance: float) -> float:
     return float(((seen - _expected(seen)).abs() / tolerated).max())
 
 
-def _seen_places(maps: Tensor, is_picture: bool) -> Tensor | None:
-    """Where the patches are seen in maps (3, C, rows, columns), as shares of height and width (3, 2).
+def _differences(outputs: Tensor) -> Tensor:
+    """How much each of three outputs (3, ...) differs from the output without any patch."""
+    one, two, three = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    # Where only one probe has a patch, the median is the output without any.
+    median = torch.maximum(torch.minimum(one, two), torch.minimum(torch.maximum(one, two), three))
+    return torch.stack([(output - median).abs() for output in (one, two, three)])
+
+
+def _seen_places(differences: Tensor, is_picture: bool) -> Tensor | None:
+    """Where the patches are seen in maps that differ so much (3, C, rows, columns), as shares of the sides (3, 2).
 
     ``None`` where nothing differs. In a picture, all pixels that differ count alike: how much they do depends on what
     the image shows there.
     """
-    one, two, three = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    median = torch.maximum(torch.minimum(one, two), torch.minimum(torch.maximum(one, two), three))
-    # Where only one probe has a patch, the median is the output without any.
-    response = torch.stack([(output - median).abs().sum(0) for output in (one, two, three)]).double()
+    response = differences.sum(1).double()
     if is_picture:
         response = (response > 1e-3 * response.amax((1, 2), keepdim=True)).double()
     share = response / response.sum((1, 2), keepdim=True).clamp_min(torch.finfo(torch.double).tiny)

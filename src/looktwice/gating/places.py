@@ -94,24 +94,45 @@ def place_candidates(shape: Sequence[int], image: Sequence[int]) -> Iterator[Pla
         yield Place("channels", (shape[1], shape[2]))
         yield Place("channels_last", (shape[0], shape[1]))
     elif len(shape) == 2:
-        yield from sorted(_token_grids(shape[0], image), key=lambda place: _fit(place, image))
+        grids = token_grids(shape[0], image)
+        yield from sorted((Place("tokens", *found) for found in grids), key=lambda place: _fit(place, image))
 
 
-def _token_grids(count: int, image: Sequence[int]) -> Iterator[Place]:
-    for prefix in range(min(MOST_PREFIX, count) + 1):
+def token_grids(
+    count: int, image: Sequence[int], *, most_before: int | None = None
+) -> Iterator[tuple[tuple[int, int], int]]:
+    """Grids of an image of (height, width) that ``count`` tokens may fill, and how many tokens stand before the grid's.
+
+    Args:
+        count: how many tokens there are.
+        image: height and width.
+        most_before: how many may stand before; at most ``MOST_PREFIX``.
+    """
+    for prefix in range(min(MOST_PREFIX if most_before is None else most_before, count) + 1):
         cells = count - prefix
         for rows in (rows for rows in range(1, cells) if cells % rows == 0):
-            place = Place("tokens", (rows, cells // rows), prefix)
-            if _proportion(place, image) < MOST_PROPORTION:
-                yield place
+            grid = (rows, cells // rows)
+            if is_proportionate(grid, image) or any(cell_sizes(grid, image)):
+                yield grid, prefix
+
+
+def is_proportionate(grid: tuple[int, int], image: Sequence[int]) -> bool:
+    """Whether the cells of a grid in an image of (height, width) are about as high as wide."""
+    return _proportion(grid, image) < MOST_PROPORTION
+
+
+def cell_sizes(grid: tuple[int, int], image: Sequence[int]) -> range:
+    """Sides, in pixels, of the squares that fit an image of (height, width) just as often as the grid has cells."""
+    least = max(side // (cells + 1) + 1 for side, cells in zip(image, grid, strict=True))
+    most = min(side // cells for side, cells in zip(image, grid, strict=True))
+    return range(least, most + 1)
 
 
 def _fit(place: Place, image: Sequence[int]) -> tuple[float, int]:
-    return round(_proportion(place, image), 1), place.prefix
+    return round(_proportion(place.grid or (1, 1), image), 1), place.prefix
 
 
-def _proportion(place: Place, image: Sequence[int]) -> float:
+def _proportion(grid: tuple[int, int], image: Sequence[int]) -> float:
     """How many times a cell of the grid is longer on one side than on the other; at least 1."""
-    rows, columns = place.grid or (1, 1)
-    ratio = image[0] * columns / (rows * image[1])
+    ratio = image[0] * grid[1] / (grid[0] * image[1])
     return max(ratio, 1 / ratio)
