@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from looktwice import attend
 from looktwice.feedback import feedback_from_options
-from looktwice.gating import activation_calls, frozen
+from looktwice.gating import activation_calls, frozen, gated_scores
 from looktwice.gating.geometry import measured_places
 from looktwice.gating.places import Place
 
@@ -86,3 +86,42 @@ def test_tokens_that_mix_the_channels_with_the_places_are_no_picture():
             return self.head(F.gelu(h @ torch.randn(64, 64, generator=torch.Generator().manual_seed(0))).mean(2))
 
     assert [place.kind for place in places(Turned(0), torch.randn(1, 3, 64, 64))] == ["other"]
+
+
+@pytest.mark.parametrize("saturation", ["exact", "pass"])
+@pytest.mark.parametrize("guided", ["none", "all"])
+@pytest.mark.parametrize("activation", [F.relu, F.relu_, F.relu6, F.gelu, F.silu])
+def test_class_tokens_are_derived_as_all_other_neurons(activation, guided, saturation):
+    """Only gates spare them. Negative gradients are cut at them too, and a clamp lets as much through."""
+
+    def network(images: Tensor) -> Tensor:
+        return activation(1.0 * images).flatten(1)
+
+    torch.manual_seed(0)
+    images = (6 * torch.randn(2, 5, 3, dtype=torch.float64)).requires_grad_()
+    down = torch.randn(2, 15, dtype=torch.float64)
+    gradients = []
+    for place in (Place("tokens", (2, 2), 1), Place("tokens", (5, 1))):
+        calls, _ = activation_calls(network, images, places=[place])
+        scores = gated_scores(network, images, {}, guided=guided, saturation=saturation, calls=calls)
+        gradients += torch.autograd.grad((scores * down).sum(), images)
+    assert torch.allclose(*gradients)
+
+
+def test_gates_and_guidance_together_spare_the_class_token_its_gate_alone():
+    def network(images: Tensor) -> Tensor:
+        return F.gelu(1.0 * images).flatten(1)
+
+    torch.manual_seed(0)
+    images = (2 * torch.randn(2, 5, 3, dtype=torch.float64)).requires_grad_()
+    gates, down = torch.rand(2, 4, 3, dtype=torch.float64).requires_grad_(), torch.randn(2, 15, dtype=torch.float64)
+    calls, _ = activation_calls(network, images, places=[Place("tokens", (2, 2), 1)])
+    probe = torch.zeros(2, 4, 1, dtype=torch.float64, requires_grad=True)
+    ours = gated_scores(network, images, {0: gates}, probes={0: probe}, guided="all", calls=calls)
+    dx, dz, evidence = torch.autograd.grad((ours * down).sum(), (images, gates, probe))
+    x, dy = F.gelu(images), down.view(2, 5, 3)
+    z = torch.cat([torch.ones(2, 1, 3), gates], 1)
+    assert torch.allclose(ours, (x * z).flatten(1))
+    assert torch.allclose(dx, torch.autograd.grad((x * (z * dy.clamp_min(0)).detach()).sum(), images)[0])
+    assert torch.allclose(dz, (x * dy)[:, 1:])
+    assert torch.allclose(evidence, (x * dy)[:, 1:].clamp_min(0).sum(2, keepdim=True))

@@ -4,7 +4,7 @@ An activation's row is all that a gate needs to know of it: y = a(pre) ⊙ z.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, Literal, cast
@@ -283,11 +283,14 @@ class _GatedOutput(torch.autograd.Function):
 
 
 def _gated_output(x: Tensor, z: Tensor | None, probe: Tensor | None, guided: bool, place: Place) -> Tensor:
-    """An activation's output with a gate after it. Tokens that are not of the image pass ungated."""
+    """An activation's output with a gate after it. Tokens that are not of the image pass ungated, but guided."""
+    if place.prefix:
+        guided_all = _gated_output(x, None, None, guided, NOWHERE)
+        gated = _gated_output(place.gated_part(guided_all), z, probe, False, replace(place, prefix=0))
+        return torch.cat([guided_all[:, : place.prefix], gated], 1)
     if z is None and probe is None and not guided:
         return x
-    gated = cast(Tensor, _GatedOutput.apply(place.gated_part(x), z, probe, guided, place.channel_axis))
-    return torch.cat([x[:, : place.prefix], gated], 1) if place.prefix else gated
+    return cast(Tensor, _GatedOutput.apply(x, z, probe, guided, place.channel_axis))
 
 
 def gated_activation(
@@ -316,5 +319,10 @@ def gated_activation(
         applied = _GatedActivation.apply(pre, z, probe, activation, guided, saturation, inplace, place.channel_axis)
         return cast(Tensor, applied)
     # In place, a copy of the input stays for autograd.
-    output = _gated_output(activation.apply(pre.clone() if inplace else pre, False), z, probe, guided, place)
+    own = pre.clone() if inplace else pre
+    if activation.derivative is None:
+        x = activation.apply(own, False)
+    else:
+        x = cast(Tensor, _GatedActivation.apply(own, None, None, activation, False, saturation, False, 1))
+    output = _gated_output(x, z, probe, guided, place)
     return pre.copy_(output) if inplace else output
