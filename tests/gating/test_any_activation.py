@@ -43,6 +43,34 @@ CALLS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "nn.Softplus": (nn.Softplus(2.0), lambda x: torch.log1p((2 * x).exp()) / 2),
     "aten.silu": (torch.ops.aten.silu.default, lambda x: x / (1 + (-x).exp())),
     "aten.gelu": (torch.ops.aten.gelu.default, lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5))),
+    "aten.elu with a scale": (
+        lambda x: torch.ops.aten.elu.default(x, 0.7, 1.5),
+        lambda x: 1.5 * torch.where(x > 0, x, 0.7 * (x.exp() - 1)),
+    ),
+    "aten.elu_ with a scale": (
+        lambda x: torch.ops.aten.elu_.default(x, 0.7, 1.5),
+        lambda x: 1.5 * torch.where(x > 0, x, 0.7 * (x.exp() - 1)),
+    ),
+    "aten.celu_": (lambda x: torch.ops.aten.celu_.default(x, 0.5), lambda x: F.celu(x, 0.5)),
+    "aten.selu": (torch.ops.aten.selu.default, F.selu),
+    "aten.relu(self=)": (lambda x: torch.ops.aten.relu.default(self=x), lambda x: x.clamp_min(0)),
+    "aten.relu6": (torch.ops.aten.relu6.default, lambda x: x.clamp(0, 6)),
+    "aten.silu without its overload": (torch.ops.aten.silu, lambda x: x / (1 + (-x).exp())),
+    "the function inside F.silu": (torch._C._nn.silu, lambda x: x / (1 + (-x).exp())),
+    "the function inside F.relu6, in place": (torch._C._nn.relu6_, lambda x: x.clamp(0, 6)),
+    "torch.rrelu": (lambda x: torch.rrelu(x, 0.1, 0.3), lambda x: torch.where(x > 0, x, 0.2 * x)),
+    "nn.RReLU in place": (nn.RReLU(0.1, 0.3, inplace=True).eval(), lambda x: torch.where(x > 0, x, 0.2 * x)),
+    "nn.Threshold(0, 0) in place": (nn.Threshold(0, 0, inplace=True), lambda x: x.clamp_min(0)),
+    "F.threshold(threshold=0)": (lambda x: F.threshold(x, threshold=0, value=0), lambda x: x.clamp_min(0)),
+    "F.gelu(input=)": (lambda x: F.gelu(input=x), lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5))),
+    "F.prelu(input=, weight=)": (
+        lambda x: F.prelu(input=x, weight=SLOPES),
+        lambda x: torch.where(x > 0, x, SLOPES[:, None, None] * x),
+    ),
+    "F.softplus(threshold=)": (
+        lambda x: F.softplus(x, 2, threshold=1),
+        lambda x: torch.where(2 * x > 1, x, torch.log1p((2 * x).exp()) / 2),
+    ),
 }
 
 
@@ -142,7 +170,7 @@ def test_a_gated_linear_unit_has_half_the_channels():
         assert torch.allclose(our, their, atol=1e-10)
 
 
-@pytest.mark.parametrize("call", [torch.tanh, torch.sigmoid, F.hardsigmoid, F.softmax, F.normalize])
+@pytest.mark.parametrize("call", [torch.tanh, torch.sigmoid, F.hardsigmoid, F.softmax, F.normalize, F.hardtanh])
 def test_attention_weights_and_squashing_carry_no_gates(call):
     images = torch.randn(1, 3, 4, 5)
     calls, _ = activation_calls(behind_one(lambda x: call(x, 1) if call is F.softmax else call(x)), images)

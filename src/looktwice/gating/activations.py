@@ -65,19 +65,61 @@ def clamped(name: str, cap: float) -> Activation:
     return Activation(name, partial(_clamp, cap), partial(_clamp_derivative, cap), _relu_derivative)
 
 
-def _derived(name: str, inplace: int | None = None, twins: Mapping[Any, Any] = MappingProxyType({})) -> Any:
-    """A function's call → the activation with the call's own arguments, which autograd derives.
+Call = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], "Activation | None"]
+"""A function and its arguments → the activation, or ``None`` where this call cannot be gated."""
+
+
+def _functions(name: str, inplace: int | bool = False) -> Mapping[Callable[..., Any], int | bool]:
+    """Every function that calls an activation, by its name: of ``torch``, of its tensors, and operators of ``aten``.
 
     Args:
-        name: what it is called.
-        inplace: the place of the argument ``inplace``, if there is one.
-        twins: for functions that work in place, those that do not.
+        name: what it is called, such as ``silu``. With ``_`` after it, the function works in place.
+        inplace: the place of the argument ``inplace`` of the function in ``torch.nn.functional``, if it has one.
     """
+    found: dict[Callable[..., Any], int | bool] = {}
+    for each, is_inplace in ((name, False), (f"{name}_", True)):
+        found |= {getattr(home, each): is_inplace for home in _HOMES if hasattr(home, each)}
+        operators = getattr(torch.ops.aten, each, None)
+        if operators is not None:
+            found |= {operators: is_inplace, operators.default: is_inplace}
+    # Last, since some functions of F are those of torch.
+    written_out = getattr(F, name, None)
+    return found if written_out is None or written_out in found else {**found, written_out: inplace}
+
+
+def _twins(name: str) -> Mapping[Callable[..., Any], Callable[..., Any]]:
+    """For functions of an activation that work in place, those that do not, with the same arguments."""
+    found = {
+        getattr(home, f"{name}_"): getattr(home, name)
+        for home in _HOMES
+        if hasattr(home, f"{name}_") and hasattr(home, name)
+    }
+    ours, theirs = (getattr(torch.ops.aten, each, None) for each in (f"{name}_", name))
+    return found if ours is None or theirs is None else {**found, ours: theirs, ours.default: theirs.default}
+
+
+_HOMES = (torch, torch._C._nn, Tensor)
+"""Where functions of activations are, besides ``torch.nn.functional`` and the operators of ``aten``."""
+
+_INPUT = ("input", "self")
+"""The name of an activation's first argument: of functions, of operators."""
+
+
+def input_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """What an activation is called with."""
+    return cast(Tensor, args[0] if args else next(kwargs[name] for name in _INPUT if name in kwargs))
+
+
+def _derived(name: str, functions: Mapping[Callable[..., Any], int | bool]) -> Call:
+    """A function's call → the activation with the call's own arguments, which autograd derives."""
+    twins = _twins(name)
 
     def of_call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activation:
-        function = twins.get(func, func)
-        further = [argument for number, argument in enumerate(args[1:], 1) if number != inplace]
-        named = {key: value for key, value in kwargs.items() if key not in ("input", "inplace")}
+        where = functions[func]
+        function = twins[func] if where is True else func
+        skipped = None if isinstance(where, bool) else where
+        further = [argument for number, argument in enumerate(args[1:], 1) if number != skipped]
+        named = {key: value for key, value in kwargs.items() if key not in (*_INPUT, "inplace")}
 
         def apply(pre: Tensor, _: bool) -> Tensor:
             return cast(Tensor, function(pre, *further, **named))
@@ -100,6 +142,13 @@ def _hardtanh(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activ
     return clamped("hardtanh", float(high)) if float(low) == 0 else None
 
 
+def _threshold(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activation | None:
+    """A ReLU, if all that is not above 0 becomes 0."""
+    threshold = args[1] if len(args) > 1 else kwargs["threshold"]
+    value = args[2] if len(args) > 2 else kwargs["value"]
+    return RELU if float(threshold) == float(value) == 0 else None
+
+
 @dataclass(frozen=True)
 class ActivationRow:
     """A row of the table.
@@ -112,68 +161,32 @@ class ActivationRow:
     """
 
     functions: Mapping[Callable[..., Any], int | bool]
-    of_call: Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Activation | None]
+    of_call: Call
 
 
-_ATEN = torch.ops.aten
+def _row(name: str, inplace: int | bool = False, of_call: Call | None = None) -> ActivationRow:
+    """The row of an activation whose functions have this name. Without ``of_call``, autograd derives it."""
+    functions = _functions(name, inplace)
+    return ActivationRow(functions, _derived(name, functions) if of_call is None else of_call)
+
 
 ACTIVATIONS: tuple[ActivationRow, ...] = (
-    ActivationRow(
-        {
-            F.relu: 1,
-            F.relu_: True,
-            torch.relu: False,
-            torch.relu_: True,
-            Tensor.relu: False,
-            Tensor.relu_: True,
-            torch.ops.aten.relu.default: False,
-            torch.ops.aten.relu_.default: True,
-        },
-        lambda *_: RELU,
-    ),
-    ActivationRow({F.relu6: 1}, lambda *_: clamped("relu6", 6.0)),
-    ActivationRow(
-        {
-            F.hardtanh: 3,
-            F.hardtanh_: True,
-            torch.ops.aten.hardtanh.default: False,
-            torch.ops.aten.hardtanh_.default: True,
-        },
-        _hardtanh,
-    ),
-    ActivationRow(
-        {F.leaky_relu: 2, F.leaky_relu_: True, _ATEN.leaky_relu.default: False, _ATEN.leaky_relu_.default: True},
-        _derived("leaky_relu", 2, {F.leaky_relu_: F.leaky_relu, _ATEN.leaky_relu_.default: _ATEN.leaky_relu.default}),
-    ),
-    ActivationRow({F.rrelu: 4, F.rrelu_: True}, _derived("rrelu", 4, {F.rrelu_: F.rrelu})),
-    ActivationRow({F.prelu: False, Tensor.prelu: False, _ATEN.prelu.default: False}, _derived("prelu")),
-    ActivationRow(
-        {F.elu: 2, F.elu_: True, _ATEN.elu.default: False, _ATEN.elu_.default: True},
-        _derived("elu", 2, {F.elu_: F.elu, _ATEN.elu_.default: _ATEN.elu.default}),
-    ),
-    ActivationRow(
-        {F.selu: 1, F.selu_: True, torch.selu: False, torch.selu_: True},
-        _derived("selu", 1, {F.selu_: torch.selu, torch.selu_: torch.selu}),
-    ),
-    ActivationRow(
-        {F.celu: 2, F.celu_: True, torch.celu: False, torch.celu_: True},
-        _derived("celu", 2, {F.celu_: torch.celu, torch.celu_: torch.celu}),
-    ),
-    ActivationRow({F.gelu: False, _ATEN.gelu.default: False}, _derived("gelu")),
-    ActivationRow(
-        {F.silu: 1, _ATEN.silu.default: False, _ATEN.silu_.default: True},
-        _derived("silu", 1, {_ATEN.silu_.default: _ATEN.silu.default}),
-    ),
-    ActivationRow(
-        {F.mish: 1, _ATEN.mish.default: False, _ATEN.mish_.default: True},
-        _derived("mish", 1, {_ATEN.mish_.default: _ATEN.mish.default}),
-    ),
-    ActivationRow(
-        {F.hardswish: 1, _ATEN.hardswish.default: False, _ATEN.hardswish_.default: True},
-        _derived("hardswish", 1, {_ATEN.hardswish_.default: _ATEN.hardswish.default}),
-    ),
-    ActivationRow({F.softplus: False, _ATEN.softplus.default: False}, _derived("softplus")),
-    ActivationRow({F.glu: False, _ATEN.glu.default: False}, _glu),
+    _row("relu", 1, lambda *_: RELU),
+    _row("threshold", 3, _threshold),
+    _row("relu6", 1, lambda *_: clamped("relu6", 6.0)),
+    _row("hardtanh", 3, _hardtanh),
+    _row("leaky_relu", 2),
+    _row("rrelu", 4),
+    _row("prelu"),
+    _row("elu", 2),
+    _row("selu", 1),
+    _row("celu", 2),
+    _row("gelu"),
+    _row("silu", 1),
+    _row("mish", 1),
+    _row("hardswish", 1),
+    _row("softplus"),
+    _row("glu", of_call=_glu),
 )
 """Every activation that can carry gates."""
 

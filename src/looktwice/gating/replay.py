@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
-from looktwice.gating.activations import Activation, read_call
+from looktwice.gating.activations import Activation, input_of, read_call
 
 CallRule = Callable[[int, Tensor, Activation, bool], Tensor]
 """What an activation call returns: its index, its input, its activation and whether it is in place → its output."""
@@ -37,7 +37,7 @@ class ActivationMode(TorchFunctionMode):
         if call is None:
             return func(*args, **kwargs)
         index, self.calls = self.calls, self.calls + 1
-        return self.rule(index, args[0] if args else kwargs["input"], *call)
+        return self.rule(index, input_of(args, kwargs), *call)
 
 
 class PrefixCache:
