@@ -126,7 +126,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     add(package, methods, '        "gradient": _gradient(', METHOD_ROW)
     add(package, methods, "from looktwice.attention import", "from looktwice.attention.brightness import brightness\n")
-    add(package, "gating/activations.py", "    ActivationRow({F.relu6: 1}", ACTIVATION_ROW)
+    add(package, "gating/activations.py", '    _row("relu6"', ACTIVATION_ROW)
     layouts = "datasets/layouts/__init__.py"
     add(package, layouts, '        "csv": Layout(', '        "lines": Layout(lines.read),\n')
     add(package, layouts, "from looktwice.datasets.layouts import", "from looktwice.datasets.layouts import lines\n")

@@ -10,6 +10,7 @@ from looktwice.attention.affinity import Affinity, Features
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork, check_images, frozen
 from looktwice.gating.geometry import check_independence, measured_places
+from looktwice.gating.handwritten import HandwrittenMode
 from looktwice.gating.outputs import RECOGNISED, NetworkOutput, OutputKind, OutputMode, as_probabilities
 from looktwice.gating.passes import activation_calls
 
@@ -28,6 +29,7 @@ class Look:
         affinity: which places of the images look alike to the network; ``None`` if no method needs it.
         notes: what is doubtful about the choice of the scores, a line each.
         doubts: what is doubtful about the probabilities, a line each.
+        handwritten: how many activations the network writes out in its own code, where no gate can stand.
     """
 
     network: FrozenNetwork
@@ -38,6 +40,7 @@ class Look:
     affinity: Affinity | None
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    handwritten: int = 0
 
     def probabilities(self) -> Tensor:
         """The network's own probability of each class, in double precision, on the CPU: (N, K) in [0, 1].
@@ -74,8 +77,14 @@ def look_at(model: nn.Module, images: Tensor, *, propagate: bool, output: Networ
         places = measured_places(network, images)
         check_independence(network, images)
         features = Features()
-        with OutputMode() as mode:
-            calls, scores = activation_calls(network, images, features.look if propagate else None, places)
+        with OutputMode() as mode, HandwrittenMode(len(images)) as handwritten:
+
+            def look(call: ActivationCall, output: Tensor) -> None:
+                handwritten.forget(output)
+                if propagate:
+                    features.look(call, output)
+
+            calls, scores = activation_calls(network, images, look, places)
         output.check(scores)
         kind, doubts = (mode.kind_of(scores), mode.doubts(scores)) if output.kind is None else (output.kind, ())
-        yield Look(network, images, calls, scores, kind, features.affinity(), network.notes, doubts)
+        yield Look(network, images, calls, scores, kind, features.affinity(), network.notes, doubts, handwritten.found)

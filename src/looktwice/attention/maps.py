@@ -122,6 +122,23 @@ def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[
         caution = row.caution(look.network, look.calls) if row.caution is not None else None
         return replace(attention, notes=((None, caution), *attention.notes)) if caution else attention
     choices = MapOptions(**{field.name: own.pop(field.name) for field in fields(MapOptions)})
+    attention = _own_attention(row, look, targets, choices, finish, own)
+    if look.handwritten and (row.has_gates or choices.guided != "none"):
+        return replace(attention, notes=(*attention.notes, (None, _handwritten(look))))
+    return attention
+
+
+def _handwritten(look: Look) -> str:
+    return (
+        f"the network writes out {look.handwritten} of its activations in its own code (x · sigmoid(x), a clamp at 0), "
+        f"so only the other {len(look.calls)} are gated or guided; call F.silu, F.gelu, F.relu … there"
+    )
+
+
+def _own_attention(
+    row: Method, look: Look, targets: Tensor, choices: MapOptions, finish: FinishOptions, own: Mapping[str, Any]
+) -> Attention:
+    """The attention of one of our own methods."""
     found = _feedback(row.optimise, look, targets, choices, own)
     if choices.source == "evidence":
         kept = kept_evidence(look.calls, found.evidence, found.gates, choices.shown)

@@ -75,6 +75,7 @@ class FrozenNetwork(nn.Module):
             answer = self.module(images.clone(memory_format=layout))
         except RuntimeError as error:
             _check_channels(error, images)
+            _check_views(error)
             raise
         found = class_scores(answer, len(images), self.output.scores)
         self.notes = found.notes
@@ -98,6 +99,19 @@ def _check_channels(error: RuntimeError, images: Tensor) -> None:
         return
     needed, given = (f"{number} channel{'s' * (number != '1')}" for number in found.groups())
     raise InputError(f"the images have {given}, and the network takes {needed}; give images with {needed}") from error
+
+
+def _check_views(error: RuntimeError) -> None:
+    """Says it in one line if the network writes in place on what no gradient passes then.
+
+    Raises:
+        ModelError: so it is.
+    """
+    if "is a view and is being modified inplace" in str(error):
+        raise ModelError(
+            "the network works in place on a part that chunk, split or unbind gave, so no gradient passes; call its "
+            "activations there without inplace=True"
+        ) from error
 
 
 @contextmanager
