@@ -159,7 +159,8 @@ def select_layers(calls: Sequence[ActivationCall], layers: Layers) -> list[int]:
 def _nothing_like_the_image(calls: Sequence[ActivationCall]) -> ModelError:
     return ModelError(
         f"none of the network's {len(calls)} activations that can be gated lies like the image; it may pad, flip, "
-        "turn or cut the image itself (do that before), or have no maps there (take a method without gates)"
+        "turn or cut the image itself (do that before), have tokens in another order than class tokens and then row by "
+        "row, or have no maps there (take a method without gates)"
     )
 
 
