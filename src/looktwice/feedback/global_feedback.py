@@ -160,10 +160,22 @@ def _penalised(
     moved: dict[int, Tensor] = {}
     for group in _of_one_size(maps):
         channels = [maps[index].shape[1] for index in group]
-        z = torch.cat([maps[index] for index in group], 1) if len(group) > 1 else maps[group[0]]
+        z = _joined([maps[index] for index in group])
         after = _penalised_maps(z, trace_norm, step_size, in_units=in_units)
         moved |= zip(group, torch.split(after, channels, 1), strict=True)
     return {index: calls[index].from_grid(z) for index, z in moved.items()}
+
+
+def _joined(maps: Sequence[Tensor]) -> Tensor:
+    """Channels of several calls (N, C, H, W) as one tensor, in the memory layout of the first.
+
+    The tokens of a single image look contiguous to ``torch.cat``, and the power iteration takes twice as long then.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    if maps[0].stride(1) == 1:
+        return torch.cat([each.movedim(1, -1) for each in maps], -1).movedim(-1, 1)
+    return torch.cat(list(maps), 1)
 
 
 def _penalised_maps(z: Tensor, trace_norm: TraceNorm, step_size: float, *, in_units: bool) -> Tensor:
