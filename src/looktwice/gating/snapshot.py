@@ -29,9 +29,9 @@ def snapshot(module: nn.Module, looks: object) -> Callable[[], None]:
     Returns:
         a function that puts everything back in place.
     """
-    seen: set[int] = set()
-    own = frozenset(_package(part) for part in module.modules())
-    restorers = [restorer for part in module.modules() for restorer in _restorers(vars(part), seen, own)]
+    walk = _Walk(frozenset(_package(part) for part in module.modules()) - {"torch"})
+    for part in module.modules():
+        walk.visit(vars(part))
     flags = [(weight, weight.requires_grad) for weight in module.parameters()]
     weights: list[tuple[Tensor, Tensor]] = []
     steady = _STEADY.of(module, looks)
@@ -42,8 +42,7 @@ def snapshot(module: nn.Module, looks: object) -> Callable[[], None]:
 
     def restore() -> None:
         with torch.inference_mode(False), torch.no_grad():
-            for restorer in restorers:
-                restorer()
+            walk.restore()
             changed = [(weight, value) for weight, value in weights if not torch.equal(weight, value)]
             for weight, value in changed:
                 weight.copy_(value)
@@ -59,34 +58,58 @@ def _package(value: object) -> str:
     return type(value).__module__.partition(".")[0]
 
 
-def _restorers(value: Any, seen: set[int], own: frozenset[str]) -> list[Callable[[], None]]:
-    """What puts a value back: a tensor its numbers, a container its items and these theirs.
+_PLAIN = frozenset((bool, int, float, complex, str, bytes, type(None)))
+"""Values without anything inside that could change."""
 
-    Objects of the packages that the network's parts come from, ``own``, are put back like dictionaries.
+
+class _Walk:
+    """Goes all the way down through attributes, and keeps what puts each value back.
+
+    A tensor gets its numbers again, a container its items. Objects of the packages that the network's parts come from,
+    ``own``, are put back like dictionaries. A network has thousands of empty containers, so they share one restorer.
     """
-    if id(value) in seen or isinstance(value, (nn.Module, nn.Parameter, type)):
-        return []
-    seen.add(id(value))
-    if isinstance(value, Tensor):
-        return _tensor_restorers(value)
-    if isinstance(value, (dict, set, list, deque, tuple)):
-        return _container_restorers(value, seen, own)
-    is_own = hasattr(value, "__dict__") and _package(value) in own - {"torch"}
-    return _restorers(vars(value), seen, own) if is_own else []
 
+    def __init__(self, own: frozenset[str]) -> None:
+        self._own = own
+        self._seen: set[int] = set()
+        self._empty: list[Any] = []
+        self._restorers: list[Callable[[], None]] = []
 
-def _container_restorers(value: Any, seen: set[int], own: frozenset[str]) -> list[Callable[[], None]]:
-    if isinstance(value, tuple):
-        return _inside(value, seen, own)
-    if isinstance(value, dict):
-        return [_refill(value, dict(value), value.update), *_inside(value.values(), seen, own)]
-    if isinstance(value, set):
-        return [_refill(value, set(value), value.update)]
-    return [_refill(value, list(value), value.extend), *_inside(value, seen, own)]
+    def restore(self) -> None:
+        """Puts everything back in place."""
+        for container in self._empty:
+            if len(container):
+                container.clear()
+        for restorer in self._restorers:
+            restorer()
 
+    def visit(self, value: Any) -> None:
+        """Keeps a value and all that is inside."""
+        if type(value) in _PLAIN or id(value) in self._seen or isinstance(value, (nn.Module, nn.Parameter, type)):
+            return
+        self._seen.add(id(value))
+        if isinstance(value, Tensor):
+            self._restorers += _tensor_restorers(value)
+        elif isinstance(value, (dict, set, list, deque, tuple)):
+            self._visit_container(value)
+        elif hasattr(value, "__dict__") and _package(value) in self._own:
+            self.visit(vars(value))
 
-def _inside(values: Any, seen: set[int], own: frozenset[str]) -> list[Callable[[], None]]:
-    return [restorer for value in list(values) for restorer in _restorers(value, seen, own)]
+    def _visit_container(self, value: Any) -> None:
+        if isinstance(value, tuple):
+            items = value
+        elif not len(value):
+            self._empty.append(value)
+            return
+        elif isinstance(value, (dict, set)):
+            kept = dict(value) if isinstance(value, dict) else set(value)
+            self._restorers.append(_refill(value, kept, value.update))
+            items = tuple(value.values()) if isinstance(value, dict) else ()
+        else:
+            items = tuple(value)
+            self._restorers.append(_refill(value, items, value.extend))
+        for item in items:
+            self.visit(item)
 
 
 def _refill(container: Any, items: Any, fill: Callable[[Any], None]) -> Callable[[], None]:
