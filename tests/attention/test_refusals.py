@@ -146,3 +146,9 @@ def test_images_and_targets_that_cannot_be_used_are_refused(images, targets, mes
     with pytest.raises(InputError, match=message):
         attend(network, images, targets)
     assert network.training
+
+
+def test_the_log_probability_of_a_single_score_is_refused():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
+    with pytest.raises(OptionError, match="compares classes; with a single score take 'score'"):
+        attend(network, torch.randn(2, 3, 16, 16), 0, objective="log_probability")

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from looktwice.errors import LooktwiceError, ModelError
+from looktwice.errors import LooktwiceError, ModelError, OptionError
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network, select_layers
 from looktwice.gating.memory import is_out_of_memory
@@ -260,6 +260,10 @@ def _parts(count: int) -> list[slice]:
 def _raised(scores: Tensor, targets: Tensor, objective: Objective) -> Tensor:
     """What is raised for each image: scores (N, K), targets (N,) → (N,)."""
     if objective == "log_probability":
+        if scores.shape[1] == 1:
+            raise OptionError(
+                "objective is 'log_probability', which compares classes; with a single score take 'score'"
+            )
         return _of_targets(scores.log_softmax(1), targets)
     own = _of_targets(scores, targets)
     rivals = min(RIVALS, scores.shape[1] - 1)
