@@ -1,7 +1,7 @@
 """One look at a batch of images: a plain forward pass that all methods and classes share."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork, check_images, frozen
 from looktwice.gating.geometry import check_independence, measured_places
 from looktwice.gating.handwritten import HandwrittenMode
+from looktwice.gating.memo import Memo
 from looktwice.gating.outputs import RECOGNISED, NetworkOutput, OutputKind, OutputMode, as_probabilities
 from looktwice.gating.passes import activation_calls
 
@@ -57,6 +58,10 @@ class Look:
         return replace(self, images=self.images[images], scores=self.scores[images], affinity=affinity)
 
 
+_HANDWRITTEN: Memo[int] = Memo()
+"""How many activations a network writes out, by the size of its images."""
+
+
 @contextmanager
 def look_at(model: nn.Module, images: Tensor, *, propagate: bool, output: NetworkOutput = RECOGNISED) -> Iterator[Look]:
     """Freezes the model inside the ``with`` and makes one plain forward pass of the images.
@@ -77,14 +82,19 @@ def look_at(model: nn.Module, images: Tensor, *, propagate: bool, output: Networ
         places = measured_places(network, images)
         check_independence(network, images)
         features = Features()
-        with OutputMode() as mode, HandwrittenMode(len(images)) as handwritten:
+        handwritten, size = _HANDWRITTEN.of(network.module, network.looks), tuple(images.shape[1:])
+        counting = None if size in handwritten else HandwrittenMode(len(images))
+        with OutputMode() as mode, counting or nullcontext():
 
             def look(call: ActivationCall, output: Tensor) -> None:
-                handwritten.forget(output)
+                if counting is not None:
+                    counting.forget(output)
                 if propagate:
                     features.look(call, output)
 
             calls, scores = activation_calls(network, images, look, places)
+        if counting is not None:
+            handwritten[size] = counting.found
         output.check(scores)
         kind, doubts = (mode.kind_of(scores), mode.doubts(scores)) if output.kind is None else (output.kind, ())
-        yield Look(network, images, calls, scores, kind, features.affinity(), network.notes, doubts, handwritten.found)
+        yield Look(network, images, calls, scores, kind, features.affinity(), network.notes, doubts, handwritten[size])

@@ -209,6 +209,22 @@ def read_call(
     return activation, bool(args[where] if len(args) > where else kwargs.get("inplace", False))
 
 
+def _precision(z: Tensor | None, probe: Tensor | None, x: Tensor) -> torch.dtype:
+    """The type of the gradients of a gate and a probe: their own, or that of x without them."""
+    return next((other.dtype for other in (z, probe) if other is not None), x.dtype)
+
+
+def _gate_gradients(ctx: Any, x: Tensor, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of a gate, x ⊙ ∂S/∂y, and of a probe, Σ_c [x ⊙ ∂S/∂y]₊, as far as they are needed."""
+    dz = d_probe = None
+    if ctx.needs_input_grad[1]:
+        dz = x.to(ctx.precision) * dy.to(ctx.precision)
+    if ctx.needs_input_grad[2]:
+        positive = (x.to(ctx.precision) * dy.to(ctx.precision)).clamp_min_(0)
+        d_probe = positive.sum(ctx.channel_axis, keepdim=True)
+    return dz, d_probe
+
+
 class _GatedActivation(torch.autograd.Function):
     """y = x ⊙ z with x = a(pre): ∂S/∂pre = a′ ⊙ z ⊙ ∂S/∂y and ∂S/∂z = x ⊙ ∂S/∂y.
 
@@ -231,7 +247,7 @@ class _GatedActivation(torch.autograd.Function):
         ctx.channel_axis = channel_axis
         ctx.derivative = activation.passing if saturation == "pass" else activation.derivative
         ctx.guided = guided
-        ctx.precision = next((other.dtype for other in (z, probe) if other is not None), pre.dtype)
+        ctx.precision = _precision(z, probe, pre)
         if inplace:
             ctx.mark_dirty(pre)
         if z is None:
@@ -246,12 +262,7 @@ class _GatedActivation(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (dy,) = gradients
         x, z = ctx.saved_tensors
-        dz = d_probe = None
-        if ctx.needs_input_grad[1]:
-            dz = x.to(ctx.precision) * dy.to(ctx.precision)
-        if ctx.needs_input_grad[2]:
-            positive = (x.to(ctx.precision) * dy.to(ctx.precision)).clamp_min_(0)
-            d_probe = positive.sum(ctx.channel_axis, keepdim=True)
+        dz, d_probe = _gate_gradients(ctx, x, dy)
         if not ctx.needs_input_grad[0]:
             return None, dz, d_probe, None, None, None, None, None
         dx = ctx.derivative(dy, x)
@@ -275,7 +286,7 @@ class _GatedOutput(torch.autograd.Function):
         channel_axis: int,
     ) -> Tensor:
         ctx.guided, ctx.channel_axis = guided, channel_axis
-        ctx.precision = next((other.dtype for other in (z, probe) if other is not None), x.dtype)
+        ctx.precision = _precision(z, probe, x)
         ctx.save_for_backward(x, z)
         return x.clone() if z is None else x * z.to(x.dtype)
 
@@ -283,12 +294,8 @@ class _GatedOutput(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (dy,) = gradients
         x, z = ctx.saved_tensors
-        dz = d_probe = dx = None
-        if ctx.needs_input_grad[1]:
-            dz = x.to(ctx.precision) * dy.to(ctx.precision)
-        if ctx.needs_input_grad[2]:
-            positive = (x.to(ctx.precision) * dy.to(ctx.precision)).clamp_min_(0)
-            d_probe = positive.sum(ctx.channel_axis, keepdim=True)
+        dz, d_probe = _gate_gradients(ctx, x, dy)
+        dx = None
         if ctx.needs_input_grad[0]:
             dx = dy.clamp_min(0) if ctx.guided else dy
             dx = dx if z is None else dx * z.to(dx.dtype)
