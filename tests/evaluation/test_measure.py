@@ -11,9 +11,9 @@ from looktwice.datasets import Sample
 from looktwice.evaluation.chunks import Chunk, EvaluationImage, MeasurementPlan, TargetClass
 from looktwice.evaluation.measure import judged_label, measure_chunk, write_chunk
 from looktwice.images import Window
-from looktwice.localization import BoxRule
+from looktwice.localization import Box, BoxRule
 from looktwice.metrics import box_curve, energy_in_box, pointing_hit
-from looktwice.runs.columns import COLUMNS, CURVES, options_hash
+from looktwice.runs.columns import ALL_BOXES, COLUMNS, CURVES, options_hash
 from looktwice.runs.folder import is_complete, open_run, row_schema
 from looktwice.runs.manifest import About, Manifest
 
@@ -79,6 +79,33 @@ def test_several_truths_and_boxes():
     assert row["iou_by_max_any"].tolist() == [1.0] * 100
 
 
+def test_all_boxes_of_a_row_by_hand():
+    # In the image: two boxes of 12 and 8 pixels a side, and a box of 4 pixels inside the second one's hole.
+    ring = square(10, 10, 18, 18) - square(11, 11, 17, 17) + square(13, 13, 15, 15)
+    truths = ((20.0, 20.0, 36.0, 36.0), (1.0, 0.0, 12.0, 12.0), (0.0, 28.0, 10.0, 38.0))
+    heat = square(0, 0, 6, 6) + ring
+    row = rows_of([EvaluationImage(sample(boxes=(truths,)), 0, False, WINDOW)], [target_class()], [heat])["gradient"]
+    assert [box["x1"] for box in row["boxes"]] == [20, 0]  # the hole and what lies in it belong to the contour
+    assert row["box_truths"] == [0, 1]
+    assert row["box_nested"] == [False, False]
+
+
+def test_boxes_and_scores_of_any_rule_are_judged(monkeypatch):
+    own = (Box(0.0, 0.0, 4.0, 4.0, 0.2), Box(0.0, 0.0, 4.0, 4.0, 0.9), Box(1.0, 1.0, 3.0, 3.0, 0.5))
+    monkeypatch.setattr("looktwice.evaluation.measure.find_boxes", lambda heat, rule: own)
+    truths = ((0.0, 0.0, 8.0, 8.0), (2.0, 2.0, 6.0, 6.0))
+    row = rows_of([EvaluationImage(sample(boxes=(truths,)), 0, False, WINDOW)], [target_class()], [square(0, 0, 1, 1)])
+    assert row["gradient"]["box_truths"] == [-1, 0, 1]  # the higher score chooses first, wherever it stands
+    assert row["gradient"]["box_nested"] == [True, True, True]
+
+
+def test_all_boxes_of_the_baselines():
+    truths = ((0.0, 0.0, 40.0, 30.0), (6.0, 6.0, 34.0, 34.0))
+    rows = rows_of([EvaluationImage(sample(boxes=(truths,)), 0, False, WINDOW)], [target_class()], [square(0, 0, 1, 1)])
+    assert (rows["full_image"]["box_truths"], rows["full_image"]["box_nested"]) == ([0], [False])
+    assert (rows["center_box"]["box_truths"], rows["center_box"]["box_nested"]) == ([1], [False])
+
+
 def test_values_are_those_of_the_rooms_below():
     rng = np.random.default_rng(0)
     heat = rng.random((SIDE, SIDE)).astype(np.float32)
@@ -133,7 +160,9 @@ def test_without_boxes_there_is_nothing_to_judge_by():
     for row in rows_of([EvaluationImage(bare, 0, False, WINDOW)], [target_class()], [square(0, 0, 4, 4)]).values():
         assert row["boxes"]
         assert row["judged"] is None
-        assert not {"iou", "pointing_hit", "energy_in_box", *CURVES} & {k for k, v in row.items() if v is not None}
+        assert not {"iou", "pointing_hit", "energy_in_box", *CURVES, *ALL_BOXES} & {
+            k for k, v in row.items() if v is not None
+        }
 
 
 def test_an_empty_map_is_no_error_and_hits_nothing():
@@ -145,6 +174,7 @@ def test_an_empty_map_is_no_error_and_hits_nothing():
     assert row["gradient"]["error"] is None
     assert (row["gradient"]["boxes"], row["gradient"]["iou"], row["gradient"]["pointing_hit"]) == ([], 0.0, False)
     assert row["gradient"]["iou_per_truth"] == [0.0]
+    assert row["gradient"]["box_truths"] == row["gradient"]["box_nested"] == []
 
 
 def test_what_cannot_be_used_leaves_its_error_and_no_values():

@@ -10,10 +10,11 @@ import pytest
 from evaluations import METHODS, draw, run_on
 from looktwice.datasets import load_dataset
 from looktwice.errors import RunError
+from looktwice.metrics.measures import ALL_BOXES as BOX_MEASURES
 from looktwice.report.page import render
 from looktwice.report.paper_tables import paper_tables
 from looktwice.runs import folder as runs
-from looktwice.runs.columns import COLUMNS
+from looktwice.runs.columns import ALL_BOXES, COLUMNS
 from looktwice.runs.merge import COMPARABLE, merge
 from looktwice.runs.saved_maps import read_maps
 from looktwice.runs.summarise import write_summary
@@ -122,3 +123,40 @@ def test_a_measure_that_is_younger_than_the_run_has_no_numbers(finished, monkeyp
     rows = runs.read_rows(finished / "first", [0], ["brand_new", "sample"])
     assert rows.column_names == ["brand_new", "sample"]
     assert rows["brand_new"].null_count == len(rows) > 0
+
+
+def without_all_boxes(run, folder):
+    """A copy of a run as a version wrote it that did not know the measures of all boxes."""
+    aged(run, folder)
+    for part in (folder / "rows").iterdir():
+        pq.write_table(pq.read_table(part, partitioning=None).drop_columns(list(ALL_BOXES)), part)
+    (folder / "summary.json").unlink()
+    write_summary(folder)
+    return folder
+
+
+def test_a_run_without_the_columns_of_all_boxes_has_none_of_their_measures(finished, tmp_path):
+    old = json.loads((without_all_boxes(finished / "first", tmp_path / "old") / "summary.json").read_text())
+    new = json.loads((finished / "first" / "summary.json").read_text())
+    names = {measure.name for measure in BOX_MEASURES}
+    for method, scores in old["methods"].items():
+        for name in scores:
+            if name in names:
+                assert scores[name]["value"] is None
+                assert "evaluate into another folder" in scores[name]["reason"]
+                assert (
+                    new["methods"][method][name]["value"] is not None
+                    or "no image" in (new["methods"][method][name]["reason"])
+                )
+            else:
+                assert scores[name] == new["methods"][method][name]
+    assert paper_tables([tmp_path / "old"]) == paper_tables([finished / "first"])
+    assert render([tmp_path / "old"])
+
+
+def test_a_run_without_the_columns_of_all_boxes_is_merged(finished, tmp_path):
+    without_all_boxes(finished / "second", tmp_path / "old")
+    merge([finished / "old-first", tmp_path / "old"], tmp_path / "merged")
+    methods = json.loads((tmp_path / "merged" / "summary.json").read_text())["methods"]
+    assert methods["gradient"]["box_f1"]["value"] is not None
+    assert methods["feedback"]["box_f1"]["value"] is None

@@ -23,6 +23,7 @@ from looktwice.evaluation.chunks import Chunk, EvaluationImage, MeasurementPlan,
 from looktwice.images import Window
 from looktwice.localization.boxes import Box, BoxRule, find_boxes, to_image
 from looktwice.localization.sweep import Floats, Traces, trace
+from looktwice.metrics.all_boxes import match_boxes, nested_boxes
 from looktwice.metrics.curves import BoxCurve, largest_boxes, overlap_curve
 from looktwice.metrics.energy_in_box import energy_in_box
 from looktwice.metrics.max_box_acc import ProtocolBoxes, protocol_boxes, protocol_curve
@@ -156,7 +157,7 @@ def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
     energy_box = overlap_curve(traces.energy_box, truths, window)
     return (
         found
-        | _overlaps([box.corners for box in boxes], truths)
+        | _overlaps(boxes, truths)
         | {column: number.of(heat, truths, window) for column, number in MAP_NUMBERS.items()}
         | _as_columns(by_max, by_energy, energy_box, protocol_curve(seen.protocol, truths, window))
         | {"largest_boxes": largest_boxes(traces.by_rule(seen.rule), window).ravel().astype(np.float32)}
@@ -168,8 +169,8 @@ def _measure_full_image(truths: Floats, window: Window) -> dict[str, Any]:
 
     No threshold changes its box, its energy is spread evenly over the image, and it points nowhere.
     """
-    whole = (0.0, 0.0, float(window.width), float(window.height))
-    found: dict[str, Any] = {"boxes": [Box(*whole, 1.0).as_dict()]}
+    whole = Box(0.0, 0.0, float(window.width), float(window.height), 1.0)
+    found: dict[str, Any] = {"boxes": [whole.as_dict()]}
     if not len(truths):
         return found
     overlaps = _overlaps([whole], truths)
@@ -179,11 +180,17 @@ def _measure_full_image(truths: Floats, window: Window) -> dict[str, Any]:
     return found | overlaps | {"energy_in_box": everywhere} | _as_columns(curve, curve, curve, curve)
 
 
-def _overlaps(boxes: Sequence[Sequence[float]], truths: Floats) -> dict[str, Any]:
-    overlap = iou(boxes, truths)
+def _overlaps(boxes: Sequence[Box], truths: Floats) -> dict[str, Any]:
+    """What the first box is worth, then what each of all boxes is worth."""
+    corners = [box.corners for box in boxes]
+    overlap = iou(corners, truths)
+    all_boxes = {
+        "box_truths": match_boxes(corners, [box.score for box in boxes], truths).tolist(),
+        "box_nested": nested_boxes(corners).tolist(),
+    }
     if not len(overlap):
-        return {"iou_per_truth": [0.0] * len(truths), "iou": 0.0, "iou_any": 0.0}
-    return {
+        return all_boxes | {"iou_per_truth": [0.0] * len(truths), "iou": 0.0, "iou_any": 0.0}
+    return all_boxes | {
         "iou_per_truth": overlap[0].tolist(),
         "iou": float(overlap[0].max()),
         "iou_any": float(overlap.max()),

@@ -9,6 +9,9 @@ pixels is the same number in both forms. Only the rules of wsolevaluation need i
 clip them.
 """
 
+from looktwice.metrics.all_boxes import average_precision as average_precision
+from looktwice.metrics.all_boxes import match_boxes as match_boxes
+from looktwice.metrics.all_boxes import nested_boxes as nested_boxes
 from looktwice.metrics.curves import BoxCurve as BoxCurve
 from looktwice.metrics.curves import overlap_curve as overlap_curve
 from looktwice.metrics.energy_in_box import energy_in_box as energy_in_box

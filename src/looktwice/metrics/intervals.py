@@ -15,6 +15,10 @@ Statistic = Callable[[Floats], Floats]
 """A function of means over images: (R, …), one set of means for each resample → (R,). ``best_share`` is one."""
 
 
+OfCounts = Callable[[Floats], Floats]
+"""A function of resamples: how often each of them holds each image (R, N) → a number for each (R,)."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """A number over all images, and the two ends between which it lies in most bootstrap resamples."""
@@ -59,8 +63,8 @@ def bootstrap(
         InputError: there is no image, a value is not finite, or the number of classes is another one.
     """
     sample = _as_sample(values)
-    means = _means_of_resamples(sample, classes, seed, resamples)
-    value, *drawn = (part if statistic is None else statistic(part) for part in means)
+    of_counts = statistic_of_counts(sample, statistic, classes=classes)
+    value, *drawn = map(of_counts, resampled_counts(len(sample), seed=seed, resamples=resamples))
     if not drawn:
         return Interval(float(value[0]), float(value[0]), float(value[0]))
     low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
@@ -77,7 +81,43 @@ def resampled_means(
     Raises:
         InputError: as ``bootstrap``.
     """
-    return np.concatenate(list(_means_of_resamples(_as_sample(values), classes, seed, resamples)))
+    sample = _as_sample(values)
+    means = statistic_of_counts(sample, classes=classes)
+    return np.concatenate(list(map(means, resampled_counts(len(sample), seed=seed, resamples=resamples))))
+
+
+def statistic_of_counts(
+    values: ArrayLike, statistic: Statistic | None = None, *, classes: ArrayLike | None = None
+) -> OfCounts:
+    """A function from ``resampled_counts`` (R, N) to a statistic of the means of values (N, …) → (R,).
+
+    The arguments are those of ``bootstrap``. Without a ``statistic`` the means themselves are returned (R, …).
+
+    Raises:
+        InputError: as ``bootstrap``.
+    """
+    sample = _as_sample(values)
+    groups = None if classes is None else _Groups.of(classes, len(sample))
+
+    def of_counts(counts: Floats) -> Floats:
+        means = _means(counts, sample, groups)
+        return means if statistic is None else statistic(means)
+
+    return of_counts
+
+
+def resampled_counts(images: int, *, seed: int = 0, resamples: int = 1000) -> Iterator[Floats]:
+    """How often each image is in all images, which is once (1, N); then in each resample (R, N), a few at a time.
+
+    The same number of images and seed give the same resamples. Few at a time bound the memory.
+    """
+    yield np.ones((1, images))
+    rng = np.random.default_rng(seed)
+    at_once = max(1, 4_000_000 // images)
+    for start in range(0, resamples, at_once):
+        rows = min(at_once, resamples - start)
+        drawn = rng.integers(0, images, size=(rows, images)) + images * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)
 
 
 def paired_difference(
@@ -172,25 +212,7 @@ def _as_sample(values: ArrayLike) -> Floats:
     return sample
 
 
-def _means_of_resamples(sample: Floats, classes: ArrayLike | None, seed: int, resamples: int) -> Iterator[Floats]:
-    """The means (R, …) over all images (R = 1), then over the resamples, some of them at a time."""
-    groups = None if classes is None else _Groups.of(classes, len(sample))
-    yield _means(np.ones((1, len(sample))), sample, groups)
-    for counts in _resampled(len(sample), resamples, seed):
-        yield _means(counts, sample, groups)
-
-
 def _means(counts: Floats, sample: Floats, groups: _Groups | None) -> Floats:
     """The means (R, …) of R resamples, which hold each image as often as ``counts`` (R, N) says."""
     weights, total = (counts, len(sample)) if groups is None else (groups.weights(counts), 1)
     return (weights @ sample.reshape(len(sample), -1) / total).reshape(len(counts), *sample.shape[1:])
-
-
-def _resampled(images: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each image is in each resample (R, N); a few resamples at a time, to bound the memory."""
-    rng = np.random.default_rng(seed)
-    at_once = max(1, 4_000_000 // images)
-    for start in range(0, resamples, at_once):
-        rows = min(at_once, resamples - start)
-        drawn = rng.integers(0, images, size=(rows, images)) + images * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from looktwice.localization.boxes import BoxRule
-from looktwice.metrics.intervals import Statistic
+from looktwice.metrics.intervals import OfCounts, Statistic, statistic_of_counts
 from looktwice.metrics.overlap import Floats
 
 Target = Literal["predicted", "true", "top5"]
@@ -43,6 +43,41 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class JudgedBoxes:
+    """All B boxes of U maps, map after map.
+
+    Attributes:
+        counts: how many boxes each map has (U,).
+        truths: how many ground-truth boxes judge each map; 0 if there are none (U,).
+        score: of each box (B,).
+        right: whether each box is matched to a ground truth, see ``match_boxes`` (B,).
+        nested: whether each box lies inside another box of its map, see ``nested_boxes`` (B,).
+    """
+
+    counts: NDArray[np.int64]
+    truths: NDArray[np.int64]
+    score: Floats
+    right: NDArray[np.bool_]
+    nested: NDArray[np.bool_]
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """The map of each box (B,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def per_map(self, values: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """How many boxes of each map have a property (B,) → (U,)."""
+        return np.bincount(self.owner[values], minlength=len(self.counts))
+
+    def of_maps(self, chosen: NDArray[np.bool_]) -> "JudgedBoxes":
+        """The boxes of the chosen maps (U,) alone."""
+        boxes = np.repeat(chosen, self.counts)
+        return JudgedBoxes(
+            self.counts[chosen], self.truths[chosen], self.score[boxes], self.right[boxes], self.nested[boxes]
+        )
+
+
+@dataclass(frozen=True)
 class JudgedMaps:
     """The U maps of one method as arrays, sorted by image, rank and target.
 
@@ -60,6 +95,7 @@ class JudgedMaps:
         energy_box: IoU of the energy box at each threshold (U, T).
         largest: IoU of the box of MaxBoxAcc at each threshold (U, T).
         best: IoU of the best box of MaxBoxAccV2 at each threshold (U, T).
+        boxes: all boxes, as they were drawn when the rows were written; None if the run does not tell which are right.
     """
 
     image: NDArray[np.int64]
@@ -75,6 +111,7 @@ class JudgedMaps:
     energy_box: NDArray[np.float32]
     largest: NDArray[np.float32]
     best: NDArray[np.float32]
+    boxes: JudgedBoxes | None = None
 
     @property
     def boxed(self) -> NDArray[np.bool_]:
@@ -117,6 +154,30 @@ class Sample:
     statistic: Statistic | None = None
     classes: NDArray[np.int64] | None = None
     empty: str = "no image has boxes to be judged by"
+
+    def __len__(self) -> int:
+        return len(np.asarray(self.values))
+
+    @property
+    def of_counts(self) -> OfCounts:
+        """The measure of resamples; see ``statistic_of_counts``."""
+        return statistic_of_counts(self.values, self.statistic, classes=self.classes)
+
+
+@dataclass(frozen=True)
+class PooledSample:
+    """What a measure is computed from that is no function of means: all images of a resample are needed together.
+
+    Attributes:
+        n: how many images or maps there are.
+        of_counts: the measure of R resamples, which hold each image as often as (R, n) numbers say → (R,).
+    """
+
+    n: int
+    of_counts: OfCounts
+
+    def __len__(self) -> int:
+        return self.n
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,20 @@ from typing import Literal, get_args
 from numpy.typing import ArrayLike
 
 from looktwice.images import Window
+from looktwice.metrics.all_boxes import (
+    BoxValues,
+    Objects,
+    box_ap50s,
+    box_f1s,
+    box_precisions,
+    box_recalls,
+    boxes_of_images,
+    nested_shares,
+    of_objects,
+)
 from looktwice.metrics.classification_error import top1_class_errors, top5_class_errors
 from looktwice.metrics.energy_in_box import energies_in_box, energy_in_box
-from looktwice.metrics.judged_maps import JudgedMaps, Sample, Target, Thresholds, Undefined
+from looktwice.metrics.judged_maps import JudgedMaps, PooledSample, Sample, Target, Thresholds, Undefined
 from looktwice.metrics.localization_error import (
     energy_box_loc_errors,
     gt_known_loc_errors,
@@ -33,9 +44,11 @@ from looktwice.metrics.mean_iou import overlaps
 from looktwice.metrics.pointing import pointing_hits, points_at_object
 from looktwice.metrics.seconds import seconds_of_images
 
-Kind = Literal["result", "oracle", "other_box", "network", "cost"]
+Kind = Literal["result", "oracle", "other_box", "all_boxes", "box_count", "network", "cost"]
 """``"result"``: judges a method. ``"oracle"``: judges it at the best threshold for these very images, so it is a bound.
-``"other_box"``: judges it with another box than the run's. ``"network"``: no method changes it. ``"cost"``: time."""
+``"other_box"``: judges it with another box than the run's. ``"all_boxes"``: judges it by all boxes of its maps.
+``"box_count"``: describes these boxes, and neither more nor less is better. ``"network"``: no method changes it.
+``"cost"``: time."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ class Measure:
         values: the values that it averages, of all maps of a method at the thresholds that count.
         kind: what it judges.
         lower_is_better: an error or a cost.
+        in_per_cent: it is a share; else it is a plain number.
         targets: the classes of maps with which it is defined.
         otherwise: why it is not defined with other classes.
         from_map: the number of each map that it needs, if any.
@@ -74,9 +88,10 @@ class Measure:
     title: str
     short_title: str
     meaning: str
-    values: Callable[[JudgedMaps, Thresholds], Sample | Undefined]
+    values: Callable[[JudgedMaps, Thresholds], Sample | PooledSample | Undefined]
     kind: Kind = "result"
     lower_is_better: bool = False
+    in_per_cent: bool = True
     targets: tuple[Target, ...] = get_args(Target)
     otherwise: str = ""
     from_map: MapNumber | None = None
@@ -86,9 +101,30 @@ class Measure:
         """Whether the difference of two methods, image by image, says something."""
         return self.kind not in {"network", "cost"}
 
-    def values_of(self, maps: JudgedMaps, at: Thresholds, target: Target) -> Sample | Undefined:
+    def values_of(self, maps: JudgedMaps, at: Thresholds, target: Target) -> Sample | PooledSample | Undefined:
         """The values to average, or why there are none; ``target`` says which classes the maps show."""
         return self.values(maps, at) if target in self.targets else Undefined(self.otherwise)
+
+
+def _box_rows(objects: Objects, ending: str, images: str, short: str) -> tuple[Measure, ...]:
+    """Precision, recall, F1 and AP50 of all boxes of the images with that number of objects."""
+
+    def row(name: str, title: str, short_title: str, meaning: str, values: BoxValues) -> Measure:
+        return Measure(
+            f"{name}{ending}",
+            f"{title} of all boxes, {images}",
+            f"{short_title}{short}",
+            f"{meaning}; {images}",
+            of_objects(values, objects),
+            kind="all_boxes",
+        )
+
+    return (
+        row("box_precision", "Precision", "P", "share of all boxes that are matched with IoU ≥ 0.5", box_precisions),
+        row("box_recall", "Recall", "R", "share of all objects that a box is matched with", box_recalls),
+        row("box_f1", "F1", "F1", "harmonic mean of precision and recall of all boxes", box_f1s),
+        row("box_ap50", "AP50", "AP50", "COCO’s average precision at IoU 0.5, boxes ordered by score", box_ap50s),
+    )
 
 
 _ROWS = (
@@ -209,6 +245,26 @@ _ROWS = (
         "mean IoU of the map’s box with the object",
         overlaps,
     ),
+    *_box_rows("one", "_one", "images with one object", ", one"),
+    *_box_rows("several", "_several", "images with several objects", ", several"),
+    *_box_rows("all", "", "all images", ""),
+    Measure(
+        "boxes_per_image",
+        "Boxes an image",
+        "boxes an image",
+        "mean number of boxes of an image and class",
+        boxes_of_images,
+        kind="box_count",
+        in_per_cent=False,
+    ),
+    Measure(
+        "nested_boxes",
+        "Nested boxes",
+        "nested",
+        "share of boxes that lie to 70 % of their area or more inside another box of the same map",
+        nested_shares,
+        kind="box_count",
+    ),
     Measure(
         "seconds_per_image",
         "Seconds per image",
@@ -217,6 +273,7 @@ _ROWS = (
         seconds_of_images,
         kind="cost",
         lower_is_better=True,
+        in_per_cent=False,
     ),
 )
 
@@ -234,3 +291,7 @@ TABLED: tuple[Measure, ...] = tuple(
     measure for kind in ("result", "oracle") for measure in _ROWS if measure.kind == kind
 )
 """The measures of a table of methods, the oracles last."""
+
+
+ALL_BOXES: tuple[Measure, ...] = tuple(measure for measure in _ROWS if measure.kind in {"all_boxes", "box_count"})
+"""The measures of all boxes of an image, which have a table of their own."""

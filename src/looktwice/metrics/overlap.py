@@ -25,6 +25,18 @@ def iou_inclusive(boxes: ArrayLike, truths: ArrayLike) -> Floats:
     return _iou(boxes, truths, 1.0)
 
 
+def shares_inside(boxes: ArrayLike, others: ArrayLike) -> Floats:
+    """The share of each half-open box's own area (A, 4) that lies in each other box (B, 4) → (A, B); 0 without area.
+
+    >>> shares_inside([[0, 0, 10, 10]], [[0, 0, 10, 7], [2, 2, 3, 3]])
+    array([[0.7 , 0.01]])
+    """
+    a, b = _as_boxes(boxes), _as_boxes(others)
+    both = _area(np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:]), 0.0)
+    own = np.broadcast_to(_area(a[:, None, :2], a[:, None, 2:], 0.0), both.shape)
+    return np.asarray(np.divide(both, own, out=np.zeros_like(both), where=own > 0))
+
+
 def _iou(boxes: ArrayLike, truths: ArrayLike, extra: float) -> Floats:
     a, b = _as_boxes(boxes), _as_boxes(truths)
     both = _area(np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:]), extra)

@@ -24,6 +24,15 @@ of any box. (By energy only if the run's own rule is.) Then comes the energy box
 MaxBoxAcc and MaxBoxAccV2, which wsolevaluation draws by rules of its own."""
 
 
+ALL_BOXES: Mapping[str, str] = MappingProxyType(
+    {
+        "box_truths": "list<int32>",  # for each box the place of its ground truth in iou_per_truth; -1 if it is wrong
+        "box_nested": "list<bool>",  # for each box whether it lies inside another one
+    }
+)
+"""The columns that say of each of the ``boxes`` what it is worth; null without boxes to judge by."""
+
+
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
         "sample": "string",
@@ -46,6 +55,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "height": "int32",
         "threshold": "double",  # at which the boxes were drawn
         "boxes": "boxes",  # half-open pixels of the original image, the largest contour first
+        **ALL_BOXES,
         "iou_per_truth": "list<double>",  # the first box's IoU with each box of the judged label
         "iou": "double",  # the best of these
         "iou_any": "double",  # the best IoU of any box with any of them
@@ -62,6 +72,10 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 
 TIMES = ("seconds_method", "overhead_seconds")
 """The columns in which two evaluations of the same images and methods differ."""
+
+
+YOUNGER: Mapping[str, str] = MappingProxyType({**ALL_BOXES, "largest_boxes": COLUMNS["largest_boxes"]})
+"""Columns that a run of an older version may lack, besides the numbers of maps; then they have no values."""
 
 
 FORMER_NAMES: Mapping[str, str] = MappingProxyType({"seconds_frame": "overhead_seconds"})

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from looktwice.localization.sweep import GRID, Floats
 from looktwice.metrics.first_guesses import FirstGuesses
-from looktwice.metrics.judged_maps import JudgedMaps
+from looktwice.metrics.judged_maps import JudgedBoxes, JudgedMaps
 from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.runs.arrow import arrow
 from looktwice.runs.folder import of_method
@@ -84,7 +84,32 @@ def _as_judged_maps(rows: Any, scoring: Scoring) -> JudgedMaps:
         energy_box=_curves(rows["iou_energy_box"]),
         largest=_curves(rows["max_box_acc_iou"]),
         best=_curves(rows["max_box_acc_v2_iou"]),
+        boxes=_as_judged_boxes(rows),
     )
+
+
+def _as_judged_boxes(rows: Any) -> JudgedBoxes | None:
+    """All boxes of the rows; None if a map that can be judged does not tell which of its boxes are right."""
+    compute = arrow("compute")
+    told = rows["box_truths"].is_valid()
+    if compute.any(compute.and_(rows["judged"].is_valid(), compute.invert(told))).as_py():
+        return None
+    truths = _lengths(rows["iou_per_truth"])
+    # A row without boxes to be judged by has boxes, but nothing tells what they are worth.
+    boxes = compute.if_else(told, rows["boxes"], None).combine_chunks()
+    return JudgedBoxes(
+        counts=_lengths(boxes),
+        truths=truths,
+        score=compute.struct_field(boxes.flatten(), "score").to_numpy(zero_copy_only=False).astype(np.float64),
+        right=rows["box_truths"].combine_chunks().flatten().to_numpy(zero_copy_only=False) >= 0,
+        nested=rows["box_nested"].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.bool_),
+    )
+
+
+def _lengths(lists: Any) -> NDArray[np.int64]:
+    """How long each list of a column is; 0 where there is none."""
+    lengths = arrow("compute").list_value_length(lists)
+    return np.asarray(arrow("compute").fill_null(lengths, 0).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _curves(column: Any) -> NDArray[np.float32]:

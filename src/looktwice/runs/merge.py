@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from looktwice.atomic_files import remove_unfinished, write_atomically
 from looktwice.errors import RunError
 from looktwice.metrics.measures import MAP_NUMBERS
-from looktwice.runs.columns import COLUMNS, TIMES
+from looktwice.runs.columns import COLUMNS, TIMES, YOUNGER
 from looktwice.runs.folder import (
     PROBLEMS,
     PartReader,
@@ -45,7 +45,7 @@ COMPARABLE = tuple(name for name in COLUMNS if name not in TIMES)
 """The columns that are the same in two evaluations of the same images and methods."""
 
 
-_YOUNGER = frozenset({*MAP_NUMBERS, "largest_boxes"})
+_YOUNGER = frozenset({*MAP_NUMBERS, *YOUNGER})
 """Columns that may be younger than a run; then they have no values in it."""
 
 

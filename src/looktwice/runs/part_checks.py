@@ -7,7 +7,7 @@ from typing import Any
 from looktwice.localization.sweep import GRID
 from looktwice.metrics.judged_maps import TOP_CLASSES, Target
 from looktwice.runs.arrow import arrow
-from looktwice.runs.columns import CURVES, options_hash
+from looktwice.runs.columns import ALL_BOXES, CURVES, options_hash
 from looktwice.runs.manifest import Manifest
 
 CHECKED = ("sample", "order", "method", "options", "rank", "target", "labels", "error")
@@ -80,11 +80,17 @@ class _Found:
 def check_curves(rows: Any, columns: Sequence[str]) -> None:
     """Checks that every curve among these columns has a number for each threshold, and every list of boxes four.
 
+    What is said of the boxes of a row must be said of each of them.
+
     Raises:
-        WrongRowsError: a curve has another length.
+        WrongRowsError: a list has another length.
     """
     needed = dict.fromkeys(CURVES, len(GRID)) | {"largest_boxes": 4 * len(GRID)}
     for name in set(columns) & set(needed):
         lengths = arrow("compute").list_value_length(rows[name]).drop_null().unique().to_pylist()
         if lengths not in ([], [needed[name]]):
             raise WrongRowsError(f"{name} has {lengths} numbers; {needed[name]} are needed")
+    for name in set(columns) & set(ALL_BOXES) if "boxes" in columns else ():
+        own, boxes = (arrow("compute").list_value_length(rows[each]) for each in (name, "boxes"))
+        if arrow("compute").any(arrow("compute").not_equal(own, boxes)).as_py():
+            raise WrongRowsError(f"{name} and boxes are not of the same length")

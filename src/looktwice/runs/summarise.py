@@ -19,11 +19,11 @@ import numpy as np
 from looktwice.atomic_files import write_json
 from looktwice.errors import RunError
 from looktwice.localization.sweep import GRID, Floats
-from looktwice.metrics.intervals import resampled_means
-from looktwice.metrics.judged_maps import JudgedMaps, Target, Thresholds, Undefined
+from looktwice.metrics.intervals import OfCounts, resampled_counts
+from looktwice.metrics.judged_maps import PooledSample, Sample, Thresholds, Undefined
 from looktwice.metrics.localization_error import HIT_IOU
 from looktwice.metrics.max_box_acc import V1_LEVELS, V2_LEVELS_IN_SINGLE, best_thresholds
-from looktwice.metrics.measures import MEASURES, Measure
+from looktwice.metrics.measures import MEASURES
 from looktwice.runs.arrow import arrow
 from looktwice.runs.counted import count_images, first_guesses, maps_by_method, reported
 from looktwice.runs.folder import SUMMARY, PartReader, of_method, part_path, read_manifest
@@ -141,7 +141,8 @@ def summarise(rows: Any, scoring: Scoring) -> Summary:
     methods: dict[str, MethodSummary] = {}
     without_boxes = 0
     for name, maps in maps_by_method(judged, scoring):
-        samples[name] = {key: _resample(each, maps, thresholds[name], scoring.target) for key, each in MEASURES.items()}
+        at, target = thresholds[name], scoring.target
+        samples[name] = _resample({key: each.values_of(maps, at, target) for key, each in MEASURES.items()})
         scores = {key: each if isinstance(each, Undefined) else each.score for key, each in samples[name].items()}
         methods[name] = MethodSummary(maps.images, count_images(of_method(judged, name), "error"), scores)
         without_boxes = maps.images - int(maps.image_boxed.sum())
@@ -177,17 +178,31 @@ class _Resampled:
         return Score(value, low, high, self.n)
 
 
-def _resample(measure: Measure, maps: JudgedMaps, at: Thresholds, target: Target) -> _Resampled | Undefined:
-    sample = measure.values_of(maps, at, target)
-    if isinstance(sample, Undefined):
-        return sample
-    values = np.asarray(sample.values, dtype=np.float64)
-    if not len(values):
-        return Undefined(sample.empty)
-    if not np.isfinite(values).all():
-        return Undefined("some maps have no number for it; evaluate into another folder to have it")
-    means = resampled_means(values, classes=sample.classes)
-    return _Resampled(means if sample.statistic is None else sample.statistic(means), len(values))
+def _resample(samples: Mapping[str, Sample | PooledSample | Undefined]) -> dict[str, _Resampled | Undefined]:
+    """Each measure over all images and over each resample of them; measures of as many images share the resamples."""
+    found = {name: _undefined(sample) for name, sample in samples.items()}
+    by_size: dict[int, dict[str, OfCounts]] = {}
+    for name, sample in samples.items():
+        if found[name] is None and not isinstance(sample, Undefined):
+            by_size.setdefault(len(sample), {})[name] = sample.of_counts
+    drawn: dict[str, _Resampled] = {}
+    for size, measures in by_size.items():
+        parts: dict[str, list[Floats]] = {name: [] for name in measures}
+        for counts in resampled_counts(size):
+            for name, of_counts in measures.items():
+                parts[name].append(of_counts(counts))
+        drawn |= {name: _Resampled(np.concatenate(each), size) for name, each in parts.items()}
+    return {name: reason or drawn[name] for name, reason in found.items()}
+
+
+def _undefined(sample: Sample | PooledSample | Undefined) -> Undefined | None:
+    """Why a measure has no number, if it has none."""
+    if isinstance(sample, Sample):
+        if not len(sample):
+            return Undefined(sample.empty)
+        if not np.isfinite(np.asarray(sample.values, dtype=np.float64)).all():
+            return Undefined("some maps have no number for it; evaluate into another folder to have it")
+    return sample if isinstance(sample, Undefined) else None
 
 
 def _differences(
