@@ -8,6 +8,7 @@ images that both runs have.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from looktwice.labels import LABELS, label_of
 from looktwice.localization import BoxRule
 from looktwice.metrics.judged_maps import Thresholds
 from looktwice.metrics.measures import MEASURES
+from looktwice.report.wording import shown_score, where_boxes_were_drawn
 from looktwice.runs.folder import read_manifest, read_rows, read_summary
 from looktwice.runs.scoring import Scoring
 from looktwice.runs.summarise import summarise
@@ -26,6 +28,15 @@ from looktwice.runs.summary import Score, Summary
 SHOWN = ("top1_loc_error", "gt_known_loc_error", "max_box_acc", "max_box_acc_v2", "pointing_game", "energy_in_box")
 COMPARED = [name for name in SHOWN if name != "max_box_acc"]
 """The measures whose differences are given."""
+
+BOXES = (
+    *("box_precision_one", "box_recall_one", "box_f1_one", "box_precision_several", "box_recall_several"),
+    *("box_f1_several", "box_f1", "box_ap50", "boxes_per_image", "nested_boxes"),
+)
+"""The measures of all boxes of an image."""
+
+BOXES_COMPARED = ("box_f1_one", "box_f1_several", "box_f1", "box_ap50_one", "box_ap50_several", "box_ap50")
+"""Those whose differences are given."""
 
 PAIRS = [("global_feedback", "feedback"), ("feedback", "guided_backprop"), ("guided_backprop", "gradient")]
 PEERS = (
@@ -68,9 +79,9 @@ def section(run: Path, others: list[Path]) -> str:
         seconds = own.score("seconds_per_image")
         cells = [interval(own.score(name)) for name in SHOWN]
         cells.append(per_cent(untuned.methods[method].score("gt_known_loc_error")))
-        name = label_of(method).short_name
-        marked = f"**{name}**" if method == "global_feedback" else name
-        lines.append(f"| {marked} | {' | '.join(cells)} | {'' if seconds is None else f'{seconds.value:.2f}'} |")
+        lines.append(
+            f"| {marked(method)} | {' | '.join(cells)} | {'' if seconds is None else f'{seconds.value:.2f}'} |"
+        )
     lines += ["", "At the best threshold on the reported images themselves (localization error top-1, MaxBoxAccV2): "]
     oracles = ("oracle_top1_loc_error", "oracle_max_box_acc_v2")
     lines[-1] += "; ".join(
@@ -81,10 +92,29 @@ def section(run: Path, others: list[Path]) -> str:
     lines += ["", "Paired differences in points; bold if the interval excludes 0:", ""]
     pairs = PAIRS + [("global_feedback", peer) for peer in PEERS if peer in summary.methods]
     lines += difference_table(summary, pairs)
+    lines += all_boxes(summary, pairs)
     for other in others:
         for method in read_manifest(other).run.methods:
             lines += beside(run, other, method)
     return "\n".join([*lines, ""])
+
+
+def all_boxes(summary: Summary, pairs: list[tuple[str, str]]) -> list[str]:
+    """The measures of all boxes and their differences; nothing if the run has none of them."""
+    if not summary.known_box_measures:
+        return []
+    title = "All boxes of an image, for images with one object, with several, and all; per cent, but boxes an image."
+    lines = ["", " ".join(filter(None, [title, where_boxes_were_drawn(summary)])), ""]
+    lines += [f"| | {' | '.join(MEASURES[name].short_title for name in BOXES)} |", "|---" * (len(BOXES) + 1) + "|"]
+    for method in (name for name in LABELS if name in summary.methods):
+        cells = [box_cell(name, summary.methods[method].score(name)) for name in BOXES]
+        lines.append(f"| {marked(method)} | {' | '.join(cells)} |")
+    return [*lines, "", *difference_table(summary, pairs, BOXES_COMPARED)]
+
+
+def box_cell(name: str, score: Score | None) -> str:
+    """The value; for F1 and AP50 with the interval."""
+    return interval(score) if name in BOXES_COMPARED else shown_score(MEASURES[name], score)
 
 
 def at_default(run: Path) -> Summary:
@@ -129,15 +159,23 @@ def other_options(run: Path, other: Path, method: str) -> list[str]:
     ]
 
 
-def difference_table(summary: Summary, pairs: list[tuple[str, str]]) -> list[str]:
+def difference_table(
+    summary: Summary, pairs: list[tuple[str, str]], measures: Sequence[str] = tuple(COMPARED)
+) -> list[str]:
     """A row for each pair: first less second."""
-    titles = " | ".join(MEASURES[name].short_title for name in COMPARED)
-    lines = [f"| | {titles} |", "|---" * (len(COMPARED) + 1) + "|"]
+    titles = " | ".join(MEASURES[name].short_title for name in measures)
+    lines = [f"| | {titles} |", "|---" * (len(measures) + 1) + "|"]
     for first, second in pairs:
         found = summary.difference(first, second)
-        cells = " | ".join(difference(found.get(name)) for name in COMPARED)
+        cells = " | ".join(difference(found.get(name)) for name in measures)
         lines.append(f"| {shown(first)} − {shown(second)} | {cells} |")
     return lines
+
+
+def marked(method: str) -> str:
+    """A method's short name, in bold if it is global feedback."""
+    name = label_of(method).short_name
+    return f"**{name}**" if method == "global_feedback" else name
 
 
 def shown(method: str) -> str:

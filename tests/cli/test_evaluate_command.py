@@ -1,6 +1,7 @@
 """The commands as a user types them; what they compute is tested with the rooms that do."""
 
 import json
+import re
 import shlex
 
 import numpy as np
@@ -80,6 +81,9 @@ def test_the_end_tells_numbers_and_where_they_are(done):
     run, result = done
     assert "4 images, 0 of them failed" in result.stdout
     assert "center_box" in result.stdout
+    titles = [line for line in result.stdout.splitlines() if line.startswith("method")]
+    assert "GT-known error" in titles[0]
+    assert re.split(r" {2,}", titles[1])[-4:] == ["F1", "AP50", "boxes an image", "nested"]
     assert result.stdout.splitlines()[-1] == str(run / "summary.json")
     assert shlex.split(manifest(run)["about"]["command"])[0] == "looktwice"
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from typer.testing import CliRunner
 
 from looktwice.cli import app
 from looktwice.errors import RunError
-from looktwice.metrics.measures import MEASURES, TABLED
+from looktwice.metrics.judged_maps import Thresholds
+from looktwice.metrics.measures import ALL_BOXES, MEASURES, TABLED
 from looktwice.report.finished_run import read_run
 from looktwice.report.page import render, write_report
-from looktwice.report.wording import signed
+from looktwice.report.wording import signed, where_boxes_were_drawn
 from report_runs import EVIL, EVIL_FILE, HEIGHT, IMAGES, METHODS, TUNING, WIDTH, make_run
 
 
@@ -96,7 +98,7 @@ def test_no_torch(run, tmp_path):
 
 def test_tables_hold_the_summary(run, page):
     summary = json.loads((run / "summary.json").read_text())
-    measures, paired = Reader(page).tables
+    measures, paired, *_ = Reader(page).tables
     known = [each.name for each in TABLED if summary["methods"]["gradient"][each.name]["value"] is not None]
     assert [cell[0].rstrip("\xa0↓↑") for cell in measures[0]] == [
         "method",
@@ -113,6 +115,42 @@ def test_tables_hold_the_summary(run, page):
     assert [row[0][0] for row in paired[1:]] == [
         f"Global feedback − {other}" for other in ("Gradient", "Local feedback", "Centre box", "Whole image")
     ]
+
+
+def test_all_boxes_have_tables_of_their_own(run, page):
+    summary = json.loads((run / "summary.json").read_text())
+    _, _, table, differences = Reader(page).tables
+    assert [cell[0].rstrip("\xa0") for cell in table[0]] == ["method", *(each.short_title for each in ALL_BOXES)]
+    arrows = {cell[0].rstrip("\xa0"): cell[1:] for cell in table[0]}
+    by_method = {row[0][0]: row[1:] for row in table[1:]}
+    assert list(by_method) == ["Gradient", "Local feedback", "Global feedback", "Centre box", "Whole image"]
+    for place, measure in enumerate(ALL_BOXES):
+        score = summary["methods"]["global_feedback"][measure.name]
+        numbers = [score[part] for part in ("value", "low", "high")]
+        value, low, high = (f"{100 * each:.1f}" if measure.in_per_cent else f"{each:.2f}" for each in numbers)
+        assert by_method["Global feedback"][place] == [value, f"{low}–{high}"]
+        told = measure.name in ("boxes_per_image", "nested_boxes")  # neither more nor less is better
+        assert not told or arrows[measure.short_title] == []
+    assert by_method["Whole image"][-2:] == [["1.00", "1.00–1.00"], ["0.0", "0.0–0.0"]]
+    assert [cell[0].rstrip("\xa0↑") for cell in differences[0]] == [
+        "method", "F1, one", "AP50, one", "F1, several", "AP50, several", "F1", "AP50",
+    ]  # fmt: skip
+    (pair,) = (each for each in summary["paired"] if {each["first"], each["second"]} == {"global_feedback", "gradient"})
+    score = pair["differences"]["box_f1"]
+    sign = 1 if pair["first"] == "global_feedback" else -1
+    assert differences[1][0][0] == "Global feedback − Gradient"
+    assert differences[1][5][0] == signed(100 * sign * score["value"], 1)
+
+
+def test_boxes_of_another_threshold_than_the_chosen_one_are_said_to_be(data, run, page):
+    summary = read_run(run).summary
+    assert summary.drawn_at == {**dict.fromkeys((*METHODS, "center_box"), 0.2), "full_image": None}
+    assert summary.drawn_elsewhere == [0.2]  # thresholds were chosen, others than the rule's own
+    said = "All boxes were drawn at the box rule’s own threshold, 0.20, before thresholds were chosen."
+    assert said in page
+    assert where_boxes_were_drawn(summary).startswith(said)
+    given = replace(summary, thresholds=dict.fromkeys(summary.thresholds, Thresholds(0.2)))
+    assert where_boxes_were_drawn(given) == ""
 
 
 def test_differences_are_global_feedback_less_the_other_whichever_came_first(run, page):

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from looktwice.errors import OptionError, RunError
-from looktwice.report.paper_tables import PUBLISHED, measures, paper_tables
+from looktwice.report.paper_tables import PUBLISHED, all_boxes, measures, paper_tables
 from looktwice.runs.summary import Summary
 
 METHODS = {"gradient": 0.70, "feedback": 0.65, "global_feedback": 0.6234, "center_box": 0.8}
@@ -157,6 +157,27 @@ def test_measures_leave_out_what_nothing_has():
     assert [line.split()[0] for line in lines[4:]] == list(METHODS)
     assert lines[4].split()[1] == "70.0"
     assert "–" in lines[7]
+
+
+def test_all_boxes_are_a_table_of_their_own():
+    assert all_boxes(Summary.from_json(SUMMARY)) == ""  # an older run has none of them
+    content = copy.deepcopy(SUMMARY)
+    nothing = {"value": None, "reason": "no image has several annotated objects"}
+    for number, found in enumerate(content["methods"].values()):
+        found |= {"box_f1": score(0.25), "box_f1_several": nothing, "box_ap50": score(0.125) if number else nothing}
+        found |= {"boxes_per_image": score(1.7)}
+    content |= {"drawn_at": dict.fromkeys(METHODS, 0.2)}
+    lines = all_boxes(Summary.from_json(content)).splitlines()
+    assert lines[0].startswith("All boxes of an image")
+    assert lines[2].split("  ")[-1] == "boxes an image"
+    assert "several" not in lines[2]
+    assert lines[4].split() == ["gradient", "25.0", "–", "1.70"]
+    assert lines[5].split() == ["feedback", "25.0", "12.5", "1.70"]
+    assert len(lines) == 8
+    content["thresholds"] = {method: {"box": 0.35} for method in METHODS}
+    *_, note = all_boxes(Summary.from_json(content)).splitlines()
+    assert note.startswith("All boxes were drawn at the box rule’s own threshold, 0.20, before thresholds were chosen.")
+    assert "box_f1" not in measures(Summary.from_json(content))
 
 
 def test_the_papers_figures():

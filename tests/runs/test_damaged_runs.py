@@ -20,6 +20,7 @@ from looktwice.report.paper_tables import paper_tables
 from looktwice.runs import folder as runs
 from looktwice.runs.merge import merge
 from looktwice.runs.saved_maps import read_maps
+from looktwice.runs.scoring import Scoring
 from looktwice.runs.summarise import write_summary
 from report_runs import make_older
 
@@ -88,6 +89,27 @@ def test_a_part_with_other_rows_than_its_own(finished, damaged, change, said):
     said = said if damaged.name == "older" else "its bytes have changed since it was written"
     by_table = "numbers" not in said  # a table needs no curves
     refused_everywhere(damaged, finished, rf"part-000001\.parquet cannot be read.*\(.*({said})", by_table=by_table)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"box_truths": [-1] * 3},
+        {"box_nested": []},
+        {"boxes": [{"x1": 0.0, "y1": 0.0, "x2": 1.0, "y2": 1.0, "score": 0.5}] * 3},
+        {"box_nested": None},
+        {"box_truths": None},
+        {"boxes": None},
+    ],
+)
+def test_a_row_that_does_not_say_of_each_box_what_it_is_worth(finished, tmp_path, change):
+    run = shutil.copytree(finished / "older", tmp_path / "older")
+    rewrite(run, lambda rows: [row | change if row["method"] == "full_image" else row for row in rows])
+    said = r"part-000001\.parquet cannot be read.*\(box_truths and box_nested do not have an entry for each box"
+    with pytest.raises(RunError, match=said):
+        runs.read_rows(run, [1], Scoring.of_manifest(runs.read_manifest(run)).columns)
+    with pytest.raises(RunError, match=said):
+        merge([run, finished / "second"], tmp_path / "merged")
 
 
 def test_a_part_of_another_chunk(finished, damaged):

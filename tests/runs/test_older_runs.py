@@ -151,7 +151,8 @@ def test_a_run_without_the_columns_of_all_boxes_has_none_of_their_measures(finis
             else:
                 assert scores[name] == new["methods"][method][name]
     assert paper_tables([tmp_path / "old"]) == paper_tables([finished / "first"])
-    assert render([tmp_path / "old"])
+    assert "All boxes of an image" not in render([tmp_path / "old"])
+    assert "All boxes of an image" in render([finished / "first"])
 
 
 def test_a_run_without_the_columns_of_all_boxes_is_merged(finished, tmp_path):

@@ -12,7 +12,7 @@ from looktwice.errors import RunError
 from looktwice.localization import BoxRule
 from looktwice.metrics import bootstrap, class_mean, paired_difference
 from looktwice.metrics.judged_maps import Sample, Thresholds
-from looktwice.metrics.measures import MEASURES, TABLED, Measure
+from looktwice.metrics.measures import ALL_BOXES, MEASURES, TABLED, Measure
 from looktwice.report.paper_tables import measures
 from looktwice.runs import summarise as summarising
 from looktwice.runs import summary as summaries
@@ -252,6 +252,83 @@ def test_thresholds_are_chosen_on_the_tuning_images_only():
     assert (value(found, "top1_loc_error"), value(found, "max_box_acc")) == (0.5, 0.5)
     with pytest.raises(RunError, match="no tuning image has boxes"):
         summarise(table(judged, how), how)
+
+
+def boxes(*scores):
+    """Boxes of these scores; where they lie does not matter to a summary."""
+    return [{"x1": 0.0, "y1": 0.0, "x2": 1.0, "y2": 1.0, "score": score} for score in scores]
+
+
+def test_all_boxes_by_hand():
+    rows = [
+        # One object, found by the second box, and a stray inside it. Three objects, one found. No box.
+        row("a", boxes=boxes(0.9, 0.8), box_truths=[-1, 0], box_nested=[True, False], iou_per_truth=[0.9]),
+        row("b", boxes=boxes(0.7), box_truths=[2], box_nested=[False], iou_per_truth=[0.0, 0.0, 0.6], threshold=0.3),
+        row("c", boxes=[], box_truths=[], box_nested=[], iou_per_truth=[0.0], threshold=0.3),
+        # Without boxes to be judged by, and a tuning image: they do not count.
+        row("d", boxes=boxes(1.0), judged=None),
+        row("t", boxes=boxes(1.0), box_truths=[-1], box_nested=[True], iou_per_truth=[0.0], tuning=True),
+    ]
+    how = scoring(methods=("gradient",))
+    summary = summarise(table(rows, how), how)
+    found = summary["methods"]["gradient"]
+    expected = {"box_precision": 2 / 3, "box_recall": 2 / 5, "box_f1": 4 / 8, "box_ap50": 41 * (2 / 3) / 101}
+    expected |= {"box_precision_one": 1 / 2, "box_recall_one": 1 / 2, "box_f1_one": 1 / 2, "box_ap50_one": 51 / 202}
+    expected |= {"box_precision_several": 1.0, "box_recall_several": 1 / 3, "box_f1_several": 1 / 2}
+    expected |= {"box_ap50_several": 34 / 101, "boxes_per_image": 1.0, "nested_boxes": 1 / 3}
+    assert {name: value(found, name) for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert [found[name]["n"] for name in ("box_f1", "box_f1_one", "box_f1_several")] == [3, 2, 1]
+    assert summary["drawn_at"] == {"gradient": 0.3}
+
+
+def test_all_boxes_of_the_wrong_class_are_judged_by_the_label():
+    judged = {"boxes": boxes(0.5), "box_truths": [0], "box_nested": [False], "iou_per_truth": [0.8]}
+    found = scores([wrong("a", **judged)])
+    assert value(found, "box_f1") == 1.0
+    assert value(found, "top1_loc_error") == 1.0
+
+
+def test_only_the_boxes_of_first_guesses_count():
+    right = {"boxes": boxes(0.5), "box_truths": [0], "box_nested": [False], "iou_per_truth": [0.8]}
+    missed = {"boxes": boxes(0.9, 0.8), "box_truths": [-1, -1], "box_nested": [True, True], "iou_per_truth": [0.0]}
+    rows = [row("a", rank=rank, target_place=rank, target=rank, **(missed if rank else right)) for rank in range(5)]
+    found = scores(rows, scoring("top5", methods=("gradient",)))
+    assert (value(found, "box_precision"), value(found, "boxes_per_image"), value(found, "nested_boxes")) == (1, 1, 0)
+
+
+def test_one_row_that_does_not_tell_its_boxes_leaves_them_undefined():
+    told = {"boxes": boxes(0.5), "box_truths": [0], "box_nested": [False], "iou_per_truth": [0.8]}
+    found = scores([row("a", **told), row("b", boxes=boxes(0.5), iou_per_truth=[0.8])])
+    for measure in ALL_BOXES:
+        assert "does not tell which of its boxes are right" in found[measure.name]["reason"]
+
+
+def test_all_boxes_where_every_image_failed():
+    found = scores([row("a", error="a.png: damaged", boxes=None)])
+    assert {found[measure.name]["reason"] for measure in ALL_BOXES} == {
+        "no image has boxes to be judged by", "no image has one annotated object",
+        "no image has several annotated objects",
+    }  # fmt: skip
+
+
+def test_all_boxes_are_paired_image_by_image():
+    def of(sample, method, hit):
+        told = {"boxes": boxes(0.5), "box_truths": [hit - 1], "box_nested": [False], "iou_per_truth": [0.8]}
+        return row(sample, method=method, **told)
+
+    hits = np.random.default_rng(0).random((2, 40)) < [[0.4], [0.6]]
+    rows = [of(f"{n:02d}", method, int(hits[m, n])) for m, method in enumerate(METHODS) for n in range(40)]
+    how = scoring()
+    summary = summarise(table(rows, how), how)
+    (pair,) = summary["paired"]
+    assert (pair["first"], pair["second"]) == ("gradient", "feedback")
+    expected = paired_difference(hits[1], hits[0])  # with one box and one object each, F1 is the share of hits
+    for name in ("box_precision", "box_recall", "box_f1"):
+        found = pair["differences"][name]
+        assert [found[end] for end in ("value", "low", "high")] == pytest.approx(
+            [expected.value, expected.low, expected.high], abs=1e-8
+        )
+    assert pair["differences"]["box_ap50"]["value"] > 0
 
 
 def test_a_new_measure_is_one_row_of_the_table(monkeypatch):

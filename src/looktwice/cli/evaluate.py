@@ -249,7 +249,7 @@ def _progress(what: str, *, shown: bool) -> "Iterator[Progress]":
 
 def _tell(status: "RunStatus") -> None:
     """The measures and where the summary is, or how much is missing."""
-    from looktwice.report.paper_tables import measures
+    from looktwice.report.paper_tables import all_boxes, measures
     from looktwice.runs.folder import read_manifest, read_summary
 
     if status.summary is None:
@@ -263,6 +263,9 @@ def _tell(status: "RunStatus") -> None:
     _complain_of(others, f"the column error of {status.run}/rows")
     summary = read_summary(status.run)
     tell(measures(summary, classes=read_manifest(status.run).run.model.classes))
+    boxes = all_boxes(summary)
+    if boxes:
+        tell(f"\n{boxes}")
     if status.doubt is not None:
         complain(status.doubt)
     tell(status.summary)

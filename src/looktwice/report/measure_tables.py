@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from looktwice.labels import label_of
-from looktwice.metrics.measures import MEASURES, Measure
+from looktwice.metrics.measures import ALL_BOXES, MEASURES, Measure
 from looktwice.report.finished_run import FinishedRun
 from looktwice.report.paper_tables import ENERGY_BOX, ENERGY_BOX_TITLE, Entry
-from looktwice.report.wording import better_arrow, per_cent, signed
+from looktwice.report.wording import better_arrow, per_cent, shown, signed
 from looktwice.runs.summary import Score
 
 COMPARED = "global_feedback"
@@ -16,6 +16,10 @@ COMPARED = "global_feedback"
 
 _HEADLINES = ("gt_known_loc_error", "top1_loc_error", "max_box_acc_v2", "energy_in_box")
 """The measures whose differences are told in sentences."""
+
+
+_BOX_DIFFERENCES = ("box_f1", "box_ap50")
+"""How the names of the measures of all boxes begin whose differences are shown: both weigh what is found and strays."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class MeasureTable:
-    """Column names, each with an arrow that points to better numbers, and rows."""
+    """Column names, each with an arrow that points to better numbers (empty if none are better), and rows."""
 
     head: tuple[tuple[str, str], ...]
     rows: tuple[TableRow, ...]
@@ -59,31 +63,52 @@ def measures_table(run: FinishedRun, entries: Sequence[Entry]) -> MeasureTable:
     rows = []
     for method, summary in run.summary.methods.items():
         label = run.manifest.label_of(method)
-        cells = [_cell(summary.score(measure.name)) for measure in known]
+        cells = [_cell(measure, summary.score(measure.name)) for measure in known]
         cells.append(_seconds(summary.score(seconds.name)))
         rows.append(TableRow(label.title, label.colour, _beside(cells, paper.get(method), beside)))
         if method == "feedback" and ENERGY_BOX in paper:
-            cells = [_cell(summary.score("top1_loc_error_energy_box")), *[_EMPTY] * len(known)]
+            energy_box = MEASURES["top1_loc_error_energy_box"]
+            cells = [_cell(energy_box, summary.score(energy_box.name)), *[_EMPTY] * len(known)]
             rows.append(TableRow(ENERGY_BOX_TITLE, label.colour, _beside(cells, paper[ENERGY_BOX], beside)))
     return MeasureTable((*head, _heading(seconds)), tuple(rows))
 
 
+def all_boxes_table(run: FinishedRun) -> MeasureTable | None:
+    """Every method's measures of all boxes; None if the run has none of them."""
+    known = run.summary.known_box_measures
+    rows = []
+    for method, summary in run.summary.methods.items():
+        label = run.manifest.label_of(method)
+        cells = tuple(_cell(measure, summary.score(measure.name)) for measure in known)
+        rows.append(TableRow(label.title, label.colour, cells))
+    return MeasureTable(tuple(map(_heading, known)), tuple(rows)) if known else None
+
+
 def paired_table(run: FinishedRun) -> MeasureTable | None:
     """Global feedback less each other method, image by image; None in a run without global feedback."""
+    return _differences_table(run, [measure for measure in MEASURES.values() if measure.kind == "result"])
+
+
+def all_boxes_paired_table(run: FinishedRun) -> MeasureTable | None:
+    """As ``paired_table``, F1 and AP50 of all boxes; None also if the run has none of them."""
+    return _differences_table(run, [measure for measure in ALL_BOXES if measure.name.startswith(_BOX_DIFFERENCES)])
+
+
+def _differences_table(run: FinishedRun, measures: Sequence[Measure]) -> MeasureTable | None:
     if COMPARED not in run.methods:
         return None
     ours = run.summary.methods[COMPARED]
-    shown = [
-        measure for measure in MEASURES.values() if measure.kind == "result" and ours.score(measure.name) is not None
-    ]
+    known = [measure for measure in measures if ours.score(measure.name) is not None]
+    if not known:
+        return None
     rows = []
     for method in run.names:
         if method != COMPARED:
             found = run.summary.difference(COMPARED, method)
-            cells = tuple(_difference(measure, found.get(measure.name)) for measure in shown)
+            cells = tuple(_difference(measure, found.get(measure.name)) for measure in known)
             label = run.manifest.label_of(method)
             rows.append(TableRow(f"{label_of(COMPARED).short_name} − {label.short_name}", label.colour, cells))
-    return MeasureTable(tuple(_heading(measure) for measure in shown), tuple(rows))
+    return MeasureTable(tuple(_heading(measure) for measure in known), tuple(rows))
 
 
 def headlines(run: FinishedRun) -> list[str]:
@@ -119,7 +144,7 @@ def verdict_of(measure: Measure, difference: Score) -> str:
 
 
 def _heading(measure: Measure) -> tuple[str, str]:
-    return measure.short_title, better_arrow(measure.lower_is_better)
+    return measure.short_title, "" if measure.kind == "box_count" else better_arrow(measure.lower_is_better)
 
 
 def _beside(cells: Sequence[TableCell], paper: float | None, wanted: bool) -> tuple[TableCell, ...]:
@@ -128,10 +153,11 @@ def _beside(cells: Sequence[TableCell], paper: float | None, wanted: bool) -> tu
     return (cells[0], number, *cells[1:]) if wanted else tuple(cells)
 
 
-def _cell(score: Score | None) -> TableCell:
+def _cell(measure: Measure, score: Score | None) -> TableCell:
     if score is None:
         return _EMPTY
-    return TableCell(per_cent(score.value), f"{per_cent(score.low)}–{per_cent(score.high)}")
+    value, low, high = (shown(measure, number) for number in (score.value, score.low, score.high))
+    return TableCell(value, f"{low}–{high}")
 
 
 def _seconds(score: Score | None) -> TableCell:
@@ -146,6 +172,6 @@ def _difference(measure: Measure, score: Score | None) -> TableCell:
 
 
 def meanings(run: FinishedRun) -> Mapping[str, str]:
-    """What each measure of the table means, by its short title."""
-    known = [*run.summary.known_measures, MEASURES["seconds_per_image"]]
+    """What each measure of the tables means, by its short title."""
+    known = [*run.summary.known_measures, *run.summary.known_box_measures, MEASURES["seconds_per_image"]]
     return {measure.short_title: measure.meaning for measure in known}

@@ -13,7 +13,16 @@ from looktwice.labels import label_of
 from looktwice.metrics.measures import MEASURES
 from looktwice.report.finished_run import FinishedRun, read_run
 from looktwice.report.gallery import Gallery, make_gallery
-from looktwice.report.measure_tables import COMPARED, MeasureTable, headlines, meanings, measures_table, paired_table
+from looktwice.report.measure_tables import (
+    COMPARED,
+    MeasureTable,
+    all_boxes_paired_table,
+    all_boxes_table,
+    headlines,
+    meanings,
+    measures_table,
+    paired_table,
+)
 from looktwice.report.panels import (
     cost_measure,
     cost_panel,
@@ -27,7 +36,7 @@ from looktwice.report.panels import (
 )
 from looktwice.report.paper_tables import RunEntries, run_entries
 from looktwice.report.plots import Axis, bar_plot
-from looktwice.report.wording import signed
+from looktwice.report.wording import signed, where_boxes_were_drawn
 
 CARDS = 120
 """Images in the gallery of a run."""
@@ -47,6 +56,9 @@ class Section:
     measures: MeasureTable
     meanings: Mapping[str, str]
     paired: MeasureTable | None
+    all_boxes: MeasureTable | None
+    all_boxes_paired: MeasureTable | None
+    boxes_drawn: str
     errors: Mapping[str, str]
     has_paper: bool
     success: tuple[str, ...]
@@ -130,6 +142,9 @@ def _section(run: FinishedRun, name: str, entries: RunEntries, ends: tuple[float
         measures=measures_table(run, entries.entries),
         meanings=meanings(run),
         paired=paired_table(run),
+        all_boxes=all_boxes_table(run),
+        all_boxes_paired=all_boxes_paired_table(run),
+        boxes_drawn=where_boxes_were_drawn(run.summary),
         errors=errors,
         has_paper=bool(paper),
         success=tuple(success_plots(run)),

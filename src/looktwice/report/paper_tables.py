@@ -14,6 +14,7 @@ from types import MappingProxyType
 from looktwice.images import input_text
 from looktwice.labels import label_of
 from looktwice.options import check_known
+from looktwice.report.wording import shown_score, where_boxes_were_drawn
 from looktwice.runs.folder import check_parts, read_finished
 from looktwice.runs.manifest import BoxFacts, Manifest, PreprocessingFacts
 from looktwice.runs.summary import Score, Summary
@@ -138,15 +139,25 @@ def measures(summary: Summary, *, classes: int | None = None) -> str:
     if classes is not None and classes < TOP5_CLASSES:
         known = [measure for measure in known if measure.name != "top5_class_error"]
     rows = [
-        (method, *(_percent(found.score(measure.name)) for measure in known))
+        (method, *(shown_score(measure, found.score(measure.name)) for measure in known))
         for method, found in summary.methods.items()
     ]
     title = f"{summary.images:,} images, {summary.images_failed:,} of them failed; per cent"
     return _as_text(PrintedTable(title, ("method", *(measure.short_title for measure in known)), tuple(rows)))
 
 
-def _percent(score: Score | None) -> str:
-    return "–" if score is None else f"{100 * score.value:.1f}"
+def all_boxes(summary: Summary) -> str:
+    """The measures of all boxes of a summary, a row for each method; empty if the run has none of them."""
+    known = summary.known_box_measures
+    if not known:
+        return ""
+    rows = [
+        (method, *(shown_score(measure, found.score(measure.name)) for measure in known))
+        for method, found in summary.methods.items()
+    ]
+    title = "All boxes of an image, for images with one object, with several, and all; per cent, but boxes an image"
+    table = _as_text(PrintedTable(title, ("method", *(measure.short_title for measure in known)), tuple(rows)))
+    return "\n".join([table, *filter(None, [where_boxes_were_drawn(summary)])])
 
 
 def run_entries(manifest: Manifest, summary: Summary) -> RunEntries:

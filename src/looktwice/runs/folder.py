@@ -21,7 +21,7 @@ from looktwice.runs.arrow import arrow
 from looktwice.runs.columns import YOUNGER
 from looktwice.runs.json_forms import to_json
 from looktwice.runs.manifest import Manifest
-from looktwice.runs.part_checks import CHECKED, WrongRowsError, check_curves, check_rows
+from looktwice.runs.part_checks import CHECKED, WrongRowsError, check_lists, check_rows
 from looktwice.runs.parts import DamagedPartError, Part, decode_part, encode_part, part_label
 from looktwice.runs.summary import Summary
 
@@ -286,7 +286,7 @@ class PartReader:
             if options != self._options:
                 raise WrongRowsError("it is of an evaluation with other options")
             rows = part.rows if columns is None else _with_all(part.rows, columns)
-            check_curves(rows, rows.column_names)
+            check_lists(rows, rows.column_names)
         return rows
 
     def check(self, index: int) -> None:

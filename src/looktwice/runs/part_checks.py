@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from looktwice.localization.sweep import GRID
 from looktwice.metrics.judged_maps import TOP_CLASSES, Target
 from looktwice.runs.arrow import arrow
@@ -77,10 +80,10 @@ class _Found:
         return self.labels if target == "true" else min(TOP_CLASSES, classes)
 
 
-def check_curves(rows: Any, columns: Sequence[str]) -> None:
-    """Checks that every curve among these columns has a number for each threshold, and every list of boxes four.
+def check_lists(rows: Any, columns: Sequence[str]) -> None:
+    """Checks the lengths of lists: a curve has a number for each threshold, and the largest boxes have four numbers.
 
-    What is said of the boxes of a row must be said of each of them.
+    A row that says which of its boxes are right, or nested, says it of each of them.
 
     Raises:
         WrongRowsError: a list has another length.
@@ -90,7 +93,13 @@ def check_curves(rows: Any, columns: Sequence[str]) -> None:
         lengths = arrow("compute").list_value_length(rows[name]).drop_null().unique().to_pylist()
         if lengths not in ([], [needed[name]]):
             raise WrongRowsError(f"{name} has {lengths} numbers; {needed[name]} are needed")
-    for name in set(columns) & set(ALL_BOXES) if "boxes" in columns else ():
-        own, boxes = (arrow("compute").list_value_length(rows[each]) for each in (name, "boxes"))
-        if arrow("compute").any(arrow("compute").not_equal(own, boxes)).as_py():
-            raise WrongRowsError(f"{name} and boxes are not of the same length")
+    if {"boxes", *ALL_BOXES} <= set(columns):
+        boxes, *told = (_lengths(rows[name]) for name in ("boxes", *ALL_BOXES))
+        if any(((each != told[0]) | ((each >= 0) & (each != boxes))).any() for each in told):
+            raise WrongRowsError(f"{' and '.join(ALL_BOXES)} do not have an entry for each box")
+
+
+def _lengths(lists: Any) -> NDArray[np.int64]:
+    """How long each list of a column is; −1 where there is none."""
+    lengths = arrow("compute").fill_null(arrow("compute").list_value_length(lists), -1)
+    return np.asarray(lengths.to_numpy(), dtype=np.int64)

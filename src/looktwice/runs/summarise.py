@@ -139,12 +139,14 @@ def summarise(rows: Any, scoring: Scoring) -> Summary:
         thresholds = choose_thresholds(tuning, scoring)
     samples: dict[str, dict[str, _Resampled | Undefined]] = {}
     methods: dict[str, MethodSummary] = {}
+    drawn_at: dict[str, float | None] = {}
     without_boxes = 0
     for name, maps in maps_by_method(judged, scoring):
         at, target = thresholds[name], scoring.target
         samples[name] = _resample({key: each.values_of(maps, at, target) for key, each in MEASURES.items()})
         scores = {key: each if isinstance(each, Undefined) else each.score for key, each in samples[name].items()}
         methods[name] = MethodSummary(maps.images, count_images(of_method(judged, name), "error"), scores)
+        drawn_at[name] = arrow("compute").max(of_method(judged, name)["threshold"]).as_py()
         without_boxes = maps.images - int(maps.image_boxed.sum())
     return Summary(
         images=count_images(judged),
@@ -155,6 +157,7 @@ def summarise(rows: Any, scoring: Scoring) -> Summary:
         target=scoring.target,
         box=BoxChoice(scoring.rule.rule, scoring.rule.by, scoring.boxes),
         thresholds=thresholds,
+        drawn_at=drawn_at,
         methods=methods,
         paired=tuple(
             PairedDifferences(later, earlier, _differences(samples[later], samples[earlier]))

@@ -6,7 +6,7 @@ from typing import Any
 
 from looktwice.localization.boxes import BoxKind, Foreground
 from looktwice.metrics.judged_maps import Target, Thresholds, Undefined
-from looktwice.metrics.measures import MEASURES, TABLED, Measure
+from looktwice.metrics.measures import ALL_BOXES, MEASURES, TABLED, Measure
 from looktwice.runs.json_forms import from_json, to_json
 from looktwice.runs.manifest import Boxes
 
@@ -88,6 +88,8 @@ class Summary:
         target: the classes that the maps show.
         box: how boxes were drawn.
         thresholds: by method.
+        drawn_at: by method, the threshold at which the boxes in the rows were drawn; the measures of all boxes are of
+            these. None: the boxes have no threshold.
         methods: measures by method.
         paired: the differences between any two methods.
     """
@@ -100,6 +102,7 @@ class Summary:
     target: Target = "predicted"
     box: BoxChoice = BoxChoice()
     thresholds: Mapping[str, Thresholds] = field(default_factory=dict)
+    drawn_at: Mapping[str, float | None] = field(default_factory=dict)
     methods: Mapping[str, MethodSummary] = field(default_factory=dict)
     paired: tuple[PairedDifferences, ...] = ()
 
@@ -112,6 +115,17 @@ class Summary:
     def known_class_errors(self) -> list[Measure]:
         """The network's own classification errors, as far as they are counted."""
         return self._known([measure for measure in MEASURES.values() if measure.kind == "network"])
+
+    @property
+    def known_box_measures(self) -> list[Measure]:
+        """The measures of all boxes that some method has a number of."""
+        return self._known(ALL_BOXES)
+
+    @property
+    def drawn_elsewhere(self) -> list[float]:
+        """The thresholds, other than the ones that count, at which the boxes of some methods were drawn."""
+        counting = {method: each.box for method, each in self.thresholds.items()}
+        return sorted({at for method, at in self.drawn_at.items() if at is not None and at != counting.get(method)})
 
     def _known(self, measures: Iterable[Measure]) -> list[Measure]:
         methods = self.methods.values()
