@@ -103,7 +103,7 @@ def all_boxes(summary: Summary, pairs: list[tuple[str, str]]) -> list[str]:
     """The measures of all boxes and their differences; nothing if the run has none of them."""
     if not summary.known_box_measures:
         return []
-    title = "All boxes of an image, for images with one object, with several, and all; per cent, but boxes an image."
+    title = "All boxes of an image, for images with one object, with several, and all; per cent, except boxes an image."
     lines = ["", " ".join(filter(None, [title, where_boxes_were_drawn(summary)])), ""]
     lines += [f"| | {' | '.join(MEASURES[name].short_title for name in BOXES)} |", "|---" * (len(BOXES) + 1) + "|"]
     for method in (name for name in LABELS if name in summary.methods):

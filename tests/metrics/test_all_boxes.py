@@ -254,6 +254,15 @@ def test_ap_by_hand():
     assert average_precision([], [], 3) == average_precision([0.5], [False], 3) == 0.0
 
 
+def test_a_recall_on_a_level_counts_as_in_pycocotools():
+    # 35 of 100 is the recall 0.35, but COCO's level is the next number: linspace has a rounded step.
+    truths = [(10 * place, 0, 10 * place + 9, 9) for place in range(100)]
+    for found, levels in ((7, 8), (35, 35), (57, 57), (58, 59), (94, 94), (100, 101)):
+        images = [(truths[:found], [0.5] * found, truths)]
+        assert value("box_ap50", images) == pytest.approx(coco_ap50(images), abs=1e-9)
+        assert value("box_ap50", images) == pytest.approx(levels / 101), found
+
+
 def test_one_truth_is_matched_once():
     boxes = [(0, 0, 10, 9), UNIT]
     assert match_boxes(boxes, [0.9, 0.8], [UNIT]).tolist() == [0, -1]  # the score decides, not the overlap

@@ -26,7 +26,7 @@ NESTED_SHARE = 0.7
 
 
 RECALL_LEVELS: Floats = np.linspace(0, 1, 101)
-"""The recalls at which COCO reads the precision."""
+"""The recalls at which COCO reads the precision, rounded as it rounds them."""
 
 
 MOST_BOXES = 100

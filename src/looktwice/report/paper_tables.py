@@ -155,7 +155,7 @@ def all_boxes(summary: Summary) -> str:
         (method, *(shown_score(measure, found.score(measure.name)) for measure in known))
         for method, found in summary.methods.items()
     ]
-    title = "All boxes of an image, for images with one object, with several, and all; per cent, but boxes an image"
+    title = "All boxes of an image, for images with one object, with several, and all; per cent, except boxes an image"
     table = _as_text(PrintedTable(title, ("method", *(measure.short_title for measure in known)), tuple(rows)))
     return "\n".join([table, *filter(None, [where_boxes_were_drawn(summary)])])
 
