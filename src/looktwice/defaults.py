@@ -9,3 +9,16 @@ DEFAULT_METHOD = "global_feedback"
 
 DEFAULT_THRESHOLDS = {"contour": 0.2, "energy": 0.95}
 """For each kind of box the share that counts as object: of the map's maximum, and of its energy (Cao et al. 2015)."""
+
+
+GRID_FINISH = {"values": "maximum", "blur": 0.0}
+"""How maps are finished in a grid pointing game, unless an option says otherwise. It measures a share of a map's sum,
+which cumulative shares or a blur would change."""
+
+
+GRID_SQUARES = 10
+"""How many squares of four images a grid pointing game has at most."""
+
+
+GRID_PROBABILITY = 0.7
+"""The least probability with which the network recognises each image of a square."""

@@ -39,9 +39,10 @@ from looktwice.cli.preprocessing import (
     class_names,
     input_choices,
 )
-from looktwice.defaults import DEFAULT_MODEL
+from looktwice.defaults import DEFAULT_MODEL, GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
 from looktwice.errors import LooktwiceWarning, OptionError
 from looktwice.labels import PAPER_METHODS
+from looktwice.options import check_known
 
 if TYPE_CHECKING:
     from looktwice.evaluation.evaluate import Progress
@@ -80,9 +81,33 @@ def evaluate_command(
     option: Annotated[
         list[str] | None, typer.Option(metavar="METHOD.KEY=VALUE", help="An option of a method.", show_default=False)
     ] = None,
+    measure: Annotated[
+        str,
+        typer.Option(
+            help="boxes: does a map's box find the object? grid: the grid pointing game. Four images of different "
+            "classes make a square; which share of a map lies in the quarter of its class? Maps are then shares of the "
+            "maximum without a blur, unless --option says otherwise."
+        ),
+    ] = "boxes",
+    grids: Annotated[
+        int | None,
+        typer.Option(help=f"Squares of four images at most, for --measure grid. [default: {GRID_SQUARES}]", min=1),
+    ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            help="Least probability with which the network recognises each image of a square. "
+            f"[default: {GRID_PROBABILITY}]"
+        ),
+    ] = None,
     target: Annotated[
-        str, typer.Option(help="Class of a map: predicted, true (every label) or top5 (five maps an image).")
-    ] = "predicted",
+        str | None,
+        typer.Option(
+            help="Class of a map: predicted, true (every label) or top5 (five maps an image). "
+            "[default: predicted; true for --measure grid]",
+            show_default=False,
+        ),
+    ] = None,
     box: BoxKindName = "contour",
     threshold: Threshold = None,
     threshold_by: ThresholdBy = None,
@@ -90,7 +115,8 @@ def evaluate_command(
     tune_on: Annotated[
         str | None,
         typer.Option(
-            help="Choose thresholds on other images: hash:0.4 sets 40 % of them aside; or a finished run's folder."
+            help="Choose thresholds on other images: hash:0.4 sets 40 % of them aside; or a finished run's folder. "
+            "--measure grid has no threshold: there hash:0.4 leaves these images out."
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="How many images at most.", min=1)] = None,
@@ -105,23 +131,24 @@ def evaluate_command(
         bool, typer.Option("--save-npy", help="Also write OUTPUT/npy as wsolevaluation reads it; needs --squash.")
     ] = False,
 ) -> None:
-    """Measure how well methods find objects, over a whole data set.
+    """Measure how well methods find objects, or whether a map is of its class alone, over a whole data set.
 
     It writes manifest.json, rows (one for each image, class and method) and, when everything is done, summary.json. It
     may be stopped at any moment: the same command goes on. Under torchrun or SLURM the processes share the images.
     """
-    chosen = chosen_methods(methods.split(","), option or [])
+    grid = _grid_choices(measure, grids, min_probability)
+    chosen = chosen_methods(methods.split(","), option or [], usual={} if grid is None else GRID_FINISH)
     rule = _run_rule(box, threshold, threshold_by, tuned=tune_on is not None)
     choices = input_choices(size, crop, mean, std, interpolation, channels)
 
     from looktwice.datasets.load import load_dataset
     from looktwice.evaluation.evaluate import evaluate
-    from looktwice.evaluation.plan import EvaluationPlan
+    from looktwice.evaluation.plan import EvaluationPlan, GridPlan
     from looktwice.evaluation.processes import Shard
 
     plan = EvaluationPlan(
         chosen,
-        target=cast(Any, target),
+        target=cast(Any, target or ("predicted" if grid is None else "true")),
         rule=rule,
         boxes=cast(Any, boxes),
         tune_on=tune_on,
@@ -130,6 +157,7 @@ def evaluate_command(
         batch_size=batch_size,
         save_maps=save_maps,
         save_npy=save_npy,
+        grid=None if grid is None else GridPlan(**grid),
     )
     shard = Shard.from_environment()
     dataset = load_dataset(root, layout, split=split, classes=classes, metadata=metadata, strict=strict)
@@ -179,6 +207,18 @@ def table_command(
     from looktwice.report.paper_tables import paper_tables
 
     tell(paper_tables(run, form))
+
+
+def _grid_choices(measure: str, grids: int | None, min_probability: float | None) -> dict[str, Any] | None:
+    """What the options say of a grid pointing game; ``None`` if boxes are measured."""
+    check_known("measure", measure, ("boxes", "grid"))
+    given = {"squares": grids, "min_probability": min_probability}
+    choices = {name: value for name, value in given.items() if value is not None}
+    if measure == "grid":
+        return choices
+    if choices:
+        raise OptionError("--grids and --min-probability are for --measure grid; add it, or leave them out")
+    return None
 
 
 def _names_outputs(classes: Path | None, model: str, weights: str) -> bool:
@@ -261,8 +301,8 @@ def _tell(status: "RunStatus") -> None:
     _complain_of(status.problems, f"{status.run}/problems.txt")
     others = [line for line in status.failures if line not in status.problems]
     _complain_of(others, f"the column error of {status.run}/rows")
-    summary = read_summary(status.run)
-    tell(measures(summary, classes=read_manifest(status.run).run.model.classes))
+    run, summary = read_manifest(status.run).run, read_summary(status.run)
+    tell(measures(summary, classes=run.model.classes, grid=run.grid))
     boxes = all_boxes(summary)
     if boxes:
         tell(f"\n{boxes}")

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -121,17 +122,27 @@ def tell(text: object) -> None:
     print("\n".join(printable(line, keeps_bytes=True) for line in str(text).split("\n")), flush=True)
 
 
-def chosen_methods(methods: Sequence[str], pairs: Sequence[str]) -> dict[str, "ChosenMethod"]:
+def chosen_methods(
+    methods: Sequence[str], pairs: Sequence[str], *, usual: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, "ChosenMethod"]:
     """Methods and METHOD.KEY=VALUE texts → the methods by name, each with its options.
 
     An option's value gets the type of its default.
+
+    Args:
+        methods: names of methods.
+        pairs: the texts.
+        usual: options of all methods, as far as they have them, that no text changes.
 
     Raises:
         OptionError: an unknown method or option, or a text that is no value of it.
     """
     from looktwice.attention.choice import choose_methods
 
-    chosen = {method.name: method for method in choose_methods({name: {} for name in methods})}
+    chosen = {
+        method.name: method.having({key: value for key, value in usual.items() if key in method.options})
+        for method in choose_methods({name: {} for name in methods})
+    }
     for pair in pairs:
         place, equals, text = pair.partition("=")
         name, dot, key = place.partition(".")

@@ -4,7 +4,7 @@ import math
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from looktwice.errors import InputError, RunError, printable
 from looktwice.images import Window, read_annotated
 from looktwice.localization.boxes import BoxRule
 from looktwice.models.preprocessing import Preprocessing
+from looktwice.runs.manifest import GridFacts
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class EvaluationImage:
         note: what was wrong with its annotation.
         error: why it cannot be decoded.
         seconds: how long decoding took.
+        cells: the images of a square, row after row; then ``sample`` is the square.
     """
 
     sample: Sample
@@ -42,6 +44,7 @@ class EvaluationImage:
     note: str | None = None
     error: str | None = None
     seconds: float = 0.0
+    cells: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,29 +151,25 @@ class Decoded:
     @property
     def problems(self) -> list[str]:
         """A line for each image with something wrong that decoding showed."""
-        found = ((image.sample.id, image.error or image.note) for image in self.images)
-        return [text if text.startswith(name) else f"{name}: {text}" for name, text in found if text]
+        return _lines((image.sample.id, image.error or image.note) for image in self.images)
+
+    @property
+    def unreadable(self) -> list[str]:
+        """A line for each image that could not be decoded."""
+        return _lines((image.sample.id, image.error) for image in self.images)
 
 
-class Chunks(Dataset[Decoded]):
-    """The run's images, chunk by chunk. An item is a decoded chunk."""
-
-    def __init__(self, images: Sequence[EvaluationImage], size: int, preprocessing: Preprocessing) -> None:
-        self._images, self._size, self._preprocessing = tuple(images), size, preprocessing
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._images) / self._size)
-
-    def images(self, index: int) -> tuple[EvaluationImage, ...]:
-        """The images of a chunk, not decoded."""
-        return self._images[index * self._size : (index + 1) * self._size]
-
-    def __getitem__(self, index: int) -> Decoded:
-        decoded = [_decode(image, self._preprocessing) for image in self.images(index)]
-        return Decoded(index, tuple(image for image, _ in decoded), torch.cat([pixels for _, pixels in decoded]))
+def _lines(found: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Texts that begin with the name of their image; an image without a text has no line."""
+    return [text if text.startswith(name) else f"{name}: {text}" for name, text in found if text]
 
 
-def _decode(image: EvaluationImage, preprocessing: Preprocessing) -> tuple[EvaluationImage, Tensor]:
+Decode = Callable[[EvaluationImage, Preprocessing], tuple[EvaluationImage, Tensor]]
+"""Reads an image, or the four images of a square."""
+
+
+def decode_image(image: EvaluationImage, preprocessing: Preprocessing) -> tuple[EvaluationImage, Tensor]:
+    """An image with what decoding it showed, and its pixels (1, C, H, W): zeros if it cannot be decoded."""
     begun = time.perf_counter()
     sample = image.sample
     try:
@@ -184,6 +183,65 @@ def _decode(image: EvaluationImage, preprocessing: Preprocessing) -> tuple[Evalu
     notes = [*faults, *(f"{sample.image}: {note}" for note in picture.notes)]
     note = _without_place("; ".join(notes), sample) or None
     return replace(image, sample=fitted, window=window, note=note, seconds=time.perf_counter() - begun), pixels
+
+
+@dataclass(frozen=True)
+class RunImages:
+    """What a run is of.
+
+    Attributes:
+        images: its images, or its squares of four images.
+        shape: (C, H, W) of the pixels of each.
+        decode: reads one.
+        grid: the facts of its squares, in a grid pointing game.
+    """
+
+    images: tuple[EvaluationImage, ...]
+    shape: tuple[int, int, int]
+    decode: Decode = decode_image
+    grid: GridFacts | None = None
+
+    @property
+    def example(self) -> Tensor:
+        """An image (1, C, H, W) to try the methods on: blank; for squares noise.
+
+        How a network's outputs lie is measured once for every size, on the first image of that size. On large blank
+        images some outputs are misread.
+        """
+        if self.grid is None:
+            return torch.zeros(1, *self.shape)
+        return torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0))
+
+
+class Chunks(Dataset[Decoded]):
+    """The run's images, chunk by chunk. An item is a decoded chunk.
+
+    Args:
+        images: all images of the run.
+        size: how many images a chunk has.
+        preprocessing: how an image becomes the network's input.
+        decode: how an image is read.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[EvaluationImage],
+        size: int,
+        preprocessing: Preprocessing,
+        decode: Decode = decode_image,
+    ) -> None:
+        self._images, self._size, self._preprocessing, self._decode = tuple(images), size, preprocessing, decode
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._images) / self._size)
+
+    def images(self, index: int) -> tuple[EvaluationImage, ...]:
+        """The images of a chunk, not decoded."""
+        return self._images[index * self._size : (index + 1) * self._size]
+
+    def __getitem__(self, index: int) -> Decoded:
+        decoded = [self._decode(image, self._preprocessing) for image in self.images(index)]
+        return Decoded(index, tuple(image for image, _ in decoded), torch.cat([pixels for _, pixels in decoded]))
 
 
 def _without_place(text: str, sample: Sample) -> str:

@@ -15,8 +15,16 @@ from types import MappingProxyType
 from looktwice.atomic_files import remove_unfinished
 from looktwice.datasets.records import Dataset
 from looktwice.errors import DatasetError, OptionError
-from looktwice.evaluation.chunks import Chunks, EvaluationImage, MeasurementPlan, decoded_chunks, images_in_order
+from looktwice.evaluation.chunks import (
+    Chunks,
+    EvaluationImage,
+    MeasurementPlan,
+    RunImages,
+    decoded_chunks,
+    images_in_order,
+)
 from looktwice.evaluation.facts import about_run, run_facts
+from looktwice.evaluation.grid import squares_of_run
 from looktwice.evaluation.pipeline import attend_chunk, measuring, rehearse, repeatable, worker_killed
 from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.evaluation.processes import Shard
@@ -102,20 +110,30 @@ def evaluate(
     model.preprocessing.mode  # noqa: B018 - it refuses an input that no picture gives
     images = images_in_order(dataset.samples, seed=plan.seed, limit=plan.limit, tuning_share=plan.tuning_share)
     _check_labels(images, len(model.classes))
-    facts = run_facts(dataset, model, plan, len(images))
-    thresholds = run_thresholds(plan, facts, {image.sample.id for image in images})
+    workers = min(4, os.cpu_count() or 1) if workers is None else workers
+    of = RunImages(images, model.preprocessing.input_shape)
+    if plan.grid is not None:
+        of = squares_of_run(folder, model, images, plan.grid, batch_size=plan.batch_size, workers=workers)
+    unreadable = () if of.grid is None else of.grid.unreadable
+    if strict and unreadable:
+        raise _strict(unreadable[0])
+    facts = run_facts(dataset, model, plan, of)
+    thresholds = run_thresholds(plan, facts, {image.sample.id for image in of.images})
     facts = replace(facts, box=replace(facts.box, thresholds=thresholds))
-    if not (folder / MANIFEST).exists():
-        rehearse(model, plan.chosen)  # before there is a manifest, which would keep a mistake for good
+    begun = (folder / MANIFEST).exists()
+    if not begun:
+        rehearse(model, plan.chosen, of.example)  # before there is a manifest, which would keep a mistake for good
     manifest = open_run(folder, Manifest(about_run(model, dataset, plan, about), facts))
     remove_unfinished(folder)
-    add_problems(folder, manifest.identity, dataset.problems)
+    add_problems(folder, manifest.identity, [*dataset.problems, *unreadable])
 
     measurement = _measurement_plan(folder, plan, manifest, thresholds)
-    chunks = Chunks(images, plan.batch_size, model.preprocessing)
+    chunks = Chunks(of.images, plan.batch_size, model.preprocessing, of.decode)
     own = range(shard.rank, len(chunks), shard.world_size)
     missing = _unfinished(measurement, own, chunks)
     counter = _Counter(chunks, own, missing, progress)
+    if missing and begun and of.grid is not None:
+        rehearse(model, plan.chosen, of.example)  # what is measured of the network is the same in every process
     if missing:
         _work(model, chunks, missing, plan, measurement, strict=strict, workers=workers, done=counter.advance)
     check_is_still(folder, manifest.identity)
@@ -176,12 +194,10 @@ def _work(
     measurement: MeasurementPlan,
     *,
     strict: bool,
-    workers: int | None,
+    workers: int,
     done: Callable[[int], None],
 ) -> None:
     """Decodes, attends to and measures the missing chunks."""
-    if workers is None:
-        workers = min(4, os.cpu_count() or 1)
     # Sums that are split over threads round differently, so all processes of a run use as many as the first one.
     threads = read_manifest(measurement.run).about.threads
     problems: list[str] = []

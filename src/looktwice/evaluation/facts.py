@@ -18,6 +18,7 @@ from looktwice.attention.choice import ChosenMethod
 from looktwice.attention.methods import METHODS
 from looktwice.datasets.records import Dataset
 from looktwice.errors import OptionError
+from looktwice.evaluation.chunks import RunImages
 from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.models.model import Model
 from looktwice.models.weights import weights_hash
@@ -34,14 +35,14 @@ from looktwice.runs.manifest import (
 )
 
 
-def run_facts(dataset: Dataset, model: Model, plan: EvaluationPlan, images: int) -> RunFacts:
+def run_facts(dataset: Dataset, model: Model, plan: EvaluationPlan, of: RunImages) -> RunFacts:
     """Everything on which rows depend, without the thresholds.
 
     Args:
         dataset: the data set.
         model: the network.
         plan: the plan.
-        images: how many images the run has.
+        of: the run's images or squares.
     """
     return RunFacts(
         versions=_versions(),
@@ -54,14 +55,15 @@ def run_facts(dataset: Dataset, model: Model, plan: EvaluationPlan, images: int)
         ),
         preprocessing=PreprocessingFacts(**asdict(model.preprocessing)),
         data=DataFacts(dataset.fingerprint(), len(dataset.samples), len(dataset.problems)),
-        images=ImageFacts(images, plan.limit, plan.seed, plan.tuning_share),
+        images=ImageFacts(len(of.images), plan.limit, plan.seed, plan.tuning_share),
         methods={method.name: method_facts(method) for method in plan.chosen},
-        baselines=BASELINES,
+        baselines=BASELINES if of.grid is None else {"full_image": BASELINES["full_image"]},
         target=plan.target,
         box=BoxFacts(**asdict(plan.rule), boxes=plan.boxes),
         batch_size=plan.batch_size,
         device=model.device.type,
         save=SaveFacts(plan.save_maps, plan.save_npy),
+        grid=of.grid,
     )
 
 

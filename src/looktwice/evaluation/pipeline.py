@@ -59,8 +59,8 @@ def attend_chunk(model: Model, decoded: Decoded, methods: Sequence[ChosenMethod]
     )
 
 
-def rehearse(model: Model, methods: Sequence[ChosenMethod]) -> None:
-    """Lets each method attend to a blank image, so that a mistake shows before anything is written.
+def rehearse(model: Model, methods: Sequence[ChosenMethod], image: Tensor) -> None:
+    """Lets each method attend to an image (1, C, H, W), so that a mistake shows before anything is written.
 
     Raises:
         LooktwiceError: a method cannot be used on this network, or an option is outside its range.
@@ -68,7 +68,7 @@ def rehearse(model: Model, methods: Sequence[ChosenMethod]) -> None:
     Warns:
         LooktwiceWarning: it is doubtful which entry of the network's output is its scores, or what they are.
     """
-    with _look_at_pixels(model, torch.zeros(1, *model.preprocessing.input_shape), methods) as look:
+    with _look_at_pixels(model, image, methods) as look:
         target = torch.zeros(1, dtype=torch.int64, device=look.images.device)
         for method in methods:
             attend_look(look, target, method.method, method.options)
@@ -80,10 +80,21 @@ def rehearse(model: Model, methods: Sequence[ChosenMethod]) -> None:
 def _look_at_pixels(model: Model, pixels: Tensor, methods: Sequence[ChosenMethod]) -> Iterator[Look]:
     """One plain pass of a batch (N, C, H, W), which all methods and classes share."""
     propagate = any(method.options["propagate"] for method in methods)
+    images = as_input(model.module, pixels)
+    with enough_memory(), look_at(model.module, images, propagate=propagate, output=model.output) as look:
+        model.check_scores(look.scores)
+        yield look
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Says in one line what to do if the device's memory is too small inside the ``with``.
+
+    Raises:
+        RunError: so it is.
+    """
     try:
-        with look_at(model.module, as_input(model.module, pixels), propagate=propagate, output=model.output) as look:
-            model.check_scores(look.scores)
-            yield look
+        yield
     except torch.OutOfMemoryError as error:
         raise RunError(
             "the device's memory is too small for this batch; begin a run with a smaller --batch-size"

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from looktwice.attention.choice import ChosenMethod, choose_methods
 from looktwice.attention.methods import Method
+from looktwice.defaults import GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
 from looktwice.errors import OptionError
 from looktwice.localization.boxes import BoxRule
 from looktwice.localization.sweep import grid_index
@@ -14,6 +15,29 @@ from looktwice.metrics.judged_maps import Target
 from looktwice.options import check_known
 from looktwice.runs.columns import BASELINES
 from looktwice.runs.manifest import Boxes
+
+
+@dataclass(frozen=True)
+class GridPlan:
+    """A grid pointing game (Böhle et al. 2021): how many squares of four images, and of which images.
+
+    Attributes:
+        squares: how many squares at most. There are fewer if the network recognises too few images.
+        min_probability: the least probability that the network gives one of an image's labels, in (0, 1]. An image with
+            less is left out.
+
+    Raises:
+        OptionError: a number outside its range.
+    """
+
+    squares: int = GRID_SQUARES
+    min_probability: float = GRID_PROBABILITY
+
+    def __post_init__(self) -> None:
+        if self.squares < 1:
+            raise OptionError(f"grids is {self.squares}; 1 square or more is needed")
+        if not 0 < self.min_probability <= 1:
+            raise OptionError(f"min_probability is {self.min_probability}; a number above 0 and up to 1 is needed")
 
 
 @dataclass(frozen=True)
@@ -36,6 +60,9 @@ class EvaluationPlan:
         batch_size: images in one pass of the network.
         save_maps: also write RUN/maps/part-000000.npz, in half precision.
         save_npy: also write RUN/npy/METHOD/ID.npy, which wsolevaluation reads; images must be squashed.
+        grid: play the grid pointing game on squares of four images, instead of judging boxes. Its maps are of the true
+            classes (``target="true"``). They are shares of the maximum without a blur, unless a method's options say
+            otherwise. ``tune_on="hash:0.4"`` leaves out the images on which other runs choose thresholds.
 
     Raises:
         OptionError: a choice that is unknown or outside its range.
@@ -52,6 +79,7 @@ class EvaluationPlan:
     batch_size: int = 8
     save_maps: bool = False
     save_npy: bool = False
+    grid: GridPlan | None = None
 
     def __post_init__(self) -> None:
         check_known("target", self.target, get_args(Target))
@@ -67,11 +95,32 @@ class EvaluationPlan:
             if method.name in BASELINES:
                 raise OptionError(f"the method {method.name} has the name of a baseline; give it another one")
         _ = self.tuning_share
+        self._check_grid()
 
     @cached_property
     def chosen(self) -> tuple[ChosenMethod, ...]:
         """The methods with all of their options."""
-        return choose_methods(self.methods)
+        chosen = choose_methods(self.methods)
+        if self.grid is None:
+            return chosen
+        return tuple(_for_grid(method, given) for method, given in zip(chosen, self.methods.values(), strict=True))
+
+    def _check_grid(self) -> None:
+        """Refuses what a grid pointing game has no use for."""
+        if self.grid is None:
+            return
+        if self.target != "true":
+            raise OptionError(
+                f"target is {self.target}; in the grid pointing game each of the four images has a map of its own "
+                "class, so it is true"
+            )
+        if self.tune_on is not None and self.tuning_share is None:
+            raise OptionError(
+                f"tune on {self.tune_on!r}: the grid pointing game has no threshold; hash:0.4 leaves out the images on "
+                "which other runs choose theirs"
+            )
+        if self.save_npy:
+            raise OptionError("wsolevaluation reads maps of images, and a grid's maps are of squares; save maps only")
 
     @property
     def tuning_share(self) -> float | None:
@@ -87,3 +136,11 @@ class EvaluationPlan:
                 f"tune on {self.tune_on!r}: a share between 0 and 1 is needed, as in hash:0.4, or a run's folder"
             )
         return share
+
+
+def _for_grid(method: ChosenMethod, given: Mapping[str, Any] | Method | ChosenMethod) -> ChosenMethod:
+    """A method whose maps are finished as the grid pointing game needs them, as far as its options do not say how."""
+    if isinstance(given, ChosenMethod):
+        return method
+    said = given if isinstance(given, Mapping) else {}
+    return method.having({k: v for k, v in GRID_FINISH.items() if k in method.options and k not in said})

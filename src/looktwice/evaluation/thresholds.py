@@ -27,9 +27,9 @@ def run_thresholds(plan: EvaluationPlan, facts: RunFacts, samples: set[str]) -> 
     Raises:
         RunError: the run that ``tune_on`` names is not finished, is of something else, or has some of the same images.
     """
-    if plan.tuning_share is not None:
+    if plan.tuning_share is not None and plan.grid is None:
         return None
-    if plan.tune_on is None:
+    if plan.tune_on is None or plan.grid is not None:
         return dict.fromkeys(facts.names, Thresholds.given(plan.rule))
     return _chosen_elsewhere(Path(plan.tune_on), plan, facts, samples)
 

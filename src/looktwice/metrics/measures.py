@@ -51,6 +51,10 @@ Kind = Literal["result", "oracle", "other_box", "all_boxes", "box_count", "netwo
 ``"cost"``: time."""
 
 
+Subject = Literal["images", "squares"]
+"""What a run's rows are of: images of a data set, or squares of four of them (the grid pointing game)."""
+
+
 @dataclass(frozen=True)
 class MapNumber:
     """A number that is taken from each map while the map is there.
@@ -82,6 +86,7 @@ class Measure:
         targets: the classes of maps with which it is defined.
         otherwise: why it is not defined with other classes.
         from_map: the number of each map that it needs, if any.
+        subjects: what it is measured on.
     """
 
     name: str
@@ -95,15 +100,36 @@ class Measure:
     targets: tuple[Target, ...] = get_args(Target)
     otherwise: str = ""
     from_map: MapNumber | None = None
+    subjects: tuple[Subject, ...] = ("images",)
 
     @property
     def is_paired(self) -> bool:
         """Whether the difference of two methods, image by image, says something."""
         return self.kind not in {"network", "cost"}
 
-    def values_of(self, maps: JudgedMaps, at: Thresholds, target: Target) -> Sample | PooledSample | Undefined:
-        """The values to average, or why there are none; ``target`` says which classes the maps show."""
+    def values_of(
+        self, maps: JudgedMaps, at: Thresholds, target: Target, subject: Subject = "images"
+    ) -> Sample | PooledSample | Undefined:
+        """The values to average, or why there are none.
+
+        Args:
+            maps: all maps of a method.
+            at: the thresholds that count.
+            target: which classes the maps show.
+            subject: what they are maps of.
+        """
+        if subject not in self.subjects:
+            return Undefined(_NOT_OF[subject])
         return self.values(maps, at) if target in self.targets else Undefined(self.otherwise)
+
+
+_NOT_OF: Mapping[Subject, str] = MappingProxyType(
+    {
+        "images": "the maps are of single images; --measure grid makes squares of four",
+        "squares": "the maps are of squares of four images, in a grid pointing game",
+    }
+)
+"""Why a measure of the one subject is not defined on the other."""
 
 
 def _box_rows(objects: Objects, ending: str, images: str, short: str) -> tuple[Measure, ...]:
@@ -239,6 +265,14 @@ _ROWS = (
         from_map=MapNumber("energy_in_box", "double", energy_in_box),
     ),
     Measure(
+        "grid_pointing_game",
+        "Grid pointing game, share in the own quarter",
+        "share in own quarter",
+        "share of the map’s sum in the quarter of its own class, where four images make a square (Böhle et al. 2021)",
+        energies_in_box,
+        subjects=("squares",),
+    ),
+    Measure(
         "mean_iou",
         "Mean IoU",
         "mean IoU",
@@ -274,6 +308,7 @@ _ROWS = (
         kind="cost",
         lower_is_better=True,
         in_per_cent=False,
+        subjects=get_args(Subject),
     ),
 )
 

@@ -14,7 +14,7 @@ COMPARED = "global_feedback"
 """The method that the others are compared with."""
 
 
-_HEADLINES = ("gt_known_loc_error", "top1_loc_error", "max_box_acc_v2", "energy_in_box")
+_HEADLINES = ("gt_known_loc_error", "top1_loc_error", "max_box_acc_v2", "energy_in_box", "grid_pointing_game")
 """The measures whose differences are told in sentences."""
 
 

@@ -24,12 +24,12 @@ from looktwice.report.measure_tables import (
     paired_table,
 )
 from looktwice.report.panels import (
+    bar_ends,
     cost_measure,
     cost_panel,
-    error_bars,
-    error_ends,
+    measure_bars,
     number_plots,
-    plotted_errors,
+    plotted_measures,
     size_plots,
     success_plots,
     threshold_plots,
@@ -48,7 +48,10 @@ ALL_CARDS = 240
 
 @dataclass(frozen=True)
 class Section:
-    """A run as the page shows it. Plots are SVG elements; ``data`` is what the gallery's script reads."""
+    """A run as the page shows it. Plots are SVG elements; ``data`` is what the gallery's script reads.
+
+    A grid pointing game (``squares``) has no boxes, so no plots of boxes and no gallery.
+    """
 
     name: str
     facts: Mapping[str, str]
@@ -59,7 +62,8 @@ class Section:
     all_boxes: MeasureTable | None
     all_boxes_paired: MeasureTable | None
     boxes_drawn: str
-    errors: Mapping[str, str]
+    bars: Mapping[str, str]
+    squares: str | None
     has_paper: bool
     success: tuple[str, ...]
     by_size: tuple[str, ...]
@@ -68,7 +72,7 @@ class Section:
     tuned: bool
     cost: str | None
     cost_measure: str
-    gallery: Gallery
+    gallery: Gallery | None
     methods: Mapping[str, str]
     first_method: str
     data: Mapping[str, Any]
@@ -104,9 +108,8 @@ def render(folders: Sequence[Path], *, data: Path | None = None) -> str:
         raise MissingExtraError("the report's page needs jinja2: pip install 'looktwice[report]'") from error
     runs = [read_run(folder) for folder in folders]
     limit = min(CARDS, ALL_CARDS // len(runs))
-    ends = error_ends(runs)
     sections = [
-        _section(run, name, run_entries(run.manifest, run.summary), ends, make_gallery(run, limit, data))
+        _section(run, name, _ends(run, runs), None if run.manifest.run.grid else make_gallery(run, limit, data))
         for run, name in zip(runs, _names(runs), strict=True)
     ]
     page = Environment(
@@ -128,12 +131,18 @@ def _names(runs: Sequence[FinishedRun]) -> list[str]:
     ]
 
 
-def _section(run: FinishedRun, name: str, entries: RunEntries, ends: tuple[float, float], gallery: Gallery) -> Section:
+def _ends(run: FinishedRun, runs: Sequence[FinishedRun]) -> tuple[float, float]:
+    """The ends of the scale that a run shares with the runs of the same subject."""
+    return bar_ends([other for other in runs if other.manifest.run.subject == run.manifest.run.subject])
+
+
+def _section(run: FinishedRun, name: str, ends: tuple[float, float], gallery: Gallery | None) -> Section:
+    entries = run_entries(run.manifest, run.summary)
     paper = {entry.method: entry.paper for entry in entries.entries if entry.paper is not None}
     measure = cost_measure(run.summary)
-    errors = {
-        title: bar_plot(error_bars(run, error, paper if error == "top1_loc_error" else {}), Axis("%", ends))
-        for error, title in plotted_errors(run.summary).items()
+    bars = {
+        title: bar_plot(measure_bars(run, name, paper if name == "top1_loc_error" else {}), Axis("%", ends))
+        for name, title in plotted_measures(run.summary).items()
     }
     return Section(
         name=name,
@@ -145,7 +154,8 @@ def _section(run: FinishedRun, name: str, entries: RunEntries, ends: tuple[float
         all_boxes=all_boxes_table(run),
         all_boxes_paired=all_boxes_paired_table(run),
         boxes_drawn=where_boxes_were_drawn(run.summary),
-        errors=errors,
+        bars=bars,
+        squares=entries.conditions.squares,
         has_paper=bool(paper),
         success=tuple(success_plots(run)),
         by_size=tuple(size_plots(run)),
@@ -165,10 +175,13 @@ def _section(run: FinishedRun, name: str, entries: RunEntries, ends: tuple[float
 def _facts(run: FinishedRun, entries: RunEntries) -> dict[str, str]:
     summary, about, conditions = run.summary, run.manifest.about, entries.conditions
     images = f"{summary.images:,} reported"
+    judged = {"boxes": conditions.boxes}
     if summary.images_failed:
         images += f", {summary.images_failed:,} of them not usable"
     if summary.images_tuned_on:
         images += f"; {summary.images_tuned_on:,} others to choose thresholds on"
+    if conditions.squares is not None:
+        images, judged = conditions.images, {"squares": conditions.squares}
     return {
         "network": run.manifest.run.model.name,
         "weights": conditions.weights,
@@ -176,7 +189,7 @@ def _facts(run: FinishedRun, entries: RunEntries) -> dict[str, str]:
         "images": images,
         "class of the maps": conditions.target,
         "input": conditions.preprocessing,
-        "boxes": conditions.boxes,
+        **judged,
         "run": f"{run.folder.name}, begun {about.begun}, on {about.device}",
     }
 
@@ -187,8 +200,10 @@ def _tuned(run: FinishedRun) -> bool:
     return bool(run.summary.images_tuned_on) or len(thresholds) > 1
 
 
-def _script_data(gallery: Gallery) -> dict[str, Any]:
+def _script_data(gallery: Gallery | None) -> dict[str, Any]:
     """What changes on each card with the method, in the order of the cards."""
+    if gallery is None:
+        return {}
     return {
         "cards": [
             {

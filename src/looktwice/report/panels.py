@@ -25,24 +25,24 @@ _PER_CENT = Axis("", (0, 100), {0: "0", 50: "50", 100: "100%"})
 _UNIT = {0: "0", 0.5: ".5", 1: "1"}
 
 
-def plotted_errors(summary: Summary) -> dict[str, str]:
-    """The localization errors that a run has, by name, with their titles."""
+def plotted_measures(summary: Summary) -> dict[str, str]:
+    """The localization errors that a run has, or its share in the own quarter, by name, with their titles."""
     known = summary.known_measures
-    plotted = (MEASURES["top1_loc_error"], MEASURES["gt_known_loc_error"])
+    plotted = (MEASURES["top1_loc_error"], MEASURES["gt_known_loc_error"], MEASURES["grid_pointing_game"])
     return {measure.name: measure.title for measure in plotted if measure in known}
 
 
-def error_ends(runs: Sequence[FinishedRun]) -> tuple[float, float]:
-    """The ends in per cent of one scale for the errors of all runs, so that their plots can be compared."""
-    scores = [score for run in runs for error in plotted_errors(run.summary) for score in _scores(run, error).values()]
+def bar_ends(runs: Sequence[FinishedRun]) -> tuple[float, float]:
+    """The ends in per cent of one scale for the bars of all runs, so that their plots can be compared."""
+    scores = [score for run in runs for name in plotted_measures(run.summary) for score in _scores(run, name).values()]
     low, high = (min(100 * score.low for score in scores), max(100 * score.high for score in scores))
     return max(0.0, 10 * np.floor((low - 1) / 10)), min(100.0, 10 * np.ceil((high + 1) / 10))
 
 
-def error_bars(run: FinishedRun, error: str, paper: Mapping[str, float]) -> list[Bar]:
-    """A bar for each method that has this error; ``paper`` has the paper's errors in per cent, by method."""
+def measure_bars(run: FinishedRun, measure: str, paper: Mapping[str, float]) -> list[Bar]:
+    """A bar for each method that has this measure; ``paper`` has the paper's errors in per cent, by method."""
     bars = []
-    for method, score in _scores(run, error).items():
+    for method, score in _scores(run, measure).items():
         label = run.manifest.label_of(method)
         ends = 100 * score.value, 100 * score.low, 100 * score.high
         bars.append(Bar(label.short_name, label.colour, *ends, paper.get(method)))
@@ -126,7 +126,7 @@ def _line(
 def cost_measure(summary: Summary) -> str:
     """The measure that is plotted against seconds."""
     known = summary.known_measures
-    return next(name for name in ("max_box_acc_v2", "mean_iou") if MEASURES[name] in known)
+    return next(name for name in ("max_box_acc_v2", "mean_iou", "grid_pointing_game") if MEASURES[name] in known)
 
 
 def cost_panel(run: FinishedRun, measure: str) -> str | None:
@@ -138,6 +138,7 @@ def cost_panel(run: FinishedRun, measure: str) -> str | None:
             label, score = run.manifest.label_of(method), values[method]
             ends = 100 * score.value, 100 * score.low, 100 * score.high
             points.append(Point(label.short_name, label.colour, costs[method].value, *ends))
-    free = values.get("center_box")
-    level = None if free is None else (run.manifest.label_of("center_box").short_name, 100 * free.value)
+    blind = "center_box" if "center_box" in values else "full_image"
+    free = values.get(blind)
+    level = None if free is None else (run.manifest.label_of(blind).short_name, 100 * free.value)
     return cost_plot(points, f"{MEASURES[measure].short_title}, %", level) if points else None

@@ -1,7 +1,8 @@
 """Finished runs → the tables of Fu et al. (2017), with the paper's numbers beside ours, and what differs.
 
 Errors are shares in a summary, and per cent in a table with the bootstrap 95 % interval in brackets. Only here methods
-also have the abbreviations of the paper.
+also have the abbreviations of the paper. A run of the grid pointing game has the share in the own quarter in place of
+the error.
 """
 
 import csv
@@ -11,12 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from looktwice.errors import RunError
 from looktwice.images import input_text
 from looktwice.labels import label_of
+from looktwice.metrics.measures import MEASURES, Measure
 from looktwice.options import check_known
 from looktwice.report.wording import shown_score, where_boxes_were_drawn
 from looktwice.runs.folder import check_parts, read_finished
-from looktwice.runs.manifest import BoxFacts, Manifest, PreprocessingFacts
+from looktwice.runs.manifest import BoxFacts, GridFacts, Manifest, PreprocessingFacts
 from looktwice.runs.summary import Score, Summary
 
 PAPER_IMAGES = 50_000
@@ -51,19 +54,19 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Entry:
-    """A method's localization error in per cent, its interval, and the paper's error, if it has one."""
+    """A method's measure in per cent, its interval, and the paper's localization error, if it has one."""
 
     network: str
     method: str
-    error: float
+    value: float
     low: float
     high: float
     paper: float | None
 
     @property
     def ours(self) -> str:
-        """The error and its interval as printed."""
-        return f"{self.error:.1f} [{self.low:.1f}, {self.high:.1f}]"
+        """The measure and its interval as printed."""
+        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
     @property
     def published(self) -> str:
@@ -80,24 +83,22 @@ class Conditions:
     preprocessing: str
     boxes: str
     target: str
+    squares: str | None = None
 
     @property
     def by_name(self) -> dict[str, str]:
-        """Under the names that tables print."""
-        return {
-            "weights": self.weights,
-            "images": self.images,
-            "preprocessing": self.preprocessing,
-            "boxes": self.boxes,
-            "class": self.target,
-        }
+        """Under the names that tables print. A grid pointing game has squares and no boxes."""
+        judged = {"boxes": self.boxes} if self.squares is None else {"squares": self.squares}
+        told = {"weights": self.weights, "images": self.images, "preprocessing": self.preprocessing}
+        return {**told, **judged, "class": self.target}
 
 
 @dataclass(frozen=True)
 class RunEntries:
-    """The errors of a run's methods, and how they came about."""
+    """A measure of a run's methods, and how its numbers came about."""
 
     network: str
+    measure: Measure
     entries: tuple[Entry, ...]
     conditions: Conditions
 
@@ -116,17 +117,23 @@ def paper_tables(folders: Sequence[Path], form: str = "text") -> str:
 
     Raises:
         OptionError: the form is unknown.
-        RunError: a folder holds no finished run.
+        RunError: a folder holds no finished run, or some are of images and others of squares.
     """
     check_known("form", form, FORMS)
     finished = [read_finished(folder) for folder in folders]
     for folder in folders:
         check_parts(folder)
+    of_squares = [folder for folder, (manifest, _) in zip(folders, finished, strict=True) if manifest.run.grid]
+    if of_squares and len(of_squares) < len(folders):
+        raise RunError(
+            f"{of_squares[0]} is a grid pointing game and other runs are not, so they have no number in common; print "
+            "a table of each kind"
+        )
     runs = [run_entries(manifest, summary) for manifest, summary in finished]
     return FORMS[form](_told_apart(runs))
 
 
-def measures(summary: Summary, *, classes: int | None = None) -> str:
+def measures(summary: Summary, *, classes: int | None = None, grid: GridFacts | None = None) -> str:
     """All measures of a summary in per cent, a row for each method. Measures that no method has are left out.
 
     The network's own classification errors come first: no method can find an object whose class is wrong.
@@ -134,6 +141,7 @@ def measures(summary: Summary, *, classes: int | None = None) -> str:
     Args:
         summary: of the run.
         classes: how many classes the network has, if that is known; see ``TOP5_CLASSES``.
+        grid: the squares, if the run is a grid pointing game.
     """
     known = [*summary.known_class_errors, *summary.known_measures]
     if classes is not None and classes < TOP5_CLASSES:
@@ -142,7 +150,8 @@ def measures(summary: Summary, *, classes: int | None = None) -> str:
         (method, *(shown_score(measure, found.score(measure.name)) for measure in known))
         for method, found in summary.methods.items()
     ]
-    title = f"{summary.images:,} images, {summary.images_failed:,} of them failed; per cent"
+    of = f"{summary.images:,} images" if grid is None else squares_text(grid)
+    title = f"{of}, {summary.images_failed:,} of them failed; per cent"
     return _as_text(PrintedTable(title, ("method", *(measure.short_title for measure in known)), tuple(rows)))
 
 
@@ -161,15 +170,19 @@ def all_boxes(summary: Summary) -> str:
 
 
 def run_entries(manifest: Manifest, summary: Summary) -> RunEntries:
-    """The errors of a run's methods, with the paper's errors of the same network."""
+    """A measure of a run's methods: the localization error, with the paper's errors of the same network.
+
+    A grid pointing game has the share in the own quarter, and the paper has no such number.
+    """
     network = manifest.run.model.short_name
+    measure = MEASURES["top1_loc_error" if manifest.run.grid is None else "grid_pointing_game"]
     # The name of a user's own factory is the best hint there is: "googlenet_bn" and "resnet50" both tell.
     factory = network.rpartition(":")[2].lower()
     family = next((name for name in PUBLISHED if name in factory), "")
-    published = PUBLISHED.get(family, {})
+    published = PUBLISHED.get(family, {}) if manifest.run.grid is None else {}
     scores: dict[str, Score | None] = {}
     for method, found in summary.methods.items():
-        scores[method] = found.score("top1_loc_error")
+        scores[method] = found.score(measure.name)
         if method == "feedback" and manifest.run.box.rule == "contour":
             scores[ENERGY_BOX] = found.score("top1_loc_error_energy_box")
     entries = tuple(
@@ -177,7 +190,7 @@ def run_entries(manifest: Manifest, summary: Summary) -> RunEntries:
         for method, score in scores.items()
         if score is not None
     )
-    return RunEntries(network, entries, _conditions(manifest, summary))
+    return RunEntries(network, measure, entries, _conditions(manifest, summary))
 
 
 def _conditions(manifest: Manifest, summary: Summary) -> Conditions:
@@ -185,11 +198,21 @@ def _conditions(manifest: Manifest, summary: Summary) -> Conditions:
     targets = {"predicted": "predicted", "top5": "predicted, five guesses", "true": "true label"}
     return Conditions(
         weights=f"{manifest.about.weights} (SHA-256 {run.model.weights_hash[:12]})",
-        images=_images(summary),
+        images=_images(summary) if run.grid is None else f"{sum(map(len, run.grid.squares)):,} in the squares",
         preprocessing=_preprocessing(run.preprocessing),
         boxes=_boxes(run.box, summary),
         target=targets[run.target],
+        squares=None if run.grid is None else squares_text(run.grid),
     )
+
+
+def squares_text(grid: GridFacts) -> str:
+    """How many squares a grid pointing game has, and how large they are, in words."""
+    size = "at half size, as the network takes its own size only" if grid.halved else "at twice the network's input"
+    text = f"{len(grid.squares):,} squares of four images {size}"
+    if len(grid.squares) < grid.wanted:
+        text += f" ({grid.wanted:,} were asked for, and the network recognises too few images)"
+    return text
 
 
 def _images(summary: Summary) -> str:
@@ -237,7 +260,8 @@ def _first_table(run: RunEntries) -> PrintedTable:
     beside = any(entry.paper is not None for entry in run.entries)
     rows = [(_name(e.method), e.ours, *([e.published] if beside else [])) for e in run.entries]
     head = ("method", "ours [95 %]", *(["paper"] if beside else []))
-    return PrintedTable(f"Table 1. Localization error (%), {run.network}", head, tuple(rows))
+    title = "Table 1. Localization error" if run.measure.name == "top1_loc_error" else run.measure.title
+    return PrintedTable(f"{title} (%), {run.network}", head, tuple(rows))
 
 
 def _second_table(runs: Sequence[RunEntries]) -> PrintedTable:
@@ -253,7 +277,8 @@ def _second_table(runs: Sequence[RunEntries]) -> PrintedTable:
             head.append("paper")
             columns.append([found[method].published if method in found else "–" for method in methods])
     rows = zip(map(_name, methods), *columns, strict=True)
-    return PrintedTable("Table 2. Localization error (%) of several networks", tuple(head), tuple(rows))
+    title = "Table 2. Localization error" if runs[0].measure.name == "top1_loc_error" else runs[0].measure.title
+    return PrintedTable(f"{title} (%) of several networks", tuple(head), tuple(rows))
 
 
 def _name(method: str) -> str:
@@ -267,9 +292,13 @@ def _notes(runs: Iterable[RunEntries]) -> list[str]:
     return [f"{run.network}: {'; '.join(f'{k}: {v}' for k, v in run.conditions.by_name.items())}" for run in runs]
 
 
+def _notes_title(runs: Sequence[RunEntries]) -> str:
+    return "What differs from the paper" if runs[0].measure.name == "top1_loc_error" else "How it was measured"
+
+
 def _text(runs: Sequence[RunEntries]) -> str:
     notes = "\n".join(f"- {note}" for note in _notes(runs))
-    return "\n\n".join([*map(_as_text, _tables(runs)), f"What differs from the paper\n{notes}"])
+    return "\n\n".join([*map(_as_text, _tables(runs)), f"{_notes_title(runs)}\n{notes}"])
 
 
 def _as_text(table: PrintedTable) -> str:
@@ -295,7 +324,7 @@ def _markdown(runs: Sequence[RunEntries]) -> str:
         return "\n".join([f"**{table.title}**", "", *map(line, (table.head, marks, *table.rows))])
 
     notes = "\n".join(f"- {note}" for note in _notes(runs))
-    return "\n\n".join([*map(told, _tables(runs)), "**What differs from the paper**", notes])
+    return "\n\n".join([*map(told, _tables(runs)), f"**{_notes_title(runs)}**", notes])
 
 
 def _latex(runs: Sequence[RunEntries]) -> str:
@@ -317,7 +346,7 @@ def _latex(runs: Sequence[RunEntries]) -> str:
         )
 
     notes = "\n".join(f"% {note}" for note in _notes(runs))
-    return "\n\n".join([*map(told, _tables(runs)), f"% What differs from the paper\n{notes}"])
+    return "\n\n".join([*map(told, _tables(runs)), f"% {_notes_title(runs)}\n{notes}"])
 
 
 def _escaped(text: str) -> str:
@@ -330,10 +359,20 @@ def _csv(runs: Sequence[RunEntries]) -> str:
     """A line for each entry; what differs from the paper has columns of its own."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["network", "method", "error", "low", "high", "paper", *runs[0].conditions.by_name])
+    writer.writerow(
+        [
+            "network",
+            "method",
+            "error" if runs[0].measure.lower_is_better else "share",
+            "low",
+            "high",
+            "paper",
+            *runs[0].conditions.by_name,
+        ]
+    )
     for run in runs:
         for entry in run.entries:
-            numbers = [f"{value:.4f}" for value in (entry.error, entry.low, entry.high)]
+            numbers = [f"{value:.4f}" for value in (entry.value, entry.low, entry.high)]
             paper = "" if entry.paper is None else entry.paper
             writer.writerow([entry.network, entry.method, *numbers, paper, *run.conditions.by_name.values()])
     return buffer.getvalue().rstrip("\n")

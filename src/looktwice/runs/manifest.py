@@ -11,6 +11,7 @@ from looktwice.images import InputSize, Window, as_pair
 from looktwice.labels import Label, label_of, network_label
 from looktwice.localization.boxes import BoxKind, BoxRule, Foreground
 from looktwice.metrics.judged_maps import Target, Thresholds
+from looktwice.metrics.measures import Subject
 from looktwice.runs.json_forms import from_json, to_json
 
 Boxes = Literal["largest", "any"]
@@ -77,6 +78,35 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
+class GridCell:
+    """A quarter of a square: the id of its image, and the class that the network recognises in it."""
+
+    sample: str
+    label: int
+
+
+@dataclass(frozen=True)
+class GridFacts:
+    """The squares of a grid pointing game.
+
+    The squares stand in the manifest, so every process of a run, and one that goes on after a kill, has the same ones.
+
+    Attributes:
+        wanted: how many squares were asked for.
+        min_probability: the least probability with which the network recognises an image of a square.
+        halved: whether images have half their size in a square, since the network takes its own size only.
+        squares: four cells for each: upper left, upper right, lower left, lower right.
+        unreadable: a line for each image that could not be decoded when the squares were chosen.
+    """
+
+    wanted: int = 10
+    min_probability: float = 0.7
+    halved: bool = False
+    squares: tuple[tuple[GridCell, ...], ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class BoxFacts:
     """How boxes are drawn and which count; ``thresholds`` by method, None if they are chosen on the tuning images."""
 
@@ -108,7 +138,8 @@ class SaveFacts:
 class RunFacts:
     """Everything on which rows depend: two runs with the same facts have the same rows.
 
-    ``methods`` and ``baselines`` hold the options of each.
+    ``methods`` and ``baselines`` hold the options of each. ``grid`` is of a grid pointing game; then the run's images
+    are its squares.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -123,11 +154,17 @@ class RunFacts:
     batch_size: int = 8
     device: str = "cpu"
     save: SaveFacts = SaveFacts()
+    grid: GridFacts | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Methods and baselines, in the order of an image's rows."""
         return (*self.methods, *self.baselines)
+
+    @property
+    def subject(self) -> Subject:
+        """What the rows are of."""
+        return "images" if self.grid is None else "squares"
 
     @property
     def parts(self) -> range:
@@ -219,8 +256,10 @@ class Manifest:
 
 
 def _run_content(run: RunFacts) -> dict[str, Any]:
-    """The facts as the file has them. What is not declared of the network's output is left out, as it was before."""
+    """The facts as the file has them. What is not declared or not there is left out, as it was before."""
     content: dict[str, Any] = to_json(run)
+    if run.grid is None:
+        del content["grid"]
     declared = ("output_kind", "scores")
     content["model"] = {k: value for k, value in content["model"].items() if k not in declared or value is not None}
     return content

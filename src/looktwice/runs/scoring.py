@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from looktwice.localization.boxes import BoxRule
 from looktwice.metrics.judged_maps import Target, Thresholds
-from looktwice.metrics.measures import MAP_NUMBERS
+from looktwice.metrics.measures import MAP_NUMBERS, Subject
 from looktwice.runs.columns import ALL_BOXES
 from looktwice.runs.manifest import Boxes, Manifest
 
@@ -28,6 +28,7 @@ class Scoring:
         rule: how boxes are drawn.
         boxes: which boxes of a map count.
         thresholds: by method; None: they are chosen on the rows of the tuning images.
+        subject: what the rows are of; it decides which measures there are.
     """
 
     methods: tuple[str, ...]
@@ -35,12 +36,13 @@ class Scoring:
     rule: BoxRule
     boxes: Boxes
     thresholds: Mapping[str, Thresholds] | None
+    subject: Subject = "images"
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> "Scoring":
         """As the run's manifest says."""
         run = manifest.run
-        return cls(run.names, run.target, run.box.box_rule, run.box.boxes, run.box.thresholds)
+        return cls(run.names, run.target, run.box.box_rule, run.box.boxes, run.box.thresholds, run.subject)
 
     @property
     def curve(self) -> str:

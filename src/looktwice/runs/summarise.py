@@ -27,6 +27,7 @@ from looktwice.metrics.measures import MEASURES
 from looktwice.runs.arrow import arrow
 from looktwice.runs.counted import count_images, first_guesses, maps_by_method, reported
 from looktwice.runs.folder import SUMMARY, PartReader, of_method, part_path, read_manifest
+from looktwice.runs.manifest import Manifest
 from looktwice.runs.scoring import Scoring
 from looktwice.runs.summary import BoxChoice, MethodSummary, PairedDifferences, Score, Summary
 
@@ -79,9 +80,16 @@ def write_summary(run: Path) -> RunStatus:
     rows = arrow().concat_tables(tables)
     path = run / SUMMARY
     write_json(path, summarise(rows, scoring).as_json())
-    guesses = first_guesses(reported(rows), scoring.methods[0], manifest.run.model.classes)
-    doubt = None if guesses is None else guesses.doubt
-    return RunStatus(run, len(parts), 0, path, _failures(rows), _data_problems(rows), doubt)
+    problems = (*(manifest.run.grid.unreadable if manifest.run.grid else ()), *_data_problems(rows))
+    return RunStatus(run, len(parts), 0, path, _failures(rows), problems, _doubt(rows, manifest))
+
+
+def _doubt(rows: Any, manifest: Manifest) -> str | None:
+    """What ``RunStatus.doubt`` tells. A square has four classes, and its images were all recognised."""
+    if manifest.run.grid is not None:
+        return None
+    guesses = first_guesses(reported(rows), manifest.run.names[0], manifest.run.model.classes)
+    return None if guesses is None else guesses.doubt
 
 
 def _failures(rows: Any) -> tuple[str, ...]:
@@ -142,8 +150,10 @@ def summarise(rows: Any, scoring: Scoring) -> Summary:
     drawn_at: dict[str, float | None] = {}
     without_boxes = 0
     for name, maps in maps_by_method(judged, scoring):
-        at, target = thresholds[name], scoring.target
-        samples[name] = _resample({key: each.values_of(maps, at, target) for key, each in MEASURES.items()})
+        at = thresholds[name]
+        samples[name] = _resample(
+            {key: each.values_of(maps, at, scoring.target, scoring.subject) for key, each in MEASURES.items()}
+        )
         scores = {key: each if isinstance(each, Undefined) else each.score for key, each in samples[name].items()}
         methods[name] = MethodSummary(maps.images, count_images(of_method(judged, name), "error"), scores)
         drawn_at[name] = arrow("compute").max(of_method(judged, name)["threshold"]).as_py()
