@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -80,8 +79,8 @@ def choose_squares(
 ) -> GridFacts:
     """Four recognised images for each square, in the order of the run.
 
-    An image is recognised if one of its labels has the least probability or more. No class is taken twice, and no two
-    images of a square share a label. Images that cannot be decoded are left out.
+    An image is recognised if one of its labels has the least probability or more; the most probable one is its class.
+    No class is taken twice, and no two images of a square share a label. Images that cannot be decoded are left out.
 
     Args:
         model: the network.
@@ -91,29 +90,34 @@ def choose_squares(
         workers: processes that decode; with 0 this process does.
 
     Raises:
-        RunError: there are not four such images.
+        RunError: there are not four such images for one square.
     """
     halved = takes_own_size_only(model)
     unreadable: list[str] = []
-    looked_at: set[str] = set()
+    recognised = 0
 
     def seen() -> Iterator[tuple[Sample, int]]:
+        nonlocal recognised
         chunks = Chunks(images, batch_size, model.preprocessing)
         for decoded in decoded_chunks(chunks, range(len(chunks)), workers=workers):
-            looked_at.update(image.sample.id for image in decoded.images)
             unreadable.extend(decoded.unreadable)
-            yield from _recognised(model, decoded.images, decoded.pixels, plan.min_probability)
+            found = _recognised(model, decoded.images, decoded.pixels, plan.min_probability)
+            recognised += len(found)
+            yield from found
 
     with repeatable(torch.get_num_threads(), model.device):
-        cells = list(islice(_distinct(seen()), CELLS * plan.squares))
-    if len(cells) < CELLS:
+        arranged = _arranged(seen(), plan.squares)
+    squares = tuple(
+        tuple(GridCell(sample.id, label) for sample, label in square) for square in arranged if len(square) == CELLS
+    )
+    if not squares:
         raise RunError(
-            f"of {len(looked_at)} images {len(cells)} are of different classes and recognised with a probability of "
-            f"{plan.min_probability:g} or more, and a square needs {CELLS}; take more images, or a smaller "
-            "min_probability (--min-probability)"
+            f"of {len(images)} images the network recognises {recognised} with a probability of "
+            f"{plan.min_probability:g} or more, and these show {sum(map(len, arranged))} different classes; a square "
+            f"needs {CELLS} images without a class in common: take more images, or a smaller min_probability "
+            "(--min-probability)"
         )
-    squares = (cells[start : start + CELLS] for start in range(0, len(cells) - CELLS + 1, CELLS))
-    return GridFacts(plan.squares, plan.min_probability, halved, tuple(map(tuple, squares)), tuple(unreadable))
+    return GridFacts(plan.squares, plan.min_probability, halved, squares, tuple(unreadable))
 
 
 def _recognised(
@@ -132,16 +136,29 @@ def _recognised(
     return found
 
 
-def _distinct(recognised: Iterable[tuple[Sample, int]]) -> Iterator[GridCell]:
-    """Of each class the first image, unless it shows a class of another image in its square."""
+def _arranged(recognised: Iterable[tuple[Sample, int]], wanted: int) -> list[list[tuple[Sample, int]]]:
+    """Squares of images with their classes, as they come; at most ``wanted`` are full.
+
+    The first image of each class goes to the first square that has a place for it and none of its labels.
+    """
+    squares: list[list[tuple[Sample, int]]] = []
     taken: set[int] = set()
-    beside: list[Sample] = []
     for sample, label in recognised:
-        if label in taken or any(set(sample.labels) & set(other.labels) for other in beside):
+        if label in taken:
             continue
         taken.add(label)
-        beside = [*beside, sample] if len(beside) < CELLS - 1 else []
-        yield GridCell(sample.id, label)
+        fitting = (square for square in squares if len(square) < CELLS and not _share_label(sample, square))
+        square = next(fitting, None)
+        if square is None:
+            squares.append(square := [])
+        square.append((sample, label))
+        if sum(len(each) == CELLS for each in squares) == wanted:
+            break
+    return squares
+
+
+def _share_label(sample: Sample, square: Iterable[tuple[Sample, int]]) -> bool:
+    return any(set(sample.labels) & set(other.labels) for other, _ in square)
 
 
 def takes_own_size_only(model: Model) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from looktwice.atomic_files import as_json, claim, unfinished_path, unwritable, write_atomically, write_synced
-from looktwice.errors import LooktwiceError, RunError
+from looktwice.errors import LooktwiceError, RunError, cut
 from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.runs.arrow import arrow
 from looktwice.runs.columns import YOUNGER
@@ -159,7 +159,7 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else cut(json.dumps(value, ensure_ascii=False), most=400)
 
 
 def part_path(run: Path, index: int) -> Path:
