@@ -5,6 +5,9 @@
 An OTHER is a run on the same images or some of them: of ``global_feedback`` or another method with other options, for
 example, or of a method that takes too long for all images. Global feedback is compared with each of its methods, on the
 images that both runs have.
+
+Runs of the grid pointing game (``looktwice evaluate --measure grid``) make one table together: a row for each method, a
+column for each network. An OTHER has the same squares or some of them.
 """
 
 import argparse
@@ -55,9 +58,12 @@ def main() -> None:
     """Prints Markdown."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="RUN[:OTHER…]")
-    for text in parser.parse_args().runs:
-        run, *others = map(Path, text.split(":"))
+    runs = [[Path(part) for part in text.split(":")] for text in parser.parse_args().runs]
+    games = [folders for folders in runs if read_manifest(folders[0]).run.grid]
+    for run, *others in (folders for folders in runs if folders not in games):
         print(section(run, others))  # noqa: T201 - a script's output
+    if games:
+        print(grid_section(games))  # noqa: T201 - a script's output
 
 
 def section(run: Path, others: list[Path]) -> str:
@@ -127,17 +133,7 @@ def at_default(run: Path) -> Summary:
 
 def beside(run: Path, other: Path, method: str) -> list[str]:
     """Global feedback of the one run against a method of the other, on the images that both have."""
-    label = ", ".join([label_of(method).short_name, *other_options(run, other, method)])
-    tables = []
-    for folder, wanted, name in ((run, "global_feedback", "global_feedback"), (other, method, label)):
-        manifest = read_manifest(folder)
-        rows = read_rows(folder, manifest.run.parts, Scoring.of_manifest(manifest).columns)
-        rows = rows.filter(pc.equal(rows["method"], wanted))
-        tables.append(rows.set_column(rows.column_names.index("method"), "method", pa.array([name] * len(rows))))
-    shared = set(tables[0]["sample"].to_pylist()) & set(tables[1]["sample"].to_pylist())
-    table = pa.concat_tables([rows.filter(pc.is_in(rows["sample"], pa.array(sorted(shared)))) for rows in tables])
-    scoring = Scoring.of_manifest(read_manifest(run))
-    summary = summarise(table, replace(scoring, methods=(label, "global_feedback"), thresholds=None))
+    label, summary = joined(run, other, method)
     title = (
         f"{shown('global_feedback')} and {label} on {summary.images} images, thresholds chosen on "
         f"{summary.images_tuned_on} others:"
@@ -147,6 +143,64 @@ def beside(run: Path, other: Path, method: str) -> list[str]:
         cells = [interval(summary.methods[name].score(measure)) for measure in COMPARED]
         head.append(f"| {shown(name)} | {' | '.join(cells)} |")
     return ["", title, "", *head, gap]
+
+
+def joined(run: Path, other: Path, method: str) -> tuple[str, Summary]:
+    """A method of the other run under its label, and its summary beside the one run's global feedback.
+
+    It is counted on the images, or squares, that both runs have.
+    """
+    label = ", ".join([label_of(method).short_name, *other_options(run, other, method)])
+    tables = []
+    for folder, wanted, name in ((run, "global_feedback", "global_feedback"), (other, method, label)):
+        manifest = read_manifest(folder)
+        rows = read_rows(folder, manifest.run.parts, Scoring.of_manifest(manifest).columns)
+        rows = rows.filter(pc.equal(rows["method"], wanted))
+        tables.append(rows.set_column(rows.column_names.index("method"), "method", pa.array([name] * len(rows))))
+    shared = set(tables[0]["sample"].to_pylist()) & set(tables[1]["sample"].to_pylist())
+    table = pa.concat_tables([rows.filter(pc.is_in(rows["sample"], pa.array(sorted(shared)))) for rows in tables])
+    manifest = read_manifest(run)
+    thresholds = dict.fromkeys((label, "global_feedback"), Thresholds.given(BoxRule())) if manifest.run.grid else None
+    scoring = replace(Scoring.of_manifest(manifest), methods=(label, "global_feedback"), thresholds=thresholds)
+    return label, summarise(table, scoring)
+
+
+GAME = "grid_pointing_game"
+
+
+def grid_section(games: list[list[Path]]) -> str:
+    """The grid pointing game of several networks: shares in the own quarter, and differences from global feedback."""
+    networks: list[str] = []
+    shares: dict[str, dict[str, str]] = {}
+    gaps: dict[str, dict[str, str]] = {}
+    for run, *others in games:
+        manifest, summary = read_manifest(run), read_summary(run)
+        size = "half size" if manifest.run.grid and manifest.run.grid.halved else "twice the input"
+        networks.append(f"{manifest.run.model.short_name} ({summary.images} squares, {size})")
+        found = {name: own.score(GAME) for name, own in summary.methods.items()}
+        differences = {name: summary.difference("global_feedback", name).get(GAME) for name in found}
+        for other in others:
+            for method in read_manifest(other).run.methods:
+                label, both = joined(run, other, method)
+                found[label] = both.methods[label].score(GAME)
+                differences[label] = both.difference("global_feedback", label).get(GAME)
+        for name, score in found.items():
+            shares.setdefault(name, {})[networks[-1]] = interval(score)
+            gaps.setdefault(name, {})[networks[-1]] = difference(differences[name])
+    known = [name for name in LABELS if name in shares and name != "full_image"]
+    order = [*known, *(name for name in shares if name not in LABELS), "full_image"]
+    head = [f"| {{}} | {' | '.join(networks)} |", "|---" * (len(networks) + 1) + "|"]
+    lines = ["## Grid pointing game", "", head[0].format("% in the own quarter"), head[1]]
+    lines += [row(shown(name), shares[name], networks) for name in order]
+    lines += ["", "Paired differences in points; bold if the interval excludes 0:", "", head[0].format(""), head[1]]
+    ours = shown("global_feedback")
+    lines += [row(f"{ours} − {shown(name)}", gaps[name], networks) for name in order if name != "global_feedback"]
+    return "\n".join([*lines, ""])
+
+
+def row(title: str, cells: dict[str, str], columns: list[str]) -> str:
+    """A line of a table."""
+    return f"| {title} | {' | '.join(cells.get(column, '–') for column in columns)} |"
 
 
 def other_options(run: Path, other: Path, method: str) -> list[str]:

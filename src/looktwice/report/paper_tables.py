@@ -209,7 +209,8 @@ def _conditions(manifest: Manifest, summary: Summary) -> Conditions:
 def squares_text(grid: GridFacts) -> str:
     """How many squares a grid pointing game has, and how large they are, in words."""
     size = "at half size, as the network takes its own size only" if grid.halved else "at twice the network's input"
-    text = f"{len(grid.squares):,} squares of four images {size}"
+    count = len(grid.squares)
+    text = f"{count:,} square{'s' * (count != 1)} of four images {size}"
     if len(grid.squares) < grid.wanted:
         text += f" ({grid.wanted:,} were asked for, and the network recognises too few images)"
     return text
