@@ -14,6 +14,7 @@ from hues import draw
 from looktwice.cli import app
 from looktwice.errors import LooktwiceError, OptionError, RunError
 from processes import finish, launch, wait_for
+from report_runs import make_data, make_run
 
 NETWORKS = """
 import sys
@@ -150,6 +151,16 @@ def test_the_page_says_it_in_words(played, tmp_path):
         assert unsaid not in text
     program("report", played[0], played[0], "--output", page)
     assert "Grid pointing game of all runs" in page.read_text()
+
+
+def test_a_page_of_images_and_of_squares(played, tmp_path):
+    boxes = make_run(tmp_path / "boxes", make_data(tmp_path / "data"), maps=False)
+    page = tmp_path / "report.html"
+    assert program("report", boxes, played[0], "--output", page).exit_code == 0
+    text = page.read_text()
+    assert text.count('class="gallery"') == text.count("How tight the boxes are") == 1
+    assert text.count("Share in the own quarter by method") == text.count("<h3>Error by method") == 1
+    assert "of all runs" not in text  # there is one of each
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")

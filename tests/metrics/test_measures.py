@@ -131,3 +131,16 @@ def test_the_table():
 @pytest.mark.parametrize("name", [each.name for each in MEASURES.values() if each.lower_is_better])
 def test_errors_and_costs_are_better_when_lower(name):
     assert "error" in name or "seconds" in name
+
+
+def test_a_measure_is_defined_on_its_own_subject_only():
+    """Of images and of squares of four: no number of the one passes as a number of the other."""
+    shares = np.array([0.5, 0.125])
+    maps = judged_maps(image=np.zeros(2, dtype=np.int64), measured={"energy_in_box": shares})
+    game = MEASURES["grid_pointing_game"]
+    assert game.values_of(maps, AT, "true", "squares").values.tolist() == shares.tolist()
+    assert "--measure grid" in game.values_of(maps, AT, "true").reason
+    for measure in MEASURES.values():
+        if measure.name not in ("grid_pointing_game", "seconds_per_image"):
+            assert "squares" in measure.values_of(maps, AT, "true", "squares").reason
+    assert MEASURES["seconds_per_image"].values_of(maps, AT, "true", "squares").values.tolist() == [2.0]

@@ -15,7 +15,7 @@ from looktwice.metrics.judged_maps import Undefined
 from looktwice.models import IMAGENET
 from looktwice.runs.folder import read_finished, read_manifest, read_summary
 from looktwice.runs.json_forms import to_json
-from looktwice.runs.manifest import Manifest, PreprocessingFacts
+from looktwice.runs.manifest import GridCell, GridFacts, Manifest, PreprocessingFacts
 from looktwice.runs.summary import Score, Summary
 
 SMALLEST = {"run": {"model": {"name": "nets/own.py:own"}, "preprocessing": {"resize": 256, "crop": 224}}}
@@ -41,6 +41,18 @@ def test_a_manifest_is_read_and_written_as_the_same_bytes(run):
 def test_a_summary_is_read_and_written_as_the_same_bytes(run):
     content = (run / "summary.json").read_bytes()
     assert as_json(read_summary(run).as_json()) == content
+
+
+def test_squares_are_read_and_written():
+    plain = Manifest.from_json(SMALLEST)
+    assert plain.run.subject == "images"
+    assert "grid" not in plain.as_json()["run"]  # so the identity of older runs is as it was
+    cells = tuple(GridCell(f"{number}.png", number) for number in range(4))
+    grid = GridFacts(wanted=3, halved=True, squares=(cells,), unreadable=("9.png: is empty",))
+    game = Manifest(plain.about, replace(plain.run, grid=grid))
+    assert game.identity != plain.identity
+    again = Manifest.from_json(json.loads(as_json(game.as_json())))
+    assert (again.run.grid, again.run.subject, again.identity) == (grid, "squares", game.identity)
 
 
 def test_what_a_manifest_says(run):
