@@ -17,7 +17,7 @@ PREPROCESSING = Preprocessing(26, SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), squash
 class Hues(nn.Module):
     """A class for each colour. Its probability grows with the share of the image that has the colour."""
 
-    def __init__(self, gain: float = 12.0) -> None:
+    def __init__(self, gain: float = 8.0) -> None:
         super().__init__()
         self.only = nn.Conv2d(3, 8, 1)
         self.relu = nn.ReLU()
@@ -27,7 +27,7 @@ class Hues(nn.Module):
         with torch.no_grad():
             corners = torch.tensor(HUES, dtype=torch.float32)
             self.only.weight.copy_((2 * corners - 1)[:, :, None, None])
-            self.only.bias.fill_(-1.5)
+            self.only.bias.fill_(-0.5)
             self.mix.weight.copy_((torch.eye(10, 8)[:, :, None, None] + 0.02) / 9)
             self.mix.bias.zero_()
             self.head.weight.copy_(gain * torch.eye(8, 10) - 0.3)

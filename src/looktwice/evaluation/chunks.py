@@ -201,16 +201,16 @@ class RunImages:
     decode: Decode = decode_image
     grid: GridFacts | None = None
 
-    @property
-    def example(self) -> Tensor:
-        """An image (1, C, H, W) to try the methods on: blank; for squares noise.
+    def example(self, preprocessing: Preprocessing) -> Tensor:
+        """An image (1, C, H, W) to try the methods on: a blank one, or the first square that can be decoded.
 
-        How a network's outputs lie is measured once for every size, on the first image of that size. On large blank
-        images some outputs are misread.
+        How a network's outputs lie is measured once for every size, on the first image of that size. On a large blank
+        image, or on noise, some outputs are misread.
         """
-        if self.grid is None:
-            return torch.zeros(1, *self.shape)
-        return torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0))
+        squares = () if self.grid is None else self.images
+        decoded = (self.decode(square, preprocessing) for square in squares)
+        usable = (pixels for square, pixels in decoded if square.error is None)
+        return next(usable, torch.zeros(1, *self.shape))
 
 
 class Chunks(Dataset[Decoded]):

@@ -121,8 +121,8 @@ def evaluate(
     thresholds = run_thresholds(plan, facts, {image.sample.id for image in of.images})
     facts = replace(facts, box=replace(facts.box, thresholds=thresholds))
     begun = (folder / MANIFEST).exists()
-    if not begun:
-        rehearse(model, plan.chosen, of.example)  # before there is a manifest, which would keep a mistake for good
+    if not begun:  # a manifest would keep a mistake for good
+        rehearse(model, plan.chosen, of.example(model.preprocessing))
     manifest = open_run(folder, Manifest(about_run(model, dataset, plan, about), facts))
     remove_unfinished(folder)
     add_problems(folder, manifest.identity, [*dataset.problems, *unreadable])
@@ -132,8 +132,8 @@ def evaluate(
     own = range(shard.rank, len(chunks), shard.world_size)
     missing = _unfinished(measurement, own, chunks)
     counter = _Counter(chunks, own, missing, progress)
-    if missing and begun and of.grid is not None:
-        rehearse(model, plan.chosen, of.example)  # what is measured of the network is the same in every process
+    if missing and begun and of.grid is not None:  # so that each process measures the network on the same square
+        rehearse(model, plan.chosen, of.example(model.preprocessing))
     if missing:
         _work(model, chunks, missing, plan, measurement, strict=strict, workers=workers, done=counter.advance)
     check_is_still(folder, manifest.identity)
