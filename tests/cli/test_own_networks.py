@@ -1,6 +1,7 @@
 """Networks that a user has trained on inputs of their own: 64×64, 48×96 and gray, with their own mean and std."""
 
 import json
+from itertools import takewhile
 
 import numpy as np
 import pytest
@@ -62,8 +63,9 @@ def evaluate(trained, command, tmp_path):
 
 
 def errors(ran):
-    """By method, the columns of the printed table."""
-    head, _, *lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in ran.out[2:-1]]
+    """By method, the columns of the first printed table."""
+    table = list(takewhile(str.strip, ran.out[2:]))
+    head, _, *lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in table]
     return {line[0]: dict(zip(head, line, strict=True)) for line in lines}
 
 
