@@ -50,7 +50,8 @@ def write(root: Path, file: Path, models: list[str], images: int) -> None:
         for method in (name for name in METHODS if not name.startswith("attention_")):  # these need a transformer
             for start in range(0, len(paths), BATCH):
                 some = prepared[start : start + BATCH]
-                maps = attend(model.module, torch.cat([batch for batch, _ in some]), method=method).maps.numpy()
+                attention = attend(model.module, torch.cat([batch for batch, _ in some]), method=method)
+                maps = attention.extents.numpy()  # those of older versions, where boxes were drawn from the maps
                 key = f"{Path(name).name} {method} {start}"
                 found[f"{key} maps"] = maps
                 boxes = [

@@ -145,7 +145,7 @@ def judged(model: Model, samples: tuple[Sample, ...], variants: list[str]) -> It
         if key not in unfinished:
             targets = [sample.labels[0] for sample in samples]
             chosen |= {"values": "maximum", "blur": 0.0}
-            unfinished[key] = attend(model.module, batch, targets, method=row, **chosen).maps
+            unfinished[key] = attend(model.module, batch, targets, method=row, **chosen).extents
         maps = finish_map(unfinished[key], **finish)
         for sample, image, heat in zip(samples, images, maps.numpy(), strict=True):
             truths, window = np.array(sample.boxes_of(sample.labels[0])), Window.whole(*image.size)

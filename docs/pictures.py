@@ -68,8 +68,8 @@ def look(model: Model, image: Image.Image, method: str, target: str | None, **op
 def cell(model: Model, image: Image.Image, found: Attention, rule: BoxRule | None) -> Cell:
     """The map over the image, its boxes if there is a rule, and the class."""
     picture, (_, window) = scaled(image, WIDTH, smallest=WIDTH), model.prepare(image)
-    heat = found.maps[0].numpy()
-    drawn = () if rule is None else locate(heat, window, rule)
+    heat, extent = found.maps[0].numpy(), found.extents[0].numpy()
+    drawn = () if rule is None else locate(extent, window, rule)
     factor = picture.width / image.width
     corners = tuple(tuple(factor * value for value in box.corners) for box in drawn)
     return Cell(overlay(picture, heat, window), corners, model.classes[int(found.targets[0])])

@@ -57,7 +57,7 @@ def main() -> None:
     half = BoxRule(threshold=0.5)
     for index in torch.nonzero(probabilities > 0.1).flatten().tolist():
         attention = looktwice.attend(model.module, images, index)
-        for box in looktwice.locate(attention.maps[0].numpy(), window, half):
+        for box in looktwice.locate(attention.extents[0].numpy(), window, half):
             corners = [round(side) for side in box.corners]
             print(f"{model.classes[index]} {probabilities[index]:.0%} {corners}")
     # --8<-- [end:use]

@@ -100,8 +100,8 @@ def test_every_method_may_have_its_map_carried_over(method):
         pytest.importorskip("pytorch_grad_cam")
     network, images = networks.branching().float(), networks.pictures(2).float()
     options = {"values": "maximum", "blur": 0.0}
-    plain = attend(network, images, 1, method=method, propagate=False, **options).maps
-    found = attend(network, images, 1, method=method, propagate=True, **options).maps
+    plain = attend(network, images, 1, method=method, propagate=False, **options).extents
+    found = attend(network, images, 1, method=method, propagate=True, **options).extents
     # The evidence of this network has a single resolution.
     power = 1 if method == "global_feedback" else PROPAGATION_POWER
     expected = propagate_map(plain, alike(network, images), power=power)
@@ -120,8 +120,8 @@ def test_evidence_of_a_single_resolution_is_carried_over_as_it_is_and_that_of_se
         nn.Flatten(),
     )
     images, options = torch.rand(2, 3, 64, 64), {"values": "maximum", "blur": 0.0}
-    plain = attend(network, images, 1, propagate=False, **options).maps
-    found = attend(network, images, 1, propagate=True, **options).maps
+    plain = attend(network, images, 1, propagate=False, **options).extents
+    found = attend(network, images, 1, propagate=True, **options).extents
     carried = propagate_map(plain, alike(network, images), power=power)
     assert torch.allclose(found, carried / carried.amax((1, 2), keepdim=True), atol=1e-5)
 

@@ -206,8 +206,8 @@ def test_a_batch_is_its_images(method):
         alone = look(network, images[i : i + 1], TARGETS[i], method)
         one = slice(i, i + 1)
         cut = Attention(
-            together.maps[one], together.gradients[one], tuple(z[one] for z in together.gates), together.layers,
-            together.scores[one], together.targets[one],
+            together.maps[one], together.extents[one], together.gradients[one],
+            tuple(z[one] for z in together.gates), together.layers, together.scores[one], together.targets[one],
             tuple((0, layer) for image, layer in together.closed if image == i),
         )  # fmt: skip
         assert_same(cut, alone, 1e-8)
@@ -260,7 +260,7 @@ def test_images_keep_their_values_and_gradient_state(method):
     assert images.grad is None
 
 
-FOR_ALL = {"guided", "saturation", "source", "scales", "propagate", "values", "channels", "blur"}
+FOR_ALL = {"guided", "saturation", "source", "scales", "propagate", "values", "channels", "class_power", "blur"}
 
 
 FOR_GATES = FOR_ALL | {"steps", "layers"}

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import networks
 import reference
 from attending import TARGETS
 from looktwice.attention.api import attend
-from looktwice.attention.evidence import evidence_map
+from looktwice.attention.evidence import class_evidence, evidence_map
 from looktwice.attention.finishing import cumulative_shares
 from looktwice.attention.methods import METHODS
 from looktwice.errors import OptionError
@@ -56,11 +57,11 @@ def test_the_default_map_is_the_evidence_that_the_gates_kept(method, monkeypatch
     open_network = reference.feedback(written_out, images, TARGETS, layers=None, **(chosen | {"steps": 1}))
     options = {"guided_gates": "none", "solver": "svd", "blur": 0.0}
     found = attend(network, images, TARGETS, method=method, **options)
-    shares_of_maximum = attend(network, images, TARGETS, method=method, values="maximum", **options).maps
+    shares_of_maximum = attend(network, images, TARGETS, method=method, values="maximum", **options)
     everywhere = METHODS[method].options["scales"] == "all"
     shown = [call.index for call in calls if call.grid is not None] if everywhere else layers
     assert len({calls[index].shape[1:] for index in shown}) == 1 + everywhere
-    for image, heat in enumerate(found.maps):
+    for image, extent in enumerate(found.extents):
         evidence = [open_network.evidence[index][image].numpy() for index in shown]
         gates = [
             expected.gates[index][image].numpy() if index in layers else np.ones(calls[index].shape) for index in shown
@@ -70,8 +71,73 @@ def test_the_default_map_is_the_evidence_that_the_gates_kept(method, monkeypatch
             outputs = [x[image].numpy() for x in reference.relu_outputs(written_out, images)]
             finest = [x for x in outputs if x.shape[1:] == (9, 8)]  # the nearest to 28×28
             kept = reference.carried_over(kept, reference.affinity(finest), (9, 8))
-        assert np.allclose(shares_of_maximum[image], kept / kept.max(), atol=1e-9)
-        assert np.allclose(heat, reference.cumulative_shares(kept), atol=1e-3)  # a rounding parts or joins equal pixels
+        assert np.allclose(shares_of_maximum.extents[image], kept / kept.max(), atol=1e-9)
+        assert np.allclose(extent, reference.cumulative_shares(kept), atol=1e-3)  # a rounding parts or joins equals
+        power = METHODS[method].options["class_power"]
+        if power:
+            coarse = [open_network.evidence[index][image].numpy() for index in layers]
+            opened = [expected.gates[index][image].numpy() for index in layers]
+            own = reference.class_evidence(coarse, opened, (9, 8))
+            own = reference.carried_over(own, reference.affinity(finest), (9, 8))
+            kept = kept / kept.max() * (own / own.max()) ** power
+        assert np.allclose(shares_of_maximum.maps[image], kept / kept.max(), atol=1e-9)
+        assert torch.equal(found.maps[image], extent) == (power == 0)
+
+
+def one_call(grid, channels=1):
+    """An activation call of a network that has only this one, of maps of some size."""
+    network = nn.Sequential(nn.Conv2d(3, channels, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with frozen(network) as inside:
+        return activation_calls(inside, torch.rand(1, 3, *grid))[0]
+
+
+def test_class_evidence_worked_by_hand():
+    signed = torch.tensor([[[[4.0, 2.0]], [[-1.0, -3.0]]]])
+    calls, opened = one_call((1, 2), 2), {0: torch.ones(1, 2, 1, 2)}
+    # kept (4, 2), against (1, 3): less of it than is kept, so all of it counts
+    assert class_evidence(calls, {0: signed}, opened, size=(1, 2)).tolist() == [[[1.0, 0.0]]]
+    # the gates keep (1, 2) of it: less than is against, which is scaled by 3 / 4 to (0.75, 2.25)
+    half = {0: torch.tensor([[[[0.25, 1.0]], [[1.0, 1.0]]]])}
+    assert class_evidence(calls, {0: signed}, half, size=(1, 2)).tolist() == [[[1.0, 0.0]]]
+    # (4, 2) and (1, 0): 3 and 2 are left
+    signed[0, 1, 0, 1] = 0
+    assert torch.allclose(class_evidence(calls, {0: signed}, opened, size=(1, 2)), torch.tensor([[[1.0, 2 / 3]]]))
+
+
+@pytest.mark.parametrize("signed", [0.0, -1.0], ids=["nothing", "all against"])
+def test_without_evidence_for_the_class_nothing_is_its_own(signed):
+    found = class_evidence(
+        one_call((2, 2)), {0: torch.full((1, 1, 2, 2), signed)}, {0: torch.ones(1, 1, 2, 2)}, size=(4, 4)
+    )
+    assert torch.equal(found, torch.zeros(1, 4, 4))
+
+
+def test_class_evidence_is_of_the_coarsest_gates_alone_and_of_each_image_by_itself():
+    torch.manual_seed(0)
+    network, images = networks.branching(), networks.pictures(3)
+    with frozen(network) as inside:
+        calls, _ = activation_calls(inside, images)
+    gated = select_layers(calls, "coarse")
+    coarsest = [index for index in gated if calls[index].stride == max(calls[i].stride for i in gated)]
+    evidence = {index: torch.randn(3, *calls[index].gate_shape, dtype=torch.float64) for index in gated}
+    gates = {index: torch.rand(3, *calls[index].gate_shape, dtype=torch.float64) for index in gated}
+    found = class_evidence(calls, evidence, gates, size=(9, 8))
+    for image in range(3):
+        of_image = [[each[index][image].numpy() for index in coarsest] for each in (evidence, gates)]
+        assert np.allclose(found[image], reference.class_evidence(*of_image, (9, 8)), atol=1e-12)
+
+
+def test_a_negative_power_of_the_class_is_refused():
+    with pytest.raises(OptionError, match=r"class_power is -1\.0; 0 or more is needed"):
+        attend(networks.branching(), networks.pictures(1), class_power=-1.0)
+
+
+def test_without_a_power_the_map_is_the_extent_and_the_extent_never_changes():
+    network, images = networks.branching(), networks.pictures(2)
+    own, plain = (attend(network, images, 1, class_power=power) for power in (3.0, 0.0))
+    assert torch.equal(plain.maps, plain.extents)
+    assert torch.equal(own.extents, plain.extents)
+    assert not torch.allclose(own.maps, own.extents)
 
 
 def test_cumulative_shares_by_loops():
@@ -117,7 +183,7 @@ def test_without_feedback_evidence_is_what_each_neuron_of_the_open_network_bring
                     change = network(images) - gated_scores(inside, images, {index: less})
                     brought.flatten(1)[:, place] = change[[0, 1], [1, 2]] / 1e-6
                 evidence.append(brought.detach().numpy())
-        for image, heat in enumerate(found.maps):
+        for image, heat in enumerate(found.extents):
             of_image = [brought[image] for brought in evidence]
             expected = reference.kept_evidence_map(of_image, [np.ones_like(e) for e in of_image], (9, 8))
             assert np.allclose(heat, expected, atol=1e-5)

@@ -29,9 +29,10 @@ def target_class(image=0, target=1, rank=0, predicted=1):
     return TargetClass(image, rank, target, 0 if target == predicted else 1, 0.75, predicted, 0.75, 0)
 
 
-def chunk(images, targets, heat):
+def chunk(images, targets, heat, extent=None):
     maps = {"gradient": np.asarray(heat, dtype=np.float32)}
-    return Chunk(3, tuple(images), tuple(targets), maps, {"gradient": [0.5] * len(targets)}, (SIDE, SIDE))
+    extents = maps if extent is None else {"gradient": np.asarray(extent, dtype=np.float32)}
+    return Chunk(3, tuple(images), tuple(targets), maps, extents, {"gradient": [0.5] * len(targets)}, (SIDE, SIDE))
 
 
 def plan(run=Path(), **choices):
@@ -245,9 +246,22 @@ def test_options_hash_is_of_the_options_alone():
     assert len({one, options_hash("feedback", {"steps": 11, "blur": 0.03}), options_hash("gradient", {})}) == 3
 
 
+def test_boxes_are_those_of_the_extent_and_the_maximum_that_of_the_map():
+    part = square(2, 2, 4, 4)  # of the object, which covers 2 … 8 of the map in x and y
+    whole = square(2, 2, 8, 8)
+    one = chunk([EvaluationImage(sample(), 0, False, WINDOW)], [target_class()], [part], [whole])
+    row = next(row for row in measure_chunk(plan(), one) if row["method"] == "gradient")
+    assert [tuple(box[side] for side in ("x1", "y1", "x2", "y2")) for box in row["boxes"]] == [(4, 4, 16, 16)]
+    assert row["iou"] == row["iou_by_max_largest"][0] == 1
+    away = chunk([EvaluationImage(sample(), 0, False, WINDOW)], [target_class()], [square(16, 16, 20, 20)], [whole])
+    row = next(row for row in measure_chunk(plan(), away) if row["method"] == "gradient")
+    assert (row["iou"], row["energy_in_box"]) == (1, 0)
+
+
 def test_the_centre_of_a_map_that_is_not_square_is_its_own():
-    wide = Chunk(3, (EvaluationImage(sample(), 0, False, Window.whole(80, 40)),), (target_class(),),
-                 {"gradient": np.ones((1, 20, 40), np.float32)}, {"gradient": [0.5]}, (20, 40))  # fmt: skip
+    flat = {"gradient": np.ones((1, 20, 40), np.float32)}
+    images = (EvaluationImage(sample(), 0, False, Window.whole(80, 40)),)
+    wide = Chunk(3, images, (target_class(),), flat, flat, {"gradient": [0.5]}, (20, 40))
     square_one = rows_of([EvaluationImage(sample(), 0, False, WINDOW)], [target_class()], [square(0, 0, 20, 20)])
     (box,) = {row["method"]: row for row in measure_chunk(plan(), wide)}["center_box"]["boxes"]
     (same,) = square_one["center_box"]["boxes"]

@@ -389,6 +389,24 @@ def kept_evidence_map(evidence: list[Array], gates: list[Array], size: tuple[int
     return total / total.max() if total.max() > 0 else total
 
 
+def class_evidence(evidence: list[Array], gates: list[Array], size: tuple[int, int]) -> Array:
+    """Mean over layers of [Σ z max(e, 0) − κ Σ max(−e, 0)]₊ / its maximum, κ = min(1, kept / against)."""
+    layers = []
+    for brought, z in zip(evidence, gates, strict=True):
+        kept, against = np.zeros(brought.shape[1:]), np.zeros(brought.shape[1:])
+        for channel, row, column in np.ndindex(brought.shape):
+            e = brought[channel, row, column]
+            if e > 0:
+                kept[row, column] += z[channel, row, column] * e
+            else:
+                against[row, column] -= e
+        balance = min(1.0, kept.sum() / against.sum()) if against.sum() > 0 else 1.0
+        heat = np.maximum(kept - balance * against, 0.0)
+        layers.append(enlarged(heat / heat.max() if heat.max() > 0 else heat, size))
+    mean = sum(layers) / len(layers)
+    return mean / mean.max() if mean.max() > 0 else mean
+
+
 def affinity(outputs: list[Array]) -> Array:
     """(C, h, w) each → (P, P): squared mean cosine of centred features where positive, rows' sums 1."""
     places = list(np.ndindex(outputs[0].shape[1:]))

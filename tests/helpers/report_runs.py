@@ -113,7 +113,7 @@ def _chunk(part, start, samples, methods):
         for method in methods
     }
     seconds = {method: [0.1 * (place + 1)] * len(samples) for place, method in enumerate(methods)}
-    return Chunk(part, tuple(pictures), tuple(guesses), heats, seconds, (32, 32))
+    return Chunk(part, tuple(pictures), tuple(guesses), heats, heats, seconds, (32, 32))
 
 
 def make_older(run, folder):

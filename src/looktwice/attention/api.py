@@ -132,6 +132,7 @@ def _joined(first: Attention, second: Attention) -> Attention:
     """Two batches as one."""
     return Attention(
         maps=torch.cat([first.maps, second.maps]),
+        extents=torch.cat([first.extents, second.extents]),
         gradients=torch.cat([first.gradients, second.gradients]),
         gates=tuple(torch.cat(pair) for pair in zip(first.gates, second.gates, strict=True)),
         layers=first.layers,

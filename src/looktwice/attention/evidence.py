@@ -45,6 +45,44 @@ def kept_evidence(
     return [calls[index].to_grid(found) for index, found in kept.items()]
 
 
+def class_evidence(
+    calls: Sequence[ActivationCall],
+    evidence: Mapping[int, Tensor],
+    gates: Mapping[int, Tensor],
+    *,
+    size: tuple[int, int],
+) -> Tensor:
+    """Where more speaks for the class than against it, on the coarsest maps with gates: (N, H, W) in [0, 1].
+
+    A neuron's evidence e = x ⊙ ∂S_k/∂y has a sign. In a layer,
+
+        c = [ Σ_channels z ⊙ [e]₊ − κ Σ_channels [−e]₊ ]₊,
+
+    so what the gates keep has to outweigh, at the same place, what speaks against the class. The sum over channels is
+    cut, not its parts. The finer layers know edges and textures; only the coarsest know the class well enough for this.
+
+    Many layers have more evidence against the class than gates keep for it, and nothing would be left. There κ scales
+    the evidence against down to the same sum over the map: κ = min(1, Σ z ⊙ [e]₊ / Σ [−e]₊). Then c is where the
+    evidence for the class has a larger share of its sum than the evidence against. Each layer is scaled to maximum 1,
+    and the layers are averaged. The map is zero where the gates keep nothing.
+
+    Args:
+        calls: the network's activation calls.
+        evidence: signed, of every neuron of the gated calls (N, ...), while all gates are open; others are left out.
+        gates: z after the last step, (N, ...) in [0, 1] by call index.
+        size: (H, W) of the map.
+    """
+    layers = []
+    for index in select_layers([calls[index] for index in gates], "coarsest"):
+        signed, z = calls[index].to_grid(evidence[index]), calls[index].to_grid(gates[index])
+        kept = (z * signed.clamp_min(0)).sum(1)
+        against = signed.clamp_max(0).sum(1).neg()
+        balance = kept.sum((1, 2)) / against.sum((1, 2)).clamp_min(torch.finfo(against.dtype).tiny)
+        outweighing = unit_maximum((kept - balance.clamp_max(1)[:, None, None] * against).clamp_min(0))
+        layers.append(F.interpolate(outweighing[:, None], size=size, mode="bilinear", align_corners=False)[:, 0])
+    return unit_maximum(torch.stack(layers).mean(0))
+
+
 def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int]) -> Tensor:
     """Positive class evidence of several layers as one map with maximum 1: (N, C, h, w) each → (N, H, W) in [0, 1].
 

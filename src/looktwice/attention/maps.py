@@ -14,14 +14,15 @@ from looktwice.attention.evidence import (
     Scales,
     Source,
     attention_map,
+    class_evidence,
     evidence_map,
     kept_evidence,
     propagation_power,
 )
-from looktwice.attention.finishing import Values, check_finish, finish_map
+from looktwice.attention.finishing import Values, check_finish, finish_map, unit_maximum
 from looktwice.attention.look import Look
 from looktwice.attention.methods import Attribute, Method, Optimise
-from looktwice.errors import ModelError
+from looktwice.errors import ModelError, OptionError
 from looktwice.feedback.ascent import Feedback, open_evidence
 from looktwice.feedback.class_gradient import class_gradient
 from looktwice.gating.activations import Saturation
@@ -35,7 +36,10 @@ class Attention:
     """What the network attends to for one class of each image.
 
     Attributes:
-        maps: (N, H, W) in [0, 1], each with maximum 1; all zero where no gradient reaches the image.
+        maps: what speaks for the class: (N, H, W) in [0, 1], each with maximum 1; all zero where no gradient reaches
+            the image.
+        extents: how far what is attended to reaches, for boxes: (N, H, W) as ``maps``. Of most methods they are the
+            maps. ``global_feedback`` shows in its maps what is the class's own, which is less than the whole object.
         gradients: G_k (N, C, H, W), signed, per unit of the normalised image; (N, 0) where the map needed none.
         gates: one tensor (N, ...) in [0, 1] per gated call, in call order; empty without feedback.
         layers: the gated calls, in the same order.
@@ -47,6 +51,7 @@ class Attention:
     """
 
     maps: Tensor
+    extents: Tensor
     gradients: Tensor
     gates: tuple[Tensor, ...]
     layers: tuple[ActivationCall, ...]
@@ -83,9 +88,11 @@ class MapOptions:
         source: whether the map shows a gradient or evidence.
         scales: whose evidence the map shows.
         channels: how a gradient's input channels become one map.
+        class_power: with gates and evidence, the map that is shown is the extent times this power of the class's own
+            evidence; see ``class_evidence``. 0 shows the extent itself.
 
     Raises:
-        OptionError: an unknown ``source`` or ``scales``.
+        OptionError: an unknown ``source`` or ``scales``, or a negative ``class_power``.
     """
 
     guided: Guidance
@@ -93,15 +100,26 @@ class MapOptions:
     source: Source
     scales: Scales
     channels: Channels
+    class_power: float
 
     def __post_init__(self) -> None:
         check_choice("source", self.source, Source)
         check_choice("scales", self.scales, Scales)
+        if self.class_power < 0:
+            raise OptionError(f"class_power is {self.class_power}; 0 or more is needed (0 shows the extent itself)")
 
     @property
     def shown(self) -> Layers:
         """The layers whose evidence the map shows."""
         return "fine" if self.scales == "all" else "coarsest"
+
+
+@dataclass(frozen=True)
+class _ClassesOwn:
+    """The class's own evidence (N, H, W), and its power in the map that is shown."""
+
+    evidence: Tensor
+    power: float
 
 
 def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[str, Any]) -> Attention:
@@ -144,7 +162,11 @@ def _own_attention(
         kept = kept_evidence(look.calls, found.evidence, found.gates, choices.shown)
         size = (look.images.shape[-2], look.images.shape[-1])
         power = propagation_power(kept) if choices.scales == "all" else PROPAGATION_POWER
-        return _attention(look, targets, finish, evidence_map(kept, size=size), found, power=power)
+        heat, classes_own = evidence_map(kept, size=size), None
+        if choices.class_power and found.gates:
+            of_class = class_evidence(look.calls, found.evidence, found.gates, size=size)
+            classes_own = _ClassesOwn(of_class, choices.class_power)
+        return _attention(look, targets, finish, heat, found, classes_own=classes_own, power=power)
     gradient = class_gradient(
         look.network,
         look.images,
@@ -219,19 +241,27 @@ def _attention(
     found: Feedback,
     gradients: Tensor | None = None,
     *,
+    classes_own: _ClassesOwn | None = None,
     power: float = PROPAGATION_POWER,
 ) -> Attention:
     """The finished maps (N, H, W), and what led to them."""
-    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    if finish.propagate:
-        if look.affinity is None:
-            raise ModelError(
-                "no activation of this network has a map, so places cannot be compared; pass propagate=False"
-            )
-        maps = propagate_map(maps, look.affinity, power=power)
-    maps = finish_map(maps, values=finish.values, blur=finish.blur)
+    if finish.propagate and look.affinity is None:
+        raise ModelError("no activation of this network has a map, so places cannot be compared; pass propagate=False")
+
+    def propagated(heat: Tensor) -> Tensor:
+        heat = heat.to(torch.promote_types(heat.dtype, torch.float32))
+        return propagate_map(heat, look.affinity, power=power) if finish.propagate and look.affinity else heat
+
+    def finished(heat: Tensor) -> Tensor:
+        return finish_map(heat, values=finish.values, blur=finish.blur).to(look.images.dtype)
+
+    reach = propagated(maps)
+    extents = maps = finished(reach)
+    if classes_own is not None:
+        maps = finished(unit_maximum(reach) * unit_maximum(propagated(classes_own.evidence)).pow(classes_own.power))
     return Attention(
-        maps=maps.to(look.images.dtype),
+        maps=maps,
+        extents=extents,
         gradients=look.images.new_empty((len(maps), 0)) if gradients is None else gradients,
         gates=tuple(found.gates.values()),
         layers=tuple(look.calls[index] for index in found.gates),

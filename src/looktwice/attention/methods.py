@@ -68,6 +68,7 @@ MAP_OPTIONS: Mapping[str, Any] = MappingProxyType(
         "source": "gradient",
         "scales": "coarsest",
         "channels": "max",
+        "class_power": 0.0,
         **FINISH_OPTIONS,
         "blur": 0.045,
     }
@@ -158,6 +159,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             rank=1,
             scales="all",
             propagate=True,
+            class_power=3.0,
         ),
         "global_feedback_paper": _ascent(
             "global_feedback_paper",

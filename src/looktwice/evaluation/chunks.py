@@ -83,6 +83,7 @@ class Chunk:
         images: its images.
         targets: T classes, one or more for each image.
         maps: for each method (T, H, W).
+        extents: the same, of the maps that boxes are drawn from; see ``Attention``.
         seconds: for each method the seconds that each of the T maps took.
         size: (H, W).
     """
@@ -91,6 +92,7 @@ class Chunk:
     images: tuple[EvaluationImage, ...]
     targets: tuple[TargetClass, ...]
     maps: Mapping[str, NDArray[np.float32]]
+    extents: Mapping[str, NDArray[np.float32]]
     seconds: Mapping[str, Sequence[float]]
     size: tuple[int, int]
 

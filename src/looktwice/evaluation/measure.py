@@ -89,7 +89,10 @@ def _row(plan: MeasurementPlan, chunk: Chunk, method: str, number: int) -> dict[
         if method == "full_image":
             return row | {"judged": judged} | _measure_full_image(truths, image.window)
         rule = plan.rules[method]
-        seen = _center_map(chunk.size, rule) if method == "center_box" else _Map(chunk.maps[method][number], rule)
+        if method == "center_box":
+            seen = _center_map(chunk.size, rule)
+        else:
+            seen = _Map(chunk.maps[method][number], chunk.extents[method][number], rule)
         return row | {"judged": judged} | _measure(seen, truths, image.window)
     except InputError as error:  # a map with NaN, for example
         return row | {"error": str(error)}
@@ -127,22 +130,25 @@ def judged_label(sample: Sample, target: int) -> int | None:
 
 
 class _Map:
-    """A map and its boxes and contours. They do not depend on the image, and are found when they are first needed."""
+    """A map, and the boxes and contours of its extent.
 
-    def __init__(self, heat: NDArray[np.float32], rule: BoxRule) -> None:
-        self.heat, self.rule = heat, rule
+    These do not depend on the image, and are found when they are first needed.
+    """
+
+    def __init__(self, heat: NDArray[np.float32], extent: NDArray[np.float32], rule: BoxRule) -> None:
+        self.heat, self.extent, self.rule = heat, extent, rule
 
     @cached_property
     def boxes(self) -> tuple[Box, ...]:
-        return find_boxes(self.heat, self.rule)
+        return find_boxes(self.extent, self.rule)
 
     @cached_property
     def traces(self) -> Traces:
-        return trace(self.heat, by_energy=self.rule.by == "energy", smallest=self.rule.smallest)
+        return trace(self.extent, by_energy=self.rule.by == "energy", smallest=self.rule.smallest)
 
     @cached_property
     def protocol(self) -> ProtocolBoxes:
-        return protocol_boxes(self.heat)
+        return protocol_boxes(self.extent)
 
 
 def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
@@ -213,7 +219,8 @@ def _as_columns(
 @lru_cache(maxsize=4)
 def _center_map(size: tuple[int, int], rule: BoxRule) -> _Map:
     down, across = (_bell(side) for side in size)
-    return _Map(np.outer(down, across).astype(np.float32), rule)
+    bell = np.outer(down, across).astype(np.float32)
+    return _Map(bell, bell, rule)
 
 
 def _bell(side: int) -> Floats:
@@ -241,7 +248,7 @@ def _save_npy(run: Path, chunk: Chunk) -> None:
         if image.error is not None or target.image in written:
             continue
         written.add(target.image)
-        for method, maps in chunk.maps.items():
+        for method, maps in chunk.extents.items():  # what boxes are drawn from is what wsolevaluation judges
             heat = np.clip(cv2.resize(maps[number], (WSOL_SIZE, WSOL_SIZE)), 0.0, 1.0).astype(np.float32)
             path = run / "npy" / method / f"{image.sample.id}.npy"
             buffer = BytesIO()

@@ -42,21 +42,21 @@ def attend_chunk(model: Model, decoded: Decoded, methods: Sequence[ChosenMethod]
     """
     size = len(decoded.images)
     maps: dict[str, NDArray[np.float32]] = {}
+    extents: dict[str, NDArray[np.float32]] = {}
     seconds: dict[str, list[float]] = {}
     with _look_at_pixels(model, decoded.pixels, methods) as look:
         targets = tuple(_target_classes(look, decoded.images, target))
         for method in methods:
-            parts: list[NDArray[np.float32]] = []
+            parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
             seconds[method.name] = []
             for start in range(0, len(targets), size):
                 some = targets[start : start + size]
                 begun = time.perf_counter()
                 parts.append(_maps(look, some, method))
                 seconds[method.name] += [(time.perf_counter() - begun) / len(some)] * len(some)
-            maps[method.name] = np.concatenate(parts)
-    return Chunk(
-        decoded.index, decoded.images, targets, maps, seconds, (decoded.pixels.shape[-2], decoded.pixels.shape[-1])
-    )
+            maps[method.name], extents[method.name] = (np.concatenate(each) for each in zip(*parts, strict=True))
+    height, width = decoded.pixels.shape[-2:]
+    return Chunk(decoded.index, decoded.images, targets, maps, extents, seconds, (height, width))
 
 
 def rehearse(model: Model, methods: Sequence[ChosenMethod], image: Tensor) -> None:
@@ -133,13 +133,14 @@ def _target_classes(look: Look, images: Sequence[EvaluationImage], target: Targe
             yield from (target_class(index, rank, int(order[index, rank])) for index in range(len(images)))
 
 
-def _maps(look: Look, targets: Sequence[TargetClass], method: ChosenMethod) -> NDArray[np.float32]:
-    """The maps (T, H, W) of some classes."""
+def _maps(
+    look: Look, targets: Sequence[TargetClass], method: ChosenMethod
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The maps (T, H, W) of some classes, and their extents."""
     some = look.some([each.image for each in targets])
     classes = torch.tensor([each.target for each in targets], device=look.images.device)
     attention = attend_look(some, classes, method.method, method.options)
-    heat: NDArray[np.float32] = attention.maps.float().cpu().numpy()
-    return heat
+    return attention.maps.float().cpu().numpy(), attention.extents.float().cpu().numpy()
 
 
 @contextmanager

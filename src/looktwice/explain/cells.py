@@ -74,7 +74,8 @@ def _map_cell(picture: Image.Image, explanation: Explanation, note: str, with_sc
 def _box_parts(picture: Image.Image, explanation: Explanation) -> list[Cell]:
     """The map alone, then the picture with the boxes of either rule."""
     heat, window = explanation.checked_heat(), explanation.image.window
-    found = [locate(heat, window, rule) for rule in (BoxRule("energy", DEFAULT_THRESHOLDS["energy"]), BoxRule())]
+    extent = explanation.checked_extent()
+    found = [locate(extent, window, rule) for rule in (BoxRule("energy", DEFAULT_THRESHOLDS["energy"]), BoxRule())]
     boxed = [Cell(picture, _on_picture(picture, window, boxes)) for boxes in found]
     return [Cell(heat_alone(heat, picture.size, window)), *boxed]
 
@@ -82,7 +83,7 @@ def _box_parts(picture: Image.Image, explanation: Explanation) -> list[Cell]:
 def _gate_parts(picture: Image.Image, explanation: Explanation) -> list[Cell]:
     """The map with its boxes, then how far the gates are open at each place, relative to the most open place."""
     heat, window = explanation.checked_heat(), explanation.image.window
-    boxes = locate(heat, window)
+    boxes = locate(explanation.checked_extent(), window)
     count = f"{len(boxes)} box{'es' * (len(boxes) != 1)}"
     mapped = Cell(
         overlay(picture, heat, window),

@@ -87,6 +87,7 @@ class Explanation:
         class_name: its name.
         probability: the class's probability in [0, 1], from the network as it is.
         heat: the map (H, W).
+        extent: the map that boxes are drawn from (H, W); see ``Attention``.
         openness: (H, W) in [0, 1]: the gates' mean over channels and layers at each place; ``None`` without gates.
         scores: the class score at the start and after each step; empty for other packages' methods.
         closed_layers: how many layers the last step would have closed altogether.
@@ -103,6 +104,7 @@ class Explanation:
     class_name: str
     probability: float
     heat: NDArray[np.floating]
+    extent: NDArray[np.floating]
     openness: NDArray[np.floating] | None
     scores: list[float]
     closed_layers: int
@@ -130,9 +132,16 @@ class Explanation:
         Raises:
             InputError: scores or values of the map are NaN or infinite.
         """
+        return self._checked(self.heat)
+
+    def checked_extent(self) -> NDArray[np.floating]:
+        """The map that boxes are drawn from, as ``checked_heat``."""
+        return self._checked(self.extent)
+
+    def _checked(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
         if not np.isfinite([self.probability, *self.scores]).all():
             raise InputError("the network's scores are NaN or infinite; check its weights and the method's options")
-        return check_map(self.heat)
+        return check_map(values)
 
 
 def batches(
@@ -204,6 +213,7 @@ class BatchLook:
                 class_name=self.model.classes[k],
                 probability=float(self.probabilities[row, k]),
                 heat=found.maps[row].float().cpu().numpy(),
+                extent=found.extents[row].float().cpu().numpy(),
                 openness=None if openness is None else openness[row].float().cpu().numpy(),
                 scores=found.scores[row].tolist(),
                 closed_layers=sum(index == row for index, _ in found.closed),

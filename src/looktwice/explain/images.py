@@ -134,7 +134,7 @@ def _finding(model: Model, explanation: Explanation, rule: BoxRule, shown: tuple
         closed_layers=explanation.closed_layers,
         heat=explanation.heat,
         rule=rule,
-        boxes=locate(explanation.checked_heat(), image.window, rule),
+        boxes=locate(explanation.checked_extent(), image.window, rule),
         gated=explanation.gated,
         notes=(*explanation.notes, *explanation.network_notes, *explanation.output_notes),
         output=explanation.output,

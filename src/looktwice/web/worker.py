@@ -183,9 +183,9 @@ def _attend(seen: PreparedUpload, method: ChosenMethod) -> Attention:
 
 def _drawn(attention: Attention, window: Window, rule: BoxRule) -> dict[str, Any]:
     """The map as a gray picture, and its boxes."""
-    heat = attention.maps[0].float().cpu().numpy()
+    heat, extent = (maps[0].float().cpu().numpy() for maps in (attention.maps, attention.extents))
     gray = Image.fromarray((heat * 255).round().astype(np.uint8))
-    boxes = [box.as_dict() for box in locate(heat, window, rule)]
+    boxes = [box.as_dict() for box in locate(extent, window, rule)]
     return {"map": data_uri("png", png_bytes(gray)), "boxes": boxes}
 
 
