@@ -37,7 +37,10 @@ part, whatever the size. A step of α takes a suppressed part off without oversh
 """
 
 GATES_PER_CALL = 2**19
-"""Gates penalised per call (2 MB): small layers share a call, and a call fits the CPU cache."""
+"""Gates penalised per call on the CPU (2 MB): small layers share a call, and a call fits the cache."""
+
+GATES_PER_LAUNCH = 2**26
+"""The same on an accelerator (256 MB). There each call costs some launches, whatever its size."""
 
 
 def feedback(
@@ -184,21 +187,26 @@ def _penalised_maps(z: Tensor, trace_norm: TraceNorm, step_size: float, *, in_un
     all_open = z.shape[-2] * z.shape[-1] if in_units else 1  # γ² of an all-open gate
     alpha = step_size * trace_norm.weight * all_open**0.5
     moved = torch.empty_like(z)
-    images_at_once = max(1, GATES_PER_CALL // z[0].numel())
+    images_at_once = max(1, _most_gates(z) // z[0].numel())
     for some, out in zip(torch.split(z, images_at_once), torch.split(moved, images_at_once), strict=True):
         torch.sub(some, trace_norm.gradient(some, all_open), alpha=alpha, out=out)
     return moved
 
 
 def _of_one_size(maps: Mapping[int, Tensor]) -> list[list[int]]:
-    """The calls in groups of one grid, each with at most ``GATES_PER_CALL`` gates or a single call."""
+    """The calls in groups of one grid, each with as many gates as one call takes, or a single call."""
     groups: list[list[int]] = []
     last: dict[tuple[int, ...], tuple[list[int], int]] = {}
     for index, z in maps.items():
-        group, held = last.get(z.shape[2:], ([], GATES_PER_CALL))
-        if held + z.numel() > GATES_PER_CALL:
+        most = _most_gates(z)
+        group, held = last.get(z.shape[2:], ([], most))
+        if held + z.numel() > most:
             group, held = [], 0
             groups.append(group)
         group.append(index)
         last[z.shape[2:]] = group, held + z.numel()
     return groups
+
+
+def _most_gates(z: Tensor) -> int:
+    return GATES_PER_CALL if z.device.type == "cpu" else GATES_PER_LAUNCH

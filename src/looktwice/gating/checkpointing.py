@@ -38,8 +38,7 @@ def _count(change: int) -> None:
     with _LOCK:
         _USERS += change
         if _USERS and not _REPLACED:
-            names = ["_checkpoint_impl"] if hasattr(checkpoint, "_checkpoint_impl") else list(_SWITCHES)
-            for name in names:
+            for name in _WHOLE if hasattr(checkpoint, "_checkpoint_impl") else _PARTS:
                 _REPLACED[name] = getattr(checkpoint, name)
                 setattr(checkpoint, name, _SWITCHES[name](_REPLACED[name]))
         elif not _USERS:
@@ -74,8 +73,14 @@ def _generator(entry: Callable[..., Any]) -> Callable[..., Any]:
     return switch
 
 
+_WHOLE = ("_checkpoint_impl",)
+"""All of a checkpoint, in newer versions of PyTorch."""
+
+_PARTS = ("CheckpointFunction", "_checkpoint_without_reentrant_generator")
+"""Its two kinds, in older versions."""
+
 _SWITCHES: dict[str, Callable[[Any], Any]] = {
-    "_checkpoint_impl": _implementation,  # all of it, in newer versions of PyTorch
+    "_checkpoint_impl": _implementation,
     "CheckpointFunction": _reentrant,
     "_checkpoint_without_reentrant_generator": _generator,
 }
