@@ -1,5 +1,6 @@
 """Pictures of noise, for tests."""
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -15,3 +16,9 @@ def noise_files(folder, count, width, height):
     for seed, file in enumerate(files):
         noise(width, height, seed).save(file)
     return files
+
+
+def smooth_noise(shape, seed=0, sigma=3.0):
+    """A map (H, W) of blurred noise, 0 … 1."""
+    values = cv2.GaussianBlur(np.random.default_rng(seed).random(shape), (0, 0), sigma)
+    return (values - values.min()) / (values.max() - values.min())
