@@ -5,7 +5,8 @@
         --output src/looktwice/localization/object_scorer.json
 
 Tuning images are those that ``looktwice evaluate --tune-on hash:0.4`` sets aside, in the order of seed 0; the others
-are never opened. The map is that of ``global_feedback`` for the true class. A region is right if its box overlaps a
+are never opened. The map is the extent that ``global_feedback``
+finds for the true class: boxes are drawn from it. A region is right if its box overlaps a
 ground-truth box with an IoU of 0.5 or more.
 
 Training prints how good the score is on images that it was not trained on, in six parts; all networks' regions of an
@@ -116,7 +117,7 @@ def collect(root: Path, model_name: str, weights: str, images: int | None) -> Re
         batch = samples[start : start + BATCH]
         pictures = [read_image(sample.image, upright=False) for sample in batch]
         inputs = torch.cat([model.prepare(picture)[0] for picture in pictures])
-        maps = attend(model.module, inputs, [sample.labels[0] for sample in batch], method="global_feedback").maps
+        maps = attend(model.module, inputs, [sample.labels[0] for sample in batch], method="global_feedback").extents
         for sample, picture, heat in zip(batch, pictures, maps.numpy(), strict=True):
             truths = np.array(sample.boxes_of(sample.labels[0]), dtype=np.float64)
             found.append(of_map(heat, truths, Window.whole(*picture.size), sample.id))

@@ -128,7 +128,9 @@ def at_default(run: Path) -> Summary:
     manifest = read_manifest(run)
     scoring = Scoring.of_manifest(manifest)
     rows = read_rows(run, manifest.run.parts, scoring.columns)
-    return summarise(rows, replace(scoring, thresholds=dict.fromkeys(scoring.methods, Thresholds.given(BoxRule()))))
+    return summarise(
+        rows, replace(scoring, thresholds=dict.fromkeys(scoring.methods, Thresholds.given(BoxRule("contour"))))
+    )
 
 
 def beside(run: Path, other: Path, method: str) -> list[str]:

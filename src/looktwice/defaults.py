@@ -1,10 +1,20 @@
 """The choices that are made where a user makes none. No torch here: the command line's help shows them."""
 
+from typing import Literal
+
 DEFAULT_MODEL = "efficientnet_lite0"
 """The network whose weights come with the package, so it works offline."""
 
 
 DEFAULT_METHOD = "global_feedback"
+
+
+DEFAULT_BOX: Literal["objects", "contour", "energy"] = "contour"
+"""How boxes are drawn; see ``localization.BoxKind``."""
+
+
+DEFAULT_MIN_SCORE = 0.3
+"""The score that a box of an object needs: the probability that it is right."""
 
 
 DEFAULT_THRESHOLDS = {"contour": 0.2, "energy": 0.95}

@@ -142,7 +142,7 @@ def test_box_rules(data, tmp_path, arguments, box):
         (("--tune-on", "hash:0.5", "--threshold", 0.3), "leave one of them out"),
         (("--box", "energy", "--threshold-by", "max"), "is for contours"),
         (("--threshold-by", "energy"), "give --threshold or --tune-on"),
-        (("--box", "circle"), "one of contour, energy is needed"),
+        (("--box", "circle"), "one of objects, contour, energy is needed"),
         (("--layout", "ilsvcr"), "unknown layout 'ilsvcr'"),
     ],
 )

@@ -1,7 +1,6 @@
 """Findings as files: what the record says, and what the picture shows."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +51,7 @@ def test_the_record_holds_what_a_program_needs(finding: Finding, tmp_path: Path)
     assert found["target"] == {"index": 3, "name": "tabby"}
     assert (found["width"], found["height"]) == (40, 60)
     assert found["boxes"] == [{"x1": 16.0, "y1": 15.0, "x2": 32.0, "y2": 30.0, "score": 1.0}]
-    assert found["box_rule"] == asdict(BoxRule())
+    assert found["box_rule"] == BoxRule().as_dict()
 
 
 def test_the_picture_is_the_image_with_its_map_above_a_caption(finding: Finding, tmp_path: Path):

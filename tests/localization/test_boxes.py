@@ -208,7 +208,7 @@ def test_rules_lead_to_their_boxes():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"rule": "circle"}, "one of contour, energy is needed"),
+        ({"rule": "circle"}, "one of objects, contour, energy is needed"),
         ({"by": "mean"}, "one of max, energy is needed"),
         ({"threshold": 1.0}, "threshold is 1.0"),
         ({"threshold": -0.1}, "threshold is -0.1"),

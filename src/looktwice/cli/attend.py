@@ -10,6 +10,8 @@ from looktwice.cli.inputs import (
     BoxKindName,
     Device,
     Images,
+    MaxBoxes,
+    MinScore,
     ModelName,
     Output,
     OutputKindName,
@@ -38,8 +40,9 @@ from looktwice.cli.preprocessing import (
     class_names,
     input_choices,
 )
-from looktwice.defaults import DEFAULT_METHOD, DEFAULT_MODEL
+from looktwice.defaults import DEFAULT_BOX, DEFAULT_METHOD, DEFAULT_MODEL
 from looktwice.errors import OptionError
+from looktwice.options import check_known
 
 
 def attend_command(
@@ -66,9 +69,14 @@ def attend_command(
         ),
     ] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method.")] = None,
-    box: BoxKindName = "contour",
+    box: BoxKindName = DEFAULT_BOX,
     threshold: Threshold = None,
     threshold_by: ThresholdBy = None,
+    min_score: MinScore = None,
+    boxes: Annotated[
+        str, typer.Option(help="all; or largest: only the first, around the largest region or the best object.")
+    ] = "all",
+    max_boxes: MaxBoxes = None,
     output: Output = Path("out"),
     device: Device = None,
     verbose: Annotated[
@@ -91,7 +99,8 @@ def attend_command(
     if given is not None and target not in (None, ["auto"]):
         raise OptionError(f"{given} takes the most probable classes, --target names some; leave one of them out")
     chosen = chosen_method(method, option or [])
-    rule = box_rule(box, threshold, threshold_by)
+    most = _most_boxes(boxes, max_boxes)
+    rule = box_rule(box, threshold, threshold_by, min_score=min_score, max_boxes=most)
     choices = input_choices(size, crop, mean, std, interpolation, channels)
     make_folder(output)
 
@@ -119,3 +128,11 @@ def attend_command(
         rule=rule,
     )
     run_on_images(images, lambda paths: attend(network, paths, output), verbose=verbose)
+
+
+def _most_boxes(boxes: str, max_boxes: int | None) -> int | None:
+    """How many boxes a map has at most, as --boxes and --max-boxes say."""
+    check_known("choice of boxes", boxes, ("all", "largest"))
+    if boxes == "largest" and max_boxes not in (None, 1):
+        raise OptionError("--boxes largest keeps one box, --max-boxes several; leave one of them out")
+    return 1 if boxes == "largest" else max_boxes

@@ -15,6 +15,8 @@ from looktwice.cli.inputs import (
     AS_RUNS,
     BoxKindName,
     Device,
+    MaxBoxes,
+    MinScore,
     ModelName,
     OutputKindName,
     ScoresEntry,
@@ -39,7 +41,7 @@ from looktwice.cli.preprocessing import (
     class_names,
     input_choices,
 )
-from looktwice.defaults import DEFAULT_MODEL, GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
+from looktwice.defaults import DEFAULT_BOX, DEFAULT_MODEL, GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
 from looktwice.errors import LooktwiceWarning, OptionError
 from looktwice.labels import PAPER_METHODS
 from looktwice.options import check_known
@@ -108,10 +110,14 @@ def evaluate_command(
             show_default=False,
         ),
     ] = None,
-    box: BoxKindName = "contour",
+    box: BoxKindName = DEFAULT_BOX,
     threshold: Threshold = None,
     threshold_by: ThresholdBy = None,
-    boxes: Annotated[str, typer.Option(help="Which box of a map counts: largest, or any.")] = "largest",
+    min_score: MinScore = None,
+    max_boxes: MaxBoxes = None,
+    boxes: Annotated[
+        str, typer.Option(help="Which box of a map counts: largest (of objects the best one), or any.")
+    ] = "largest",
     tune_on: Annotated[
         str | None,
         typer.Option(
@@ -138,7 +144,7 @@ def evaluate_command(
     """
     grid = _grid_choices(measure, grids, min_probability)
     chosen = chosen_methods(methods.split(","), option or [], usual={} if grid is None else GRID_FINISH)
-    rule = _run_rule(box, threshold, threshold_by, tuned=tune_on is not None)
+    rule = _run_rule(box, threshold, threshold_by, min_score, max_boxes, tuned=tune_on is not None)
     choices = input_choices(size, crop, mean, std, interpolation, channels)
 
     from looktwice.datasets.load import load_dataset
@@ -231,10 +237,12 @@ def _names_outputs(classes: Path | None, model: str, weights: str) -> bool:
     return is_list and ":" not in model and weights not in ("default", "random")
 
 
-def _run_rule(box: str, threshold: float | None, by: str | None, *, tuned: bool) -> "BoxRule":
+def _run_rule(
+    box: str, threshold: float | None, by: str | None, min_score: float | None, max_boxes: int | None, *, tuned: bool
+) -> "BoxRule":
     if tuned and threshold is not None:
         raise OptionError("--threshold gives the threshold, --tune-on chooses it; leave one of them out")
-    rule = box_rule(box, threshold, by)
+    rule = box_rule(box, threshold, by, min_score=min_score, max_boxes=max_boxes)
     if by == "energy" and threshold is None and not tuned:
         raise OptionError("--threshold-by energy has no usual share; give --threshold or --tune-on")
     return rule

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from looktwice.defaults import DEFAULT_THRESHOLDS
+from looktwice.defaults import DEFAULT_MIN_SCORE, DEFAULT_THRESHOLDS
 from looktwice.errors import InputError, LooktwiceError, OptionError, printable
 from looktwice.options import check_known, option_value
 
@@ -83,14 +83,19 @@ ScoresEntry = Annotated[
 
 
 BoxKindName = Annotated[
-    str, typer.Option("--box", help="contour: a box for each region; energy: one box that holds a share of the energy.")
+    str,
+    typer.Option(
+        "--box",
+        help="objects: a box for each object, without a threshold; contour: a box for each region above a threshold; "
+        "energy: one box that holds a share of the energy.",
+    ),
 ]
 
 
 Threshold = Annotated[
     float | None,
     typer.Option(
-        help="The share that counts as object. "
+        help="The share that counts as object, for --box contour and energy. "
         f"[default: {DEFAULT_THRESHOLDS['contour']} of the maximum; for --box energy {DEFAULT_THRESHOLDS['energy']}]"
     ),
 ]
@@ -98,6 +103,22 @@ Threshold = Annotated[
 
 ThresholdBy = Annotated[
     str | None, typer.Option(help="What a contour's share is of: max (of the map) or energy. [default: max]")
+]
+
+
+MinScore = Annotated[
+    float | None,
+    typer.Option(
+        help="For --box objects: the probability (0 … 1) that a box must be right with; the best box always stays. "
+        f"[default: {DEFAULT_MIN_SCORE}]",
+        show_default=False,
+    ),
+]
+
+
+MaxBoxes = Annotated[
+    int | None,
+    typer.Option(help="How many boxes a map has at most: the first ones. [default: all of them]", show_default=False),
 ]
 
 
@@ -305,12 +326,33 @@ def _find_one(image: str) -> list[Path] | None:
     return pictures or None
 
 
-def box_rule(box: str, threshold: float | None, by: str | None) -> "BoxRule":
-    """The rule that --box, --threshold and --threshold-by name, with the usual threshold if none is given."""
+def box_rule(
+    box: str,
+    threshold: float | None,
+    by: str | None,
+    *,
+    min_score: float | None = None,
+    max_boxes: int | None = None,
+) -> "BoxRule":
+    """The rule that --box, --threshold, --threshold-by, --min-score and --max-boxes name.
+
+    What is not given has its usual value.
+    """
     from looktwice.localization.boxes import BoxRule
 
     if box == "energy" and by is not None:
         raise OptionError("--threshold-by is for contours; the energy box's threshold is always a share of the energy")
+    if box == "objects" and (threshold is not None or by is not None):
+        given = "--threshold" if threshold is not None else "--threshold-by"
+        raise OptionError(f"{given} is for --box contour and energy; objects need no threshold: give --min-score")
+    if box != "objects" and min_score is not None:
+        raise OptionError("--min-score is for --box objects; contours and the energy box have --threshold")
     if threshold is None:
         threshold = DEFAULT_THRESHOLDS.get(box, BoxRule.threshold)  # the rule itself refuses an unknown box
-    return BoxRule(cast(Any, box), threshold, cast(Any, by or BoxRule.by))
+    return BoxRule(
+        cast(Any, box),
+        threshold,
+        cast(Any, by or BoxRule.by),
+        min_score=BoxRule.min_score if min_score is None else min_score,
+        max_boxes=max_boxes,
+    )

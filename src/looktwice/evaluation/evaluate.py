@@ -29,9 +29,10 @@ from looktwice.evaluation.pipeline import attend_chunk, measuring, rehearse, rep
 from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.evaluation.processes import Shard
 from looktwice.evaluation.thresholds import run_thresholds
+from looktwice.localization.boxes import BoxRule
 from looktwice.metrics.judged_maps import Thresholds
 from looktwice.models.model import Model
-from looktwice.runs.columns import COLUMNS
+from looktwice.runs.columns import BASELINES, COLUMNS
 from looktwice.runs.folder import (
     MANIFEST,
     check_is_still,
@@ -165,13 +166,21 @@ def _measurement_plan(
     manifest: Manifest,
     thresholds: Mapping[str, Thresholds] | None,
 ) -> MeasurementPlan:
-    """Boxes are drawn at the thresholds that count. If these are chosen later, they are drawn at the rule's own."""
-    rules = {
-        name: plan.rule if thresholds is None else replace(plan.rule, threshold=thresholds[name].box)
-        for name in manifest.run.names
-    }
+    rules = {name: _rule_of(name, plan, thresholds) for name in manifest.run.names}
     options = options_of(manifest)
     return MeasurementPlan(run, rules, options, plan.save_maps, plan.save_npy, identity=manifest.identity)
+
+
+def _rule_of(name: str, plan: EvaluationPlan, thresholds: Mapping[str, Thresholds] | None) -> BoxRule:
+    """Boxes are drawn at the thresholds that count. If these are chosen later, they are drawn at the rule's own.
+
+    Where objects are drawn, the baseline in the middle still has its usual box. The score of objects knows nothing of
+    a map that looks at no picture.
+    """
+    if not plan.rule.has_threshold:
+        return BoxRule("contour") if name in BASELINES else plan.rule
+    at = None if thresholds is None else thresholds[name].box
+    return plan.rule if at is None else replace(plan.rule, threshold=at)
 
 
 def _unfinished(measurement: MeasurementPlan, own: Iterable[int], chunks: Chunks) -> list[int]:

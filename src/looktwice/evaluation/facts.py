@@ -20,6 +20,7 @@ from looktwice.datasets.records import Dataset
 from looktwice.errors import OptionError
 from looktwice.evaluation.chunks import RunImages
 from looktwice.evaluation.plan import EvaluationPlan
+from looktwice.localization.objects import scorer_hash
 from looktwice.models.model import Model
 from looktwice.models.weights import weights_hash
 from looktwice.runs.columns import BASELINES
@@ -59,12 +60,18 @@ def run_facts(dataset: Dataset, model: Model, plan: EvaluationPlan, of: RunImage
         methods={method.name: method_facts(method) for method in plan.chosen},
         baselines=BASELINES if of.grid is None else {"full_image": BASELINES["full_image"]},
         target=plan.target,
-        box=BoxFacts(**asdict(plan.rule), boxes=plan.boxes),
+        box=_box_facts(plan),
         batch_size=plan.batch_size,
         device=model.device.type,
         save=SaveFacts(plan.save_maps, plan.save_npy),
         grid=of.grid,
     )
+
+
+def _box_facts(plan: EvaluationPlan) -> BoxFacts:
+    """What matters of the box rule; the rest has the values that a run without these facts has."""
+    scorer = scorer_hash() if plan.rule.rule == "objects" else None
+    return BoxFacts(**plan.rule.as_dict(), scorer=scorer, boxes=plan.boxes)
 
 
 def method_facts(method: ChosenMethod) -> dict[str, Any]:

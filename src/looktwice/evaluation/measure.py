@@ -154,7 +154,8 @@ class _Map:
 def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
     heat = seen.heat
     boxes = to_image(seen.boxes, window, width=heat.shape[1], height=heat.shape[0])
-    found: dict[str, Any] = {"threshold": seen.rule.threshold, "boxes": [box.as_dict() for box in boxes]}
+    threshold = seen.rule.threshold if seen.rule.has_threshold else None
+    found: dict[str, Any] = {"threshold": threshold, "boxes": [box.as_dict() for box in boxes]}
     if not len(truths):
         return found
     traces = seen.traces
@@ -166,8 +167,15 @@ def _measure(seen: _Map, truths: Floats, window: Window) -> dict[str, Any]:
         | _overlaps(boxes, truths)
         | {column: number.of(heat, truths, window) for column, number in MAP_NUMBERS.items()}
         | _as_columns(by_max, by_energy, energy_box, protocol_curve(seen.protocol, truths, window))
-        | {"largest_boxes": largest_boxes(traces.by_rule(seen.rule), window).ravel().astype(np.float32)}
+        | {"largest_boxes": _largest_boxes(seen, window)}
     )
+
+
+def _largest_boxes(seen: _Map, window: Window) -> NDArray[np.float32] | None:
+    """The first box at each threshold, one after the other (T · 4,); None if the rule has no threshold."""
+    if not seen.rule.has_threshold:
+        return None
+    return largest_boxes(seen.traces.by_rule(seen.rule), window).ravel().astype(np.float32)
 
 
 def _measure_full_image(truths: Floats, window: Window) -> dict[str, Any]:

@@ -51,10 +51,12 @@ class EvaluationPlan:
             method of your own is: ``path/to/file.py:NAME``, which is called NAME in the run. Or the key is a new name
             and the value a ``Method`` of your own.
         target: the class of a map: ``"predicted"``, ``"true"`` (each label) or ``"top5"`` (five maps an image).
-        rule: how boxes are drawn. Its threshold must be one of 0.00, 0.01 … 0.99.
-        boxes: which box of a map counts: the ``"largest"``, or the best of ``"any"``.
+        rule: how boxes are drawn. Its threshold, if it has one, must be one of 0.00, 0.01 … 0.99.
+        boxes: which box of a map counts: the ``"largest"`` (of objects: the one with the highest score), or the best of
+            ``"any"``.
         tune_on: choose thresholds on other images. ``"hash:0.4"`` sets 40 % of the images aside for it. Else it is the
-            folder of a finished run with the same network and methods. ``None``: the rule's threshold is used.
+            folder of a finished run with the same network and methods. ``None``: the rule's threshold is used. Objects
+            are drawn without a threshold; then only the thresholds of MaxBoxAcc are chosen.
         limit: how many images at most: the first ones in the order that ``seed`` gives.
         seed: the order of the images.
         batch_size: images in one pass of the network.
@@ -84,9 +86,12 @@ class EvaluationPlan:
     def __post_init__(self) -> None:
         check_known("target", self.target, get_args(Target))
         check_known("choice of boxes", self.boxes, get_args(Boxes))
-        grid_index(self.rule.threshold)
+        if self.rule.has_threshold:
+            grid_index(self.rule.threshold)
         if self.rule.rule == "energy" and self.boxes == "any":
             raise OptionError("a map has only one energy box; choose the largest box, or contours")
+        if self.rule.rule == "contour" and self.boxes == "any" and self.rule.max_boxes is not None:
+            raise OptionError("any contour counts, so max_boxes has no use; choose the largest box, or objects")
         if self.batch_size < 1:
             raise OptionError(f"batch size is {self.batch_size}; 1 or more is needed")
         if self.limit is not None and self.limit < 1:

@@ -72,10 +72,11 @@ def _map_cell(picture: Image.Image, explanation: Explanation, note: str, with_sc
 
 
 def _box_parts(picture: Image.Image, explanation: Explanation) -> list[Cell]:
-    """The map alone, then the picture with the boxes of either rule."""
+    """The map alone, then the picture with the energy box, and with the contour boxes."""
     heat, window = explanation.checked_heat(), explanation.image.window
     extent = explanation.checked_extent()
-    found = [locate(extent, window, rule) for rule in (BoxRule("energy", DEFAULT_THRESHOLDS["energy"]), BoxRule())]
+    rules = (BoxRule("energy", DEFAULT_THRESHOLDS["energy"]), BoxRule("contour"))
+    found = [locate(extent, window, rule) for rule in rules]
     boxed = [Cell(picture, _on_picture(picture, window, boxes)) for boxes in found]
     return [Cell(heat_alone(heat, picture.size, window)), *boxed]
 

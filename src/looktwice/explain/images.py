@@ -42,7 +42,7 @@ def attend_images(
         min_probability: in [0, 1]; only classes with at least this probability. An image may have none.
         method: the method.
         options: those of its options that differ from what it has.
-        rule: how boxes are drawn; contours above 0.2 of the maximum when left out.
+        rule: how boxes are drawn; ``BoxRule()`` when left out.
 
     Raises:
         LooktwiceError: what is wrong for all images: an option, the network, a file that cannot be written.

@@ -42,6 +42,6 @@ def record(finding: Finding) -> dict[str, Any]:
         "notes": list(finding.notes),
         "method": finding.method,
         "options": dict(finding.options),
-        "box_rule": asdict(finding.rule),
+        "box_rule": finding.rule.as_dict(),
         "boxes": [box.as_dict() for box in finding.boxes],
     }

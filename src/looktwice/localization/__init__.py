@@ -1,7 +1,9 @@
 """From a map to boxes, and to the region that each box was drawn around.
 
-A map is cut at a threshold; each piece that is left has a contour and a box. ``boxes`` has the rules, ``regions`` the
-pixels of a box, and ``sweep`` all boxes of a map at every threshold, for evaluation.
+A map is cut at a threshold; each piece that is left has a contour and a box. Or it is cut at all thresholds, and the
+pieces that are probably objects are chosen: ``components`` has the tree of all pieces, ``region_numbers`` what is
+measured of them, ``objects`` their scores and the choice. ``boxes`` has the rules, ``regions`` the pixels of a box, and
+``sweep`` all boxes of a map at every threshold, for evaluation.
 """
 
 from looktwice.localization.boxes import Box as Box
@@ -13,6 +15,7 @@ from looktwice.localization.boxes import contour_boxes as contour_boxes
 from looktwice.localization.boxes import energy_box as energy_box
 from looktwice.localization.boxes import find_boxes as find_boxes
 from looktwice.localization.boxes import locate as locate
+from looktwice.localization.boxes import object_boxes as object_boxes
 from looktwice.localization.boxes import to_image as to_image
 from looktwice.localization.regions import Region as Region
 from looktwice.localization.regions import RunLengths as RunLengths

@@ -1,4 +1,4 @@
-"""Map → boxes: a box for each external contour (Fu et al. 2017), or one box around the energy (Cao et al. 2015).
+"""Map → boxes: for each external contour (Fu et al. 2017), around the energy (Cao et al. 2015), or for each object.
 
 Negative values of a map (H, W) count as 0; the map is not shifted or scaled in any other way. The *energy* of a map is
 the sum of its values. Boxes are half-open: pixel (x, y) is the box (x, y, x + 1, y + 1).
@@ -6,15 +6,18 @@ the sum of its values. Boxes are half-open: pixel (x, y) is the box (x, y, x + 1
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from looktwice.defaults import DEFAULT_BOX, DEFAULT_MIN_SCORE
 from looktwice.errors import InputError, OptionError
 from looktwice.images import Window
+from looktwice.localization.components import ComponentTree, component_tree
 from looktwice.localization.contours import pixels_within, trace_cuts
+from looktwice.localization.objects import choose_regions, score_regions
 from looktwice.localization.regions import Region
 from looktwice.options import check_choice
 
@@ -22,8 +25,8 @@ Foreground = Literal["max", "energy"]
 """A threshold is a share of the map's maximum, or a share of its energy."""
 
 
-BoxKind = Literal["contour", "energy"]
-"""A box for each external contour, or one box around the pixels that hold the energy."""
+BoxKind = Literal["objects", "contour", "energy"]
+"""A box for each object, a box for each external contour, or one box around the pixels that hold the energy."""
 
 
 ROUNDING_SLACK = 1 - 1e-12
@@ -43,7 +46,8 @@ class Box:
         y1: the upper edge.
         x2: the right edge; the last column inside is the one before it.
         y2: the lower edge.
-        score: the share of the map's energy (0 … 1) in what the box was drawn around.
+        score: 0 … 1. By the rule ``"objects"``: the probability that the box overlaps an object with an IoU of 0.5 or
+            more. By the other rules: the share of the map's energy in what the box was drawn around.
         region: the pixels that the box was drawn around; None for a box that no map has. Two boxes with the same five
             numbers are equal, whatever their regions.
     """
@@ -79,19 +83,26 @@ class BoxRule:
     """How boxes are drawn.
 
     Attributes:
-        rule: ``"contour"``: a box for each external contour. ``"energy"``: one box around the energy.
-        threshold: as ``contour_boxes`` has it. For ``"energy"``: the share of the energy that the box holds.
-        by: the threshold is a share of the map's maximum, or of its energy. It matters for contours only.
-        smallest: contours with a smaller share of the map's area are left out.
+        rule: ``"objects"``: a box for each region that is probably an object; no threshold is needed. ``"contour"``: a
+            box for each external contour. ``"energy"``: one box around the energy.
+        threshold: for ``"contour"``: as ``contour_boxes`` has it. For ``"energy"``: the share of the energy that the
+            box holds. It does not matter for ``"objects"``.
+        by: the threshold is a share of the map's maximum, or of its energy. It matters for ``"contour"`` only.
+        smallest: contours with a smaller share of the map's area are left out. It matters for ``"contour"`` only.
+        min_score: boxes with a lower score are left out, but the best box of a map always stays. It matters for
+            ``"objects"`` only.
+        max_boxes: how many boxes a map has at most: the first ones. None: all of them.
 
     Raises:
-        OptionError: an unknown name, or a share outside its range.
+        OptionError: an unknown name, a share outside its range, or less than one box.
     """
 
-    rule: BoxKind = "contour"
+    rule: BoxKind = DEFAULT_BOX
     threshold: float = 0.2
     by: Foreground = "max"
     smallest: float = 0.01
+    min_score: float = DEFAULT_MIN_SCORE
+    max_boxes: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("rule", self.rule, BoxKind)
@@ -99,6 +110,26 @@ class BoxRule:
         # No pixel is above the whole maximum, so 1 makes no sense there. The whole energy is held by all pixels.
         _check_share("threshold", self.threshold, one_allowed=self.rule == "energy" or self.by == "energy")
         _check_share("smallest", self.smallest, one_allowed=True)
+        _check_share("min_score", self.min_score, one_allowed=True)
+        if self.max_boxes is not None and (not isinstance(self.max_boxes, int) or self.max_boxes < 1):
+            raise OptionError(
+                f"max_boxes is {self.max_boxes!r}; a whole number from 1 is needed, or None for all boxes"
+            )
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether the threshold matters."""
+        return self.rule != "objects"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What matters of the rule, by name, as files and answers have it.
+
+        >>> BoxRule("objects").as_dict()
+        {'rule': 'objects', 'min_score': 0.3}
+        """
+        names = ["threshold", "by", "smallest"] if self.has_threshold else ["min_score"]
+        names += [] if self.max_boxes is None else ["max_boxes"]
+        return {name: getattr(self, name) for name in ["rule", *names]}
 
 
 def locate(heat: ArrayLike, window: Window, rule: BoxRule = BoxRule()) -> tuple[Box, ...]:
@@ -143,10 +174,53 @@ def find_boxes(heat: ArrayLike, rule: BoxRule = BoxRule()) -> tuple[Box, ...]:
     Raises:
         InputError: as ``check_map``.
     """
+    return _all_boxes(heat, rule)[: rule.max_boxes]
+
+
+def _all_boxes(heat: ArrayLike, rule: BoxRule) -> tuple[Box, ...]:
+    if rule.rule == "objects":
+        return object_boxes(heat, min_score=rule.min_score)
     if rule.rule == "energy":
         box = energy_box(heat, energy=rule.threshold)
         return () if box is None else (box,)
     return contour_boxes(heat, threshold=rule.threshold, by=rule.by, smallest=rule.smallest)
+
+
+def object_boxes(heat: ArrayLike, *, min_score: float = DEFAULT_MIN_SCORE) -> tuple[Box, ...]:
+    """A map (H, W) → one box for each region that is probably an object, the best one first.
+
+    Regions are the 8-connected components of the map at all thresholds. Each has a score: the probability that its box
+    is right (IoU ≥ 0.5). Of all sets of disjoint regions, the one with the largest sum of (score − ``min_score``) is
+    chosen. So an object and its parts never have boxes together.
+
+    At least one box is drawn, around the best region, unless no value of the map is positive. A larger map is first
+    reduced to 112 cells on its longer side. Boxes and regions lie on the borders of these cells.
+
+    Args:
+        heat: the map.
+        min_score: boxes with a lower score (0 … 1) are left out, but never the best one.
+
+    Raises:
+        InputError: as ``check_map``.
+        OptionError: the score is outside its range.
+    """
+    _check_share("min_score", min_score, one_allowed=True)
+    values = check_map(heat)
+    tree = component_tree(values)
+    scores = score_regions(tree)
+    chosen = choose_regions(tree, scores, min_score=min_score)
+    whole = Window.whole(values.shape[1], values.shape[0])
+    found = [_object_box(tree, index, float(scores[index])) for index in chosen]
+    return to_image(found, whole, width=tree.values.shape[1], height=tree.values.shape[0])
+
+
+def _object_box(tree: ComponentTree, index: int, score: float) -> Box:
+    """The box of a region, in cells of the tree."""
+    x1, y1, x2, y2 = tree.boxes[index].tolist()
+    height, width = tree.values.shape
+    # A copy: a view would keep the labels of all levels in memory.
+    region = Region(tree.mask(index).astype(np.uint8), 1, x1, y1, (width, height))
+    return Box(float(x1), float(y1), float(x2), float(y2), score, region)
 
 
 def contour_boxes(

@@ -6,6 +6,7 @@ score from a few numbers of the region (``region_numbers``). Its weights were tr
 boxes, by ``benchmarks/object_scorer.py``; the file of weights says on which.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -97,7 +98,16 @@ def object_scorer() -> ObjectScorer:
     Raises:
         OptionError: as ``ObjectScorer.from_dict``.
     """
-    return ObjectScorer.from_dict(json.loads((files("looktwice.localization") / WEIGHTS).read_text(encoding="utf-8")))
+    return ObjectScorer.from_dict(json.loads(_weights_text()))
+
+
+def scorer_hash() -> str:
+    """16 hex digits of the weights' file: with the same ones, the same map has the same scores."""
+    return hashlib.sha256(_weights_text().encode()).hexdigest()[:16]
+
+
+def _weights_text() -> str:
+    return (files("looktwice.localization") / WEIGHTS).read_text(encoding="utf-8")
 
 
 def score_regions(tree: ComponentTree) -> Floats:

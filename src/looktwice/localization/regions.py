@@ -91,7 +91,8 @@ class Region:
     def polygons(self) -> list[list[Point]]:
         """The outline of each 8-connected part, the largest part first; holes are not cut out.
 
-        The region of a contour is one part without holes. The region of an energy box may have several parts.
+        The region of a contour is one part without holes. The region of an object is one part, which may have holes.
+        The region of an energy box may have several parts.
         """
         placed = [self._placed(outline) for outline in outlines(self.pixels)]
         return sorted((points for points in placed if _area(points) > 0), key=_area, reverse=True)

@@ -78,8 +78,10 @@ class Traces:
         """The boxes by the rule's kind and values, at every threshold.
 
         Raises:
-            ValueError: contours by energy, which were not asked for.
+            ValueError: contours by energy, which were not asked for; or objects, which have no threshold.
         """
+        if not rule.has_threshold:
+            raise ValueError("objects are drawn without a threshold")
         if rule.rule == "energy":
             return self.energy_box
         found = self.by_max if rule.by == "max" else self.by_energy

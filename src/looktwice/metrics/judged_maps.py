@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from looktwice.localization.boxes import BoxRule
+from looktwice.localization.sweep import grid_index
 from looktwice.metrics.intervals import OfCounts, Statistic, statistic_of_counts
 from looktwice.metrics.overlap import Floats
 
@@ -24,22 +25,22 @@ class Thresholds:
     """The thresholds at which the maps of a method are cut.
 
     Attributes:
-        box: the threshold of the box rule.
-        max_box_acc: the threshold of MaxBoxAcc, a share of the maximum; None: there is none, because the threshold of
-            the box rule was given and is a share of the energy.
+        box: the threshold of the box rule; None: objects are drawn without one.
+        max_box_acc: the threshold of MaxBoxAcc, a share of the maximum; None: there is none, because it was not chosen,
+            and the box rule has no threshold that is a share of the maximum.
         max_box_acc_v2: the thresholds of MaxBoxAccV2, one for each IoU level; None as above.
     """
 
-    box: float
+    box: float | None
     max_box_acc: float | None = None
     max_box_acc_v2: tuple[float, float, float] | None = None
 
     @classmethod
     def given(cls, rule: BoxRule) -> "Thresholds":
-        """The threshold of a box rule; also for MaxBoxAcc, if it is a share of the maximum."""
+        """The threshold of a box rule, if it has one; also for MaxBoxAcc, if it is a share of the maximum."""
         if rule.rule == "contour" and rule.by == "max":
             return cls(rule.threshold, rule.threshold, (rule.threshold,) * 3)
-        return cls(rule.threshold)
+        return cls(rule.threshold if rule.has_threshold else None)
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,12 @@ class JudgedMaps:
         judged: the label whose boxes judge the map; -1 if there are no boxes (U,).
         measured: by column of a run's rows, a number for each map; NaN if it has none (U,).
         seconds: what the method took for the map (U,).
-        curve: IoU of the boxes of the box rule at each threshold of ``GRID`` (U, T).
+        curve: IoU of the boxes of the box rule at each threshold of ``GRID`` (U, T); None if it has no threshold.
         energy_box: IoU of the energy box at each threshold (U, T).
         largest: IoU of the box of MaxBoxAcc at each threshold (U, T).
         best: IoU of the best box of MaxBoxAccV2 at each threshold (U, T).
         boxes: all boxes, as they were drawn when the rows were written; None if the run does not tell which are right.
+        drawn: IoU of the box that was drawn when the rows were written (U,); None if the box rule has a threshold.
     """
 
     image: NDArray[np.int64]
@@ -107,11 +109,24 @@ class JudgedMaps:
     judged: NDArray[np.int64]
     measured: Mapping[str, Floats]
     seconds: Floats
-    curve: NDArray[np.float32]
+    curve: NDArray[np.float32] | None
     energy_box: NDArray[np.float32]
     largest: NDArray[np.float32]
     best: NDArray[np.float32]
     boxes: JudgedBoxes | None = None
+    drawn: Floats | None = None
+
+    def overlap_at(self, threshold: float | None) -> NDArray[np.floating]:
+        """IoU of the box that counts, at a threshold of the box rule; None: of the box that was drawn without one (U,).
+
+        Raises:
+            ValueError: there is no such box.
+        """
+        if threshold is None and self.drawn is not None:
+            return self.drawn
+        if threshold is None or self.curve is None:
+            raise ValueError(f"no box was drawn at the threshold {threshold}")
+        return self.curve[:, grid_index(threshold)]
 
     @property
     def boxed(self) -> NDArray[np.bool_]:

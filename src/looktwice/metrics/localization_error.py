@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from looktwice.localization.sweep import GRID, grid_index
-from looktwice.metrics.judged_maps import JudgedMaps, Sample, Thresholds
+from looktwice.metrics.judged_maps import JudgedMaps, Sample, Thresholds, Undefined
 from looktwice.metrics.max_box_acc import best_share
 from looktwice.metrics.overlap import Floats, iou
 
@@ -95,12 +95,12 @@ def is_hit(
 
 def top1_loc_errors(maps: JudgedMaps, at: Thresholds) -> Sample:
     """For each image with boxes whether the network's first guess is no hit."""
-    return _missed(maps, maps.curve[:, grid_index(at.box)], among=1)
+    return _missed(maps, maps.overlap_at(at.box), among=1)
 
 
 def top5_loc_errors(maps: JudgedMaps, at: Thresholds) -> Sample:
     """For each image with boxes whether none of the network's first five guesses is a hit."""
-    return _missed(maps, maps.curve[:, grid_index(at.box)], among=5)
+    return _missed(maps, maps.overlap_at(at.box), among=5)
 
 
 def energy_box_loc_errors(maps: JudgedMaps, _: Thresholds) -> Sample:
@@ -110,11 +110,13 @@ def energy_box_loc_errors(maps: JudgedMaps, _: Thresholds) -> Sample:
 
 def gt_known_loc_errors(maps: JudgedMaps, at: Thresholds) -> Sample:
     """For each map of a label whether its box is wrong; the network's guesses do not matter."""
-    return Sample(~is_right(maps.curve[maps.first, grid_index(at.box)]))
+    return Sample(~is_right(maps.overlap_at(at.box)[maps.first]))
 
 
-def oracle_top1_loc_errors(maps: JudgedMaps, _: Thresholds) -> Sample:
+def oracle_top1_loc_errors(maps: JudgedMaps, _: Thresholds) -> Sample | Undefined:
     """For each image with boxes whether its first guess is a hit, at every threshold; the best threshold counts."""
+    if maps.curve is None:
+        return Undefined("objects are drawn without a threshold, so there is no best one")
     hits = np.zeros((maps.images, 1, len(GRID)), dtype=np.bool_)
     own = maps.right & (maps.target_place == 0)  # at most one map of an image shows the first guess
     right = (maps.right & maps.boxed)[own, None]
@@ -126,6 +128,6 @@ def _one_less_best_share(shares: Floats) -> Floats:
     return 1 - best_share(shares)
 
 
-def _missed(maps: JudgedMaps, overlap: NDArray[np.float32], *, among: int) -> Sample:
+def _missed(maps: JudgedMaps, overlap: NDArray[np.floating], *, among: int) -> Sample:
     hits = is_hit(maps.target_place, maps.right & maps.boxed, overlap, among=among)
     return Sample((maps.per_image(hits) == 0)[maps.image_boxed])

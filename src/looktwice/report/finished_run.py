@@ -75,13 +75,13 @@ class FinishedRun:
         subjects: what each map shows (U).
         objects: how many boxes the judged class has (U,).
         size: the largest box's share of the image (U,).
-        chosen: by method, the index in ``GRID`` of the threshold that counts.
-        iou: by method, the IoU at that threshold (U,).
-        success: by method, the share of right boxes at each threshold of ``GRID`` (T,).
+        chosen: by method, the index in ``GRID`` of the threshold that counts; nothing if the box rule has none.
+        iou: by method, the IoU at that threshold, or else of the box that was drawn (U,).
+        success: by method, the share of right boxes at each threshold of ``GRID`` (T,); nothing without thresholds.
         boxes: by method, the boxes that the rows hold, as an array of pyarrow (U).
-        drawn_at: by method, the threshold of these boxes.
+        drawn_at: by method, the threshold of these boxes, if they have one.
         largest: by method, the largest box (U, 4) at the threshold that counts: zeros if the map has none, NaN if an
-            older version wrote the run and did not keep it.
+            older version wrote the run and did not keep it, or if the box rule has no threshold.
     """
 
     folder: Path
@@ -121,12 +121,14 @@ class FinishedRun:
         return is_right(self.iou[method])
 
     def rule_of(self, method: str) -> BoxRule:
-        """The box rule with the threshold that counts."""
+        """The box rule with the threshold that counts, if it has one."""
+        if method not in self.chosen:
+            return self.rule
         return replace(self.rule, threshold=float(GRID[self.chosen[method]]))
 
     def drawn_as_judged(self, method: str) -> bool:
-        """Whether the boxes that the rows hold were drawn at the threshold that counts."""
-        return self.drawn_at[method] == self.rule_of(method).threshold
+        """Whether the boxes that the rows hold are those that count: they were drawn at that threshold, or without."""
+        return method not in self.chosen or self.drawn_at[method] == self.rule_of(method).threshold
 
 
 def read_run(folder: Path) -> FinishedRun:
@@ -139,13 +141,13 @@ def read_run(folder: Path) -> FinishedRun:
     if not manifest.run.methods:
         raise RunError(f"{folder}: the manifest names no method, so there is nothing to show; evaluate again")
     scoring = Scoring.of_manifest(manifest)
-    collected = {method: _Collected(grid_index(summary.thresholds[method].box)) for method in scoring.methods}
+    collected = {method: _Collected(scoring, summary.thresholds[method].box) for method in scoring.methods}
     whole: list[dict[str, Any]] = []
     reader = PartReader(folder)
     for part in manifest.run.parts:
-        rows = with_boxes(reported(without_failed(reader.read(part, [*_READ, scoring.curve]))))
+        rows = with_boxes(reported(without_failed(reader.read(part, [*_READ, *scoring.overlaps]))))
         for method, own in collected.items():
-            own.add(of_method(rows, method), scoring.curve)
+            own.add(of_method(rows, method))
         whole += of_method(rows, "full_image").select([*_OF_SUBJECT, "iou_per_truth", "iou"]).to_pylist()
     if not whole:
         raise RunError(f"{folder}: no reported image has boxes, so there is nothing to show; give boxes with the data")
@@ -161,9 +163,9 @@ def read_run(folder: Path) -> FinishedRun:
         objects=np.array([len(whole[place]["iou_per_truth"]) for place in order], dtype=np.int64),
         # The IoU of the whole image with a box in it is the box's share of the image.
         size=np.array([whole[place]["iou"] for place in order], dtype=np.float64),
-        chosen={method: own.chosen for method, own in collected.items()},
+        chosen={method: own.chosen for method, own in collected.items() if own.chosen is not None},
         iou={method: np.concatenate(own.iou)[order] for method, own in collected.items()},
-        success={method: own.right / len(whole) for method, own in collected.items()},
+        success={method: own.right / len(whole) for method, own in collected.items() if own.chosen is not None},
         boxes={method: own.boxes_in(order) for method, own in collected.items()},
         drawn_at={method: own.drawn_at for method, own in collected.items()},
         largest={method: np.concatenate(own.largest)[order] for method, own in collected.items()},
@@ -173,26 +175,34 @@ def read_run(folder: Path) -> FinishedRun:
 class _Collected:
     """What is kept of a method's rows, part after part: all curves of a run may need more memory than there is."""
 
-    def __init__(self, chosen: int) -> None:
-        self.chosen = chosen
+    def __init__(self, scoring: Scoring, threshold: float | None) -> None:
+        self.scoring = scoring
+        self.chosen = None if threshold is None else grid_index(threshold)
         self.iou: list[NDArray[np.float32]] = []
         self.right = np.zeros(len(GRID))
         self.boxes: list[Any] = []
         self.drawn_at: float | None = None
         self.largest: list[NDArray[np.float32]] = []
 
-    def add(self, rows: Any, curve: str) -> None:
+    def add(self, rows: Any) -> None:
         """Adds a part's rows."""
         if not len(rows):
             return
-        values = rows[curve].combine_chunks().flatten().to_numpy().reshape(len(rows), len(GRID))
-        self.iou.append(values[:, self.chosen].copy())  # a view would keep the whole part in memory
-        self.right += is_right(values).sum(axis=0)
         self.boxes.append(rows["boxes"].combine_chunks())
         self.drawn_at = rows["threshold"][0].as_py()
+        if self.chosen is None:
+            self.iou.append(rows[self.scoring.drawn].to_numpy().astype(np.float32))
+            self.largest.append(np.full((len(rows), 4), np.nan, dtype=np.float32))
+        else:
+            self._add_curves(rows, self.chosen)
+
+    def _add_curves(self, rows: Any, chosen: int) -> None:
+        values = rows[self.scoring.curve].combine_chunks().flatten().to_numpy().reshape(len(rows), len(GRID))
+        self.iou.append(values[:, chosen].copy())  # a view would keep the whole part in memory
+        self.right += is_right(values).sum(axis=0)
         kept = rows["largest_boxes"].combine_chunks()
         largest = np.full((len(rows), 4), np.nan, dtype=np.float32)
-        largest[kept.is_valid().to_numpy(False)] = kept.flatten().to_numpy().reshape(-1, len(GRID), 4)[:, self.chosen]
+        largest[kept.is_valid().to_numpy(False)] = kept.flatten().to_numpy().reshape(-1, len(GRID), 4)[:, chosen]
         self.largest.append(largest)
 
     def boxes_in(self, order: Sequence[int]) -> Any:

@@ -95,17 +95,17 @@ def _error_lines(run: FinishedRun, places: Sequence[float], groups: Sequence[NDA
 
 
 def threshold_plots(run: FinishedRun) -> list[str]:
-    """The share of right boxes at each threshold, a panel for each method."""
+    """The share of right boxes at each threshold, a panel for each method; none if the box rule has no threshold."""
     lines = []
     for method in run.names:
-        if method == "full_image":
+        if method == "full_image" or method not in run.chosen:
             continue  # no threshold moves its box
         shares, at = 100 * run.success[method], run.chosen[method]
         best = int(shares.argmax())
         marks = {"D": (float(GRID[best]), float(shares[best])), "o": (float(GRID[at]), float(shares[at]))}
         note = f"{shares[at]:.0f} % at {GRID[at]:.2f} · best {shares[best]:.0f} %"
         lines.append(_line(run, method, GRID.tolist(), shares.tolist(), marks=marks, note=note))
-    return panels(lines, Axis("threshold", (0, 1), _UNIT), _PER_CENT)
+    return panels(lines, Axis("threshold", (0, 1), _UNIT), _PER_CENT) if lines else []
 
 
 def _line(

@@ -183,7 +183,7 @@ def run_entries(manifest: Manifest, summary: Summary) -> RunEntries:
     scores: dict[str, Score | None] = {}
     for method, found in summary.methods.items():
         scores[method] = found.score(measure.name)
-        if method == "feedback" and manifest.run.box.rule == "contour":
+        if method == "feedback" and manifest.run.box.rule != "energy":
             scores[ENERGY_BOX] = found.score("top1_loc_error_energy_box")
     entries = tuple(
         Entry(network, method, 100 * score.value, 100 * score.low, 100 * score.high, published.get(method))
@@ -228,13 +228,16 @@ def _preprocessing(choices: PreprocessingFacts) -> str:
 
 
 def _boxes(box: BoxFacts, summary: Summary) -> str:
+    if box.rule == "objects":
+        which = {"largest": "best object", "any": "any object"}[box.boxes]
+        return f"{which}, with a score of {box.min_score:.2f} or more (the best one always counts); no threshold"
     kind = {"largest": "largest external contour", "any": "any external contour"}[box.boxes]
     if box.rule == "energy":
         kind = "tightest box"
     share = "the maximum" if box.rule == "contour" and box.by == "max" else "the energy"
     if summary.images_tuned_on:
         return f"{kind}, share of {share} chosen for each method on {summary.images_tuned_on:,} other images"
-    shares = sorted({100 * each.box for each in summary.thresholds.values()})
+    shares = sorted({100 * each.box for each in summary.thresholds.values() if each.box is not None})
     if len(shares) > 1:
         return f"{kind}, share of {share} chosen for each method on another run"
     return f"{kind} at {shares[0]:.0f} % of {share}" if shares else kind

@@ -53,15 +53,15 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "judged": "int32",  # the label whose boxes judge the map; null without boxes
         "width": "int32",
         "height": "int32",
-        "threshold": "double",  # at which the boxes were drawn
-        "boxes": "boxes",  # half-open pixels of the original image, the largest contour first
+        "threshold": "double",  # at which the boxes were drawn; null if they have none
+        "boxes": "boxes",  # half-open pixels of the original image: the largest contour or the best object first
         **ALL_BOXES,
         "iou_per_truth": "list<double>",  # the first box's IoU with each box of the judged label
         "iou": "double",  # the best of these
         "iou_any": "double",  # the best IoU of any box with any of them
         **{name: number.kind for name, number in MAP_NUMBERS.items()},
         **dict.fromkeys(CURVES, "list<float>"),
-        "largest_boxes": "list<float>",  # by the run's rule at each threshold: x1, y1, x2, y2; zeros are no box
+        "largest_boxes": "list<float>",  # by the rule at each threshold: x1, y1, x2, y2; zeros are no box
         "note": "string",  # what was wrong with the annotation
         "error": "string",  # why there are no values
         "seconds_method": "double",
@@ -85,8 +85,9 @@ FORMER_NAMES: Mapping[str, str] = MappingProxyType({"seconds_frame": "overhead_s
 BASELINES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"center_box": MappingProxyType({"sigma": 0.2}), "full_image": MappingProxyType({})}
 )
-"""Two baselines that look at no picture: a Gaussian in the middle of the map, with its σ as a share of the map's sides
-(at the default threshold its box covers half of the map), and one box around the whole image."""
+"""Two baselines that look at no picture: a Gaussian in the middle of the map, with its σ as a share of the map's sides,
+and one box around the whole image. At the default threshold of contours the Gaussian's box covers half of the map. It
+has this box too where the run draws objects."""
 
 
 def options_hash(method: str, options: Mapping[str, Any]) -> str:

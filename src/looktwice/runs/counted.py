@@ -80,11 +80,12 @@ def _as_judged_maps(rows: Any, scoring: Scoring) -> JudgedMaps:
         judged=column("judged", -1).astype(np.int64),
         measured={name: column(name, np.nan) for name in MAP_NUMBERS},
         seconds=column("seconds_method", 0),
-        curve=_curves(rows[scoring.curve]),
+        curve=None if scoring.curve is None else _curves(rows[scoring.curve]),
         energy_box=_curves(rows["iou_energy_box"]),
         largest=_curves(rows["max_box_acc_iou"]),
         best=_curves(rows["max_box_acc_v2_iou"]),
         boxes=_as_judged_boxes(rows),
+        drawn=None if scoring.drawn is None else column(scoring.drawn, 0),
     )
 
 

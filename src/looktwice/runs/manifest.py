@@ -108,19 +108,27 @@ class GridFacts:
 
 @dataclass(frozen=True)
 class BoxFacts:
-    """How boxes are drawn and which count; ``thresholds`` by method, None if they are chosen on the tuning images."""
+    """How boxes are drawn and which count.
+
+    ``thresholds`` are by method, None if they are chosen on the tuning images. ``scorer`` is the hash of the weights
+    that score objects, None for another rule. The defaults are those of runs that do not state a fact: never change
+    them.
+    """
 
     rule: BoxKind = "contour"
     threshold: float = 0.2
     by: Foreground = "max"
     smallest: float = 0.01
+    min_score: float = 0.3
+    max_boxes: int | None = None
+    scorer: str | None = None
     boxes: Boxes = "largest"
     thresholds: Mapping[str, Thresholds] | None = None
 
     @property
     def box_rule(self) -> BoxRule:
         """The box rule alone."""
-        return BoxRule(self.rule, self.threshold, self.by, self.smallest)
+        return BoxRule(self.rule, self.threshold, self.by, self.smallest, self.min_score, self.max_boxes)
 
     def __post_init__(self) -> None:
         self.box_rule  # noqa: B018 - a rule checks its own values
@@ -256,12 +264,19 @@ class Manifest:
 
 
 def _run_content(run: RunFacts) -> dict[str, Any]:
-    """The facts as the file has them. What is not declared or not there is left out, as it was before."""
+    """The facts as the file has them.
+
+    What is not declared or not there is left out, and so is what does not matter for the box rule. So a run
+    that does not use a younger fact has the identity that it always had.
+    """
     content: dict[str, Any] = to_json(run)
     if run.grid is None:
         del content["grid"]
     declared = ("output_kind", "scores")
     content["model"] = {k: value for k, value in content["model"].items() if k not in declared or value is not None}
+    scorer = {} if run.box.scorer is None else {"scorer": run.box.scorer}
+    own = {"boxes": content["box"]["boxes"], "thresholds": content["box"]["thresholds"]}
+    content["box"] = run.box.box_rule.as_dict() | scorer | own
     return content
 
 

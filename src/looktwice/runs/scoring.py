@@ -45,11 +45,23 @@ class Scoring:
         return cls(run.names, run.target, run.box.box_rule, run.box.boxes, run.box.thresholds, run.subject)
 
     @property
-    def curve(self) -> str:
-        """The column with the IoU of the box rule's boxes at every threshold."""
+    def curve(self) -> str | None:
+        """The column with the IoU of the box rule's boxes at every threshold; None if it has no threshold."""
+        if not self.rule.has_threshold:
+            return None
         return "iou_energy_box" if self.rule.rule == "energy" else f"iou_by_{self.rule.by}_{self.boxes}"
+
+    @property
+    def drawn(self) -> str | None:
+        """The column with the IoU of the box that was drawn; None if its threshold is chosen among others."""
+        return None if self.rule.has_threshold else {"largest": "iou", "any": "iou_any"}[self.boxes]
+
+    @property
+    def overlaps(self) -> tuple[str, ...]:
+        """The columns with the IoU that localization errors are of: ``curve`` or ``drawn``."""
+        return tuple(filter(None, (self.curve, self.drawn)))
 
     @property
     def columns(self) -> list[str]:
         """The columns that ``summarise`` and ``choose_thresholds`` read."""
-        return list(dict.fromkeys((*READ, self.curve)))
+        return list(dict.fromkeys((*READ, *self.overlaps)))

@@ -116,7 +116,8 @@ def _line(sample: str, text: str) -> str:
 def choose_thresholds(rows: Any, scoring: Scoring) -> dict[str, Thresholds]:
     """For each method the thresholds of the grid at which most of these rows (a pyarrow table) are right.
 
-    Of equally good thresholds the lowest is taken. A map is right by its box alone, whatever the network predicted.
+    Of equally good thresholds the lowest is taken. A map is right by its box alone, whatever the network predicted. A
+    box rule without a threshold gets none; those of MaxBoxAcc are chosen all the same.
 
     Raises:
         RunError: no image has boxes to choose on.
@@ -125,11 +126,11 @@ def choose_thresholds(rows: Any, scoring: Scoring) -> dict[str, Thresholds]:
     for method, maps in maps_by_method(rows, scoring):
         if not maps.first.any():
             raise RunError("no tuning image has boxes, so no threshold can be chosen; tune on more or on other images")
-        (box,) = best_thresholds(maps.curve[maps.first], [HIT_IOU])
+        box = None if maps.curve is None else float(GRID[best_thresholds(maps.curve[maps.first], [HIT_IOU])[0]])
         (single,) = best_thresholds(maps.largest[maps.first], V1_LEVELS)
         three = best_thresholds(maps.best[maps.first], V2_LEVELS_IN_SINGLE)
         low, middle, high = (float(GRID[index]) for index in three)
-        chosen[method] = Thresholds(float(GRID[box]), float(GRID[single]), (low, middle, high))
+        chosen[method] = Thresholds(box, float(GRID[single]), (low, middle, high))
     return chosen
 
 

@@ -124,8 +124,9 @@ class Summary:
     @property
     def drawn_elsewhere(self) -> list[float]:
         """The thresholds, other than the ones that count, at which the boxes of some methods were drawn."""
-        counting = {method: each.box for method, each in self.thresholds.items()}
-        return sorted({at for method, at in self.drawn_at.items() if at is not None and at != counting.get(method)})
+        counting = {method: each.box for method, each in self.thresholds.items() if each.box is not None}
+        drawn = {method: at for method, at in self.drawn_at.items() if at is not None and method in counting}
+        return sorted({at for method, at in drawn.items() if at != counting[method]})
 
     def _known(self, measures: Iterable[Measure]) -> list[Measure]:
         methods = self.methods.values()

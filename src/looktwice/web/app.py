@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from looktwice.attention.methods import METHODS
-from looktwice.defaults import DEFAULT_METHOD, DEFAULT_THRESHOLDS
+from looktwice.defaults import DEFAULT_BOX, DEFAULT_METHOD, DEFAULT_MIN_SCORE, DEFAULT_THRESHOLDS
 from looktwice.errors import LooktwiceError, OptionError
 from looktwice.labels import PAPER_METHODS
 from looktwice.localization.boxes import BoxKind, BoxRule
@@ -34,6 +34,10 @@ from looktwice.web.worker import answer
 
 SHOWN_CLASSES = 20
 """Classes in the answer to a search, at most."""
+
+
+MOST_BOXES = 1000
+"""Boxes of a map, at most, that a request can ask for."""
 
 
 def create_app(models: Sequence[Model], *, hosts: Sequence[str] = (), limits: Limits | None = None) -> Starlette:
@@ -98,8 +102,9 @@ class AttendService:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def list_models(self, _: Request) -> Response:
-        """``GET /api/models`` → ``{"models": [{name, weights, classes, input}], "limits": {...}}``, the default first.
+        """``GET /api/models`` → ``{"models": [{name, weights, classes, input}], "limits": {...}, "box": ...}``.
 
+        The default network is the first. ``box`` is the default rule of boxes.
         ``classes`` is their number, ``input`` the size of the network's input in pixels: the side of a square,
         or [height, width].
         """
@@ -112,7 +117,7 @@ class AttendService:
             }
             for model in self._models.values()
         ]
-        return Answer({"models": rows, "limits": asdict(self._limits)})
+        return Answer({"models": rows, "limits": asdict(self._limits), "box": DEFAULT_BOX})
 
     async def list_methods(self, _: Request) -> Response:
         """``GET /api/methods`` → a row for each method.
@@ -172,7 +177,9 @@ class AttendService:
         - ``steps``: of the iterative methods;
         - ``trace_weight``: λ as a multiple of the method's default, which is 1 for ``global_feedback``; a default of 0
           stays 0;
-        - ``box``: ``contour`` or ``energy``; ``threshold``: its share (0.2, or 0.95 for energy);
+        - ``box``: ``objects``, ``contour`` or ``energy``; ``threshold``: the share of the last two (0.2, or 0.95 for
+          energy); ``min_score``: of objects, the probability that a box must be right with (0.3);
+        - ``max_boxes``: how many boxes a map has at most; all of them when left out;
         - ``trajectory``: 1 adds the map after each step; possible for up to 10 steps.
 
         The answer::
@@ -236,7 +243,7 @@ class AttendService:
         Raises:
             LooktwiceError: a field that is unknown, or a value that is not possible.
         """
-        known = ("model", "class", "methods", "steps", "trace_weight", "box", "threshold", "trajectory")
+        known = ("model", "class", "methods", "steps", "trace_weight", "trajectory", *_BOX_FIELDS)
         for name in fields:
             check_known("field", name, known)
         model = self._model(fields.get("model", self._default.name))
@@ -251,17 +258,34 @@ class AttendService:
         trajectory = number_field(fields, "trajectory", 0, most=1, whole=True) == 1
         most = self._limits.trajectory_steps if trajectory else self._limits.steps
         steps = int(number_field(fields, "steps", 0, most=most, whole=True)) if "steps" in fields else None
-        rule = fields.get("box", "contour")
-        threshold = number_field(fields, "threshold", DEFAULT_THRESHOLDS.get(rule, 0.0), most=1)
         return AttendRequest(
             model=model,
             target=None if wanted == "predicted" else find_class(model.classes, wanted),
             methods=methods,
             steps=steps,
             trace_weight=number_field(fields, "trace_weight", 1.0, most=100),
-            rule=BoxRule(cast(BoxKind, rule), threshold),
+            rule=_box_rule(fields),
             trajectory=trajectory,
         )
+
+
+_BOX_FIELDS = ("box", "threshold", "min_score", "max_boxes")
+
+
+def _box_rule(fields: Mapping[str, str]) -> BoxRule:
+    """The rule that the fields of the form name.
+
+    Raises:
+        OptionError: an unknown rule, or a number that is not possible.
+    """
+    rule = fields.get("box", DEFAULT_BOX)
+    most = int(number_field(fields, "max_boxes", 0, most=MOST_BOXES, whole=True)) if "max_boxes" in fields else None
+    return BoxRule(
+        cast(BoxKind, rule),
+        number_field(fields, "threshold", DEFAULT_THRESHOLDS.get(rule, 0.0), most=1),
+        min_score=number_field(fields, "min_score", DEFAULT_MIN_SCORE, most=1),
+        max_boxes=most,
+    )
 
 
 _ENDING = HTTPException(503, "the server is about to end; start it again")

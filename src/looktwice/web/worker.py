@@ -81,7 +81,7 @@ def answer(upload: bytes, asked: AttendRequest, limits: Limits, given_up: thread
         "window": [window.left, window.top, window.right, window.bottom],
         "predicted": [prediction(index) for index in best],
         "target": prediction(target),
-        "box_rule": asdict(asked.rule),
+        "box_rule": asked.rule.as_dict(),
         "methods": rows,
     }
 

@@ -41,7 +41,7 @@ function form() {
   fields.set("steps", $("steps").value);
   fields.set("trace_weight", $("trace-weight").value);
   fields.set("box", boxRule().value);
-  fields.set("threshold", $("threshold").value);
+  fields.set(boxRule().dataset.field, $("threshold").value);
   fields.set("trajectory", keepsSteps() ? 1 : 0);
   return fields;
 }
@@ -402,6 +402,13 @@ function showValue(output) {
   output.textContent = words[input.id] ?? input.value;
 }
 
+// The slider gets the name and the usual value of the rule that is chosen.
+function startBoxes() {
+  $("threshold").value = boxRule().dataset.start;
+  $("threshold-says").textContent = boxRule().dataset.says;
+  showValue(document.querySelector("output[for=threshold]"));
+}
+
 function showModels() {
   $("model").replaceChildren(...page.models.map(({ name }) => element("option", { value: name }, name)));
   showWeights();
@@ -453,8 +460,7 @@ function listen() {
   for (const id of ["steps", "trace-weight", "threshold", "trajectory"]) $(id).addEventListener("change", lookSoon);
   for (const radio of document.querySelectorAll("input[name=box]"))
     radio.addEventListener("change", () => {
-      $("threshold").value = radio.dataset.threshold;
-      showValue(document.querySelector("output[for=threshold]"));
+      startBoxes();
       lookSoon();
     });
   $("methods").addEventListener("change", limitMethods);
@@ -476,8 +482,9 @@ function listen() {
 
 async function start() {
   try {
-    const [{ models, limits }, { methods }] = await Promise.all([ask("api/models"), ask("api/methods")]);
+    const [{ models, limits, box }, { methods }] = await Promise.all([ask("api/models"), ask("api/methods")]);
     Object.assign(page, { models, limits, methods });
+    document.querySelector(`input[name=box][value=${box}]`).checked = true;
   } catch (error) {
     complain(error.message);
     return;
@@ -485,6 +492,7 @@ async function start() {
   $("limits").textContent = `JPEG, PNG, WebP and others, up to ${page.limits.upload_bytes / 1e6} MB and ${page.limits.pixels / 1e6} megapixels`;
   showModels();
   showMethods();
+  startBoxes();
   listen();
 }
 
