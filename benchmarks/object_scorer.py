@@ -5,9 +5,8 @@
         --output src/looktwice/localization/object_scorer.json
 
 Tuning images are those that ``looktwice evaluate --tune-on hash:0.4`` sets aside, in the order of seed 0; the others
-are never opened. The map is the extent that ``global_feedback``
-finds for the true class: boxes are drawn from it. A region is right if its box overlaps a
-ground-truth box with an IoU of 0.5 or more.
+are never opened. The map is the extent that ``global_feedback`` finds for the true class: boxes are drawn from it. A
+region is right if its box overlaps a ground-truth box with an IoU of 0.5 or more.
 
 Training prints how good the score is on images that it was not trained on, in six parts; all networks' regions of an
 image lie in the same part. Then the weights are trained on all images. Every image of every network counts the same.

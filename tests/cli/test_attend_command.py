@@ -124,6 +124,50 @@ def test_boxes_follow_the_rule_asked_for(looktwice, net, photo, tmp_path):
         assert [tuple(box.values()) for box in boxes(*asked)] == wanted
 
 
+def test_objects_are_drawn_as_asked_for(looktwice, net, photo, tmp_path):
+    def record(*rule):
+        choice = ("--model", net(), "--target", 0, "--method", "gradient", "--output", tmp_path)
+        assert looktwice("attend", photo, *choice, *rule).code == 0
+        return json.loads((tmp_path / "photo.0.json").read_text())
+
+    model = load_model(net())
+    image, window = model.prepare(read_image(photo))
+    heat = attend(model.module, image, 0, method="gradient").maps[0].numpy()
+    low = ("--box", "objects", "--min-score", 0.01)
+    for rule, asked in [
+        (BoxRule("objects"), ("--box", "objects")),
+        (BoxRule("objects", min_score=0.01), low),
+        (BoxRule("objects", min_score=0.01, max_boxes=2), (*low, "--max-boxes", 2)),
+        (BoxRule("objects", min_score=0.01, max_boxes=1), (*low, "--boxes", "largest")),
+        (BoxRule("contour", 0.5, max_boxes=1), ("--box", "contour", "--threshold", 0.5, "--boxes", "largest")),
+        (BoxRule("contour", 0.5), ("--box", "contour", "--threshold", 0.5, "--boxes", "all")),
+    ]:
+        found = record(*asked)
+        wanted = [pytest.approx((*box.corners, box.score), abs=1e-3) for box in locate(heat, window, rule)]
+        assert [tuple(box.values()) for box in found["boxes"]] == wanted != []
+        assert found["box_rule"] == rule.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--box", "objects", "--threshold", 0.3), "--threshold is for --box contour and energy"),
+        (("--box", "objects", "--threshold-by", "max"), "--threshold-by is for --box contour and energy"),
+        (("--box", "contour", "--min-score", 0.3), "--min-score is for --box objects"),
+        (("--box", "energy", "--min-score", 0.3), "--min-score is for --box objects"),
+        (("--box", "objects", "--min-score", 1.5), "min_score is 1.5; a share from 0 to 1 is needed"),
+        (("--box", "objects", "--min-score", "nan"), "min_score is nan"),
+        (("--max-boxes", 0), "max_boxes is 0; a whole number from 1 is needed"),
+        (("--boxes", "some"), "unknown choice of boxes: 'some'"),
+        (("--boxes", "largest", "--max-boxes", 2), "leave one of them out"),
+    ],
+)
+def test_boxes_that_cannot_be_drawn_are_refused(looktwice, net, photo, tmp_path, asked, said):
+    ran = looktwice("attend", photo, "--model", net(), "--output", tmp_path / "out", *asked)
+    assert refused(ran, said)
+    assert not (tmp_path / "out").exists()
+
+
 def test_squash_looks_at_the_whole_image(looktwice, net, photo, tmp_path):
     def window(*choice):
         looktwice(

@@ -130,6 +130,14 @@ def test_box_rules(data, tmp_path, arguments, box):
     assert (found["rule"], found["threshold"], found["by"]) == box
 
 
+def test_objects_are_evaluated(data, tmp_path):
+    asked = ("--box", "objects", "--min-score", 0.25, "--max-boxes", 3)
+    evaluate(data, tmp_path / "run", "--methods", "gradient", "--limit", 1, *asked)
+    found = manifest(tmp_path / "run")["run"]["box"]
+    assert (found["rule"], found["min_score"], found["max_boxes"]) == ("objects", 0.25, 3)
+    assert "threshold" not in found
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -143,6 +151,11 @@ def test_box_rules(data, tmp_path, arguments, box):
         (("--box", "energy", "--threshold-by", "max"), "is for contours"),
         (("--threshold-by", "energy"), "give --threshold or --tune-on"),
         (("--box", "circle"), "one of objects, contour, energy is needed"),
+        (("--box", "objects", "--threshold", 0.3), "objects need no threshold"),
+        (("--min-score", 0.3, "--box", "contour"), "--min-score is for --box objects"),
+        (("--box", "objects", "--min-score", -1), "min_score is -1.0"),
+        (("--max-boxes", 0), "max_boxes is 0"),
+        (("--boxes", "any", "--max-boxes", 3, "--box", "contour"), "max_boxes has no use"),
         (("--layout", "ilsvcr"), "unknown layout 'ilsvcr'"),
     ],
 )

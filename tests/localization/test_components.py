@@ -117,6 +117,15 @@ def test_reduced_cells_are_means():
     assert values[0, 0] == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("shape", [(300, 200), (500, 333), (113, 140)])
+def test_even_parts_of_a_reduced_map_are_even(shape):
+    heat = np.full(shape, 0.1)
+    heat[shape[0] // 3 : shape[0] // 2, shape[1] // 3 : shape[1] // 2] = 0.7
+    assert len(component_tree(np.full(shape, 0.3))) == 1
+    values, counts = np.unique(component_tree(heat).values, return_counts=True)
+    assert set(values[counts > 60].tolist()) == {round(1 / 7, 12), 1.0}
+
+
 def test_components_of_each_level_lie_together():
     tree = component_tree(smooth_noise((50, 50), seed=1))
     levels = [set(tree.level[part].tolist()) for part in tree.of_level]

@@ -55,6 +55,19 @@ def test_squares_are_read_and_written():
     assert (again.run.grid, again.run.subject, again.identity) == (grid, "squares", game.identity)
 
 
+def test_what_a_box_rule_does_not_use_is_left_out(run):
+    plain = Manifest.from_json(SMALLEST)
+    box = {"rule": "contour", "threshold": 0.2, "by": "max", "smallest": 0.01, "boxes": "largest", "thresholds": None}
+    assert plain.as_json()["run"]["box"] == box  # so the identity of older runs is as it was
+    assert json.loads((run / "manifest.json").read_text())["run"]["box"].keys() == box.keys()
+    objects = replace(plain.run.box, rule="objects", min_score=0.4, scorer="abc")
+    changed = Manifest(plain.about, replace(plain.run, box=objects))
+    kept = {"rule": "objects", "min_score": 0.4, "scorer": "abc", "boxes": "largest", "thresholds": None}
+    assert changed.as_json()["run"]["box"] == kept
+    again = Manifest.from_json(json.loads(as_json(changed.as_json())))
+    assert (again.run.box, again.identity) == (objects, changed.identity)
+
+
 def test_what_a_manifest_says(run):
     manifest = read_manifest(run)
     content = json.loads((run / "manifest.json").read_text())

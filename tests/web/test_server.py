@@ -85,6 +85,30 @@ def test_an_answer_is_what_the_library_finds():
     assert [guess["probability"] for guess in answer["predicted"]] == pytest.approx(best.values.tolist(), rel=1e-4)
 
 
+def test_an_answer_draws_objects(client):
+    answer = post(client, box="objects", min_score=0.01, max_boxes=2).json()
+    assert answer["box_rule"] == {"rule": "objects", "min_score": 0.01, "max_boxes": 2}
+    boxes = answer["methods"][0]["boxes"]
+    assert 0 < len(boxes) <= 2
+    assert boxes == sorted(boxes, key=lambda box: -box["score"])
+    assert client.get("/api/models").json()["box"] == BoxRule().rule
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"min_score": 2}, "min_score is '2'; a number from 0 to 1 is needed"),
+        ({"max_boxes": 0}, "max_boxes is 0"),
+        ({"max_boxes": 1.5}, "max_boxes is '1.5'; a whole number"),
+        ({"box": "circle"}, "one of objects, contour, energy is needed"),
+    ],
+)
+def test_boxes_that_cannot_be_drawn_are_refused(client, fields, said):
+    response = post(client, **fields)
+    assert response.status_code == 422
+    assert said in response.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("sizes", "told", "window"),
     [

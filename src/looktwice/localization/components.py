@@ -8,7 +8,7 @@ reduced does not depend on the values themselves, only on their order.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -110,14 +110,25 @@ def component_tree(heat: NDArray[np.floating]) -> ComponentTree:
 
 
 def reduced(heat: NDArray[np.floating]) -> Floats:
-    """A map (H, W) as shares of its maximum, with at most ``LONGER_SIDE`` cells on its longer side; never enlarged."""
+    """A map (H, W) as shares of its maximum, with at most ``LONGER_SIDE`` cells on its longer side; never enlarged.
+
+    Where a map is even, all cells are equal: OpenCV's single-precision weights are divided out, and the means rounded.
+    Else a cell could be above its neighbour by an error of the last bit, and levels are ranks.
+    """
     values = _shares_of_maximum(heat.astype(np.float64))
     height, width = values.shape
     scale = LONGER_SIDE / max(height, width)
     if scale >= 1:
         return values
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return _shares_of_maximum(np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), dtype=np.float64))
+    means = cv2.resize(values, size, interpolation=cv2.INTER_AREA) / _weights(values.shape, size)
+    return np.round(_shares_of_maximum(np.asarray(means, dtype=np.float64)), 12)
+
+
+@lru_cache(maxsize=8)
+def _weights(shape: tuple[int, ...], size: tuple[int, int]) -> Floats:
+    """The sum of the weights that each cell's mean has; 1 but for rounding."""
+    return np.asarray(cv2.resize(np.ones(shape), size, interpolation=cv2.INTER_AREA), dtype=np.float64)
 
 
 def _shares_of_maximum(values: Floats) -> Floats:

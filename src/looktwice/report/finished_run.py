@@ -143,9 +143,9 @@ def read_run(folder: Path) -> FinishedRun:
     scoring = Scoring.of_manifest(manifest)
     collected = {method: _Collected(scoring, summary.thresholds[method].box) for method in scoring.methods}
     whole: list[dict[str, Any]] = []
-    reader = PartReader(folder)
+    reader, columns = PartReader(folder), list(dict.fromkeys((*_READ, *scoring.overlaps)))
     for part in manifest.run.parts:
-        rows = with_boxes(reported(without_failed(reader.read(part, [*_READ, *scoring.overlaps]))))
+        rows = with_boxes(reported(without_failed(reader.read(part, columns))))
         for method, own in collected.items():
             own.add(of_method(rows, method))
         whole += of_method(rows, "full_image").select([*_OF_SUBJECT, "iou_per_truth", "iou"]).to_pylist()
