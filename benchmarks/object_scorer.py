@@ -110,7 +110,7 @@ def collect(root: Path, model_name: str, weights: str, images: int | None) -> Re
     """The regions of the true classes' maps of the tuning images."""
     model = load_model(model_name, weights=weights, squash=True)
     samples, _ = split_by_hash(shuffled(load_dataset(root, "ilsvrc").samples, 0), 0.4)
-    samples = samples[:images]
+    samples = [sample for sample in samples if sample.boxes_of(sample.labels[0])][:images]
     found = []
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]

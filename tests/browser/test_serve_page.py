@@ -184,6 +184,10 @@ def test_settings_are_followed(cat):
     assert cat.one("#threshold").get_attribute("value") == "0.95"
     cat.slide("#threshold", 0.6)
     cat.until(lambda: cat.boxes() != boxes)
+    boxes = cat.boxes()
+    cat.one("input[name=box][value=objects]").click()
+    assert (cat.one("#threshold").get_attribute("value"), cat.one("#threshold-says").text) == ("0.3", "Probability")
+    cat.until(lambda: cat.boxes() != boxes)
     cat.one("#methods input[value=global_feedback]").click()
     cat.until(lambda: "at least one method" in cat.said())
 
