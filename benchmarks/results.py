@@ -162,7 +162,9 @@ def joined(run: Path, other: Path, method: str) -> tuple[str, Summary]:
     shared = set(tables[0]["sample"].to_pylist()) & set(tables[1]["sample"].to_pylist())
     table = pa.concat_tables([rows.filter(pc.is_in(rows["sample"], pa.array(sorted(shared)))) for rows in tables])
     manifest = read_manifest(run)
-    thresholds = dict.fromkeys((label, "global_feedback"), Thresholds.given(BoxRule())) if manifest.run.grid else None
+    thresholds = (
+        dict.fromkeys((label, "global_feedback"), Thresholds.given(BoxRule("contour"))) if manifest.run.grid else None
+    )
     scoring = replace(Scoring.of_manifest(manifest), methods=(label, "global_feedback"), thresholds=thresholds)
     return label, summarise(table, scoring)
 

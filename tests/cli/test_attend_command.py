@@ -53,7 +53,9 @@ def test_an_image_gives_a_picture_and_a_record(looktwice, net, photo, tmp_path):
     assert {key: record[key] for key in expected} == expected
     assert record["probability"] == pytest.approx(float(probabilities[k]), abs=1e-6)
     assert record["scores"] == pytest.approx(seen.scores[0].tolist(), abs=1e-5)
-    boxes = [(box.x1, box.y1, box.x2, box.y2, box.score) for box in locate(seen.maps[0].numpy(), window, BoxRule())]
+    boxes = [
+        (box.x1, box.y1, box.x2, box.y2, box.score) for box in locate(seen.maps[0].numpy(), window, BoxRule("contour"))
+    ]
     assert boxes
     assert [[*box.values()] for box in record["boxes"]] == [pytest.approx(box, abs=1e-3) for box in boxes]
     assert list(record["boxes"][0]) == ["x1", "y1", "x2", "y2", "score"]
@@ -137,6 +139,8 @@ def test_objects_are_drawn_as_asked_for(looktwice, net, photo, tmp_path):
     for rule, asked in [
         (BoxRule("objects"), ("--box", "objects")),
         (BoxRule("objects", min_score=0.01), low),
+        (BoxRule("objects", min_score=0.01), ("--min-score", 0.01)),
+        (BoxRule("contour", 0.5), ("--threshold", 0.5)),
         (BoxRule("objects", min_score=0.01, max_boxes=2), (*low, "--max-boxes", 2)),
         (BoxRule("objects", min_score=0.01, max_boxes=1), (*low, "--boxes", "largest")),
         (BoxRule("contour", 0.5, max_boxes=1), ("--box", "contour", "--threshold", 0.5, "--boxes", "largest")),

@@ -41,7 +41,7 @@ def test_rows_are_what_the_rooms_below_say(dataset, undisturbed):
         for n, sample in enumerate(first):
             row = table[sample.id, method]
             window = model.prepare(images[n])[1]
-            boxes = locate(maps[n], window, BoxRule())
+            boxes = locate(maps[n], window, BoxRule("contour"))
             assert [tuple(box.values()) for box in row["boxes"]] == [(*box.corners, box.score) for box in boxes]
             judged = int(predicted[n]) if int(predicted[n]) in sample.labels else sample.labels[0]
             assert row["iou_per_truth"] == iou([box.corners for box in boxes], sample.boxes_of(judged))[0].tolist()
@@ -278,7 +278,7 @@ def test_thresholds_are_chosen_on_another_run(dataset, tmp_path):
         run_on(dataset, tmp_path / "other", tune_on=str(tuned))
     with pytest.raises(RunError, match=r"do not carry over: methods\.feedback\.steps was 1, is 2"):
         run_on(others, tmp_path / "other", tune_on=str(tuned), methods=METHODS | {"feedback": {"steps": 2}})
-    by_energy = BoxRule(threshold=0.5, by="energy")
+    by_energy = BoxRule("contour", threshold=0.5, by="energy")
     with pytest.raises(RunError, match="no curves by energy"):
         run_on(others, tmp_path / "other", tune_on=str(tuned), rule=by_energy)
     (tuned / "summary.json").unlink()

@@ -37,7 +37,7 @@ def chunk(images, targets, heat, extent=None):
 
 def plan(run=Path(), **choices):
     names = ("gradient", "center_box", "full_image")
-    rules, options = dict.fromkeys(names, BoxRule(smallest=0.0)), dict.fromkeys(names, "hash")
+    rules, options = dict.fromkeys(names, BoxRule("contour", smallest=0.0)), dict.fromkeys(names, "hash")
     return MeasurementPlan(run, rules, options, **{"identity": "a run"} | choices)
 
 

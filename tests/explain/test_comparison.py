@@ -127,7 +127,7 @@ def test_boxes_are_those_of_both_rules(photos, sheets):
     assert same(plain.picture, energy.picture, contours.picture, thumbnail(photo))
     assert same(alone.picture, heat_alone(heat, plain.picture.size, window))
     scale = comparison.THUMBNAIL / 60
-    for cell, rule in [(energy, BoxRule("energy", 0.95)), (contours, BoxRule())]:
+    for cell, rule in [(energy, BoxRule("energy", 0.95)), (contours, BoxRule("contour"))]:
         wanted = [tuple(scale * side for side in box.corners) for box in locate(heat, window, rule)]
         assert wanted
         assert [*cell.boxes] == [pytest.approx(box) for box in wanted]

@@ -33,7 +33,7 @@ def finding() -> Finding:
         scores=[1.0, 2.5],
         closed_layers=0,
         heat=heat,
-        rule=BoxRule(),
+        rule=BoxRule("contour"),
         boxes=locate(heat, window),
     )
 
@@ -51,7 +51,7 @@ def test_the_record_holds_what_a_program_needs(finding: Finding, tmp_path: Path)
     assert found["target"] == {"index": 3, "name": "tabby"}
     assert (found["width"], found["height"]) == (40, 60)
     assert found["boxes"] == [{"x1": 16.0, "y1": 15.0, "x2": 32.0, "y2": 30.0, "score": 1.0}]
-    assert found["box_rule"] == BoxRule().as_dict()
+    assert found["box_rule"] == BoxRule("contour").as_dict()
 
 
 def test_the_picture_is_the_image_with_its_map_above_a_caption(finding: Finding, tmp_path: Path):

@@ -68,7 +68,7 @@ def make_run(folder, data, *, maps=True, network="squeezenet1_1", methods=METHOD
     """The run of a data set: thresholds chosen on the first images, maps kept where wanted."""
     dataset = load_dataset(data, "csv", classes=data / "classes.json")
     assert not dataset.problems
-    rule = BoxRule()
+    rule = BoxRule("contour")
     run = {
         "model": {"name": network, "weights_hash": "0123456789abcdef" * 4, "classes": len(CLASSES)},
         "preprocessing": {"resize": 32, "crop": 32, "squash": True},

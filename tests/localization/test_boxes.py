@@ -134,9 +134,9 @@ def test_the_energy_box_scores_all_it_holds():
 # ---- maps at the edge ----------------------------------------------------------------------------------------------
 
 RULES = [
-    BoxRule(),
-    BoxRule(threshold=0.0),
-    BoxRule(by="energy", threshold=0.8),
+    BoxRule("contour"),
+    BoxRule("contour", threshold=0.0),
+    BoxRule("contour", by="energy", threshold=0.8),
     BoxRule("energy", 0.95),
     BoxRule("energy", 1.0),
 ]
@@ -233,18 +233,18 @@ def test_the_functions_check_their_options_too():
 def test_boxes_of_a_squashed_image():
     heat = np.zeros((4, 4))
     heat[1:3, 2:4] = 1.0
-    assert locate(heat, Window.whole(400, 100), BoxRule()) == (Box(200, 25, 400, 75, 1.0),)
+    assert locate(heat, Window.whole(400, 100), BoxRule("contour")) == (Box(200, 25, 400, 75, 1.0),)
 
 
 def test_boxes_of_a_crop_are_pixels_of_the_original():
     heat = np.zeros((10, 10))
     heat[5, 5] = 1.0
     window = Window.cropped(400, 200, resized=(200, 100), crop=(50, 0, 150, 100))
-    assert locate(heat, window, BoxRule()) == (Box(200, 100, 220, 120, 1.0),)
+    assert locate(heat, window, BoxRule("contour")) == (Box(200, 100, 220, 120, 1.0),)
 
 
 def test_boxes_in_the_padding_are_left_out_and_others_clipped():
     heat = np.zeros((12, 12))
     heat[0, 0] = heat[6, 8:12] = 1.0
     window = Window.cropped(100, 100, resized=(100, 100), crop=(-10, -10, 110, 110))
-    assert locate(heat, window, BoxRule(smallest=0.0)) == (Box(70, 50, 100, 60, 0.8),)
+    assert locate(heat, window, BoxRule("contour", smallest=0.0)) == (Box(70, 50, 100, 60, 0.8),)

@@ -171,7 +171,6 @@ def test_rule_leads_to_its_boxes():
     every = object_boxes(heat, min_score=0.001)
     assert find_boxes(heat, BoxRule("objects", min_score=0.001)) == every
     assert find_boxes(heat, BoxRule("objects", min_score=0.001, max_boxes=2)) == every[:2] != every
-    assert find_boxes(heat, BoxRule("objects", 0.9, "energy", 1.0, 0.001)) == every  # no threshold matters
 
 
 @pytest.mark.parametrize("rule", [BoxRule("contour", 0.6, smallest=0.0), BoxRule("energy", 0.9)])
@@ -194,6 +193,21 @@ def test_number_of_boxes_is_limited_by_every_rule(rule):
 def test_numbers_outside_their_range(options, said):
     with pytest.raises(OptionError, match=said):
         BoxRule("objects", **options)
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "said"),
+    [
+        ("objects", {"threshold": 0.5}, "threshold is 0.5, and only contours have one"),
+        ("objects", {"by": "energy"}, "by is energy, and only contours have one"),
+        ("objects", {"smallest": 0.5}, "smallest is 0.5, and only contours have one"),
+        ("contour", {"min_score": 0.5}, "min_score is 0.5, and only objects have one"),
+        ("energy", {"min_score": 0.5}, "min_score is 0.5, and only objects have one"),
+    ],
+)
+def test_choice_of_another_rule_is_refused(rule, options, said):
+    with pytest.raises(OptionError, match=said):
+        BoxRule(rule, **options)
 
 
 def test_score_outside_its_range():

@@ -91,7 +91,11 @@ def test_a_mask_by_hand():
 
 
 @settings(max_examples=100)
-@given(maps, st.sampled_from(WINDOWS), st.sampled_from([BoxRule(threshold=0.3, smallest=0.0), BoxRule("energy", 0.7)]))
+@given(
+    maps,
+    st.sampled_from(WINDOWS),
+    st.sampled_from([BoxRule("contour", threshold=0.3, smallest=0.0), BoxRule("energy", 0.7)]),
+)
 def test_a_mask_in_the_image_against_every_pixel(heat, window, rule):
     for box in find_boxes(heat, rule):
         placed = box.region.to_image(window)
@@ -135,7 +139,7 @@ def test_pixels_that_touch_at_a_corner_have_one_outline():
 @settings(max_examples=100)
 @given(maps, st.sampled_from(WINDOWS))
 def test_polygons_and_box_have_the_same_ends(heat, window):
-    for box in locate(heat, window, BoxRule(threshold=0.3, smallest=0.0)):
+    for box in locate(heat, window, BoxRule("contour", threshold=0.3, smallest=0.0)):
         points = [point for polygon in box.region.polygons for point in polygon]
         inside = box.region.mask(window.width, window.height)
         for y in range(window.height):
@@ -208,7 +212,7 @@ def test_a_box_without_a_region_is_mapped_without_one():
     assert (mapped.corners, mapped.region) == ((0, 0, 2, 2), None)
 
 
-@pytest.mark.parametrize("rule", [BoxRule(), BoxRule("energy", 0.9)])
+@pytest.mark.parametrize("rule", [BoxRule("contour"), BoxRule("energy", 0.9)])
 def test_nothing_is_computed_before_it_is_asked_for(rule):
     (box,) = locate(np.ones((3, 3)), Window.whole(9, 9), rule)
     assert not {"pixels", "polygons"} & set(vars(box.region))

@@ -76,7 +76,7 @@ def test_what_a_manifest_says(run):
     assert manifest.run.images.count == content["run"]["images"]["count"] == 4
     assert manifest.run.names == (*METHODS, "center_box", "full_image")
     assert manifest.run.parts == range(1)
-    assert manifest.run.box.box_rule == BoxRule()
+    assert manifest.run.box.box_rule == BoxRule("contour")
     box = manifest.run.box.thresholds["gradient"].box
     assert box == content["run"]["box"]["thresholds"]["gradient"]["box"]
 
@@ -100,7 +100,11 @@ def test_missing_keys_get_defaults():
     manifest = Manifest.from_json(SMALLEST)
     assert manifest.run.model.short_name == "own"
     assert manifest.run.preprocessing.window(256, 256) == Window(16.0, 16.0, 240.0, 240.0, 256, 256)
-    assert (manifest.run.target, manifest.run.box.box_rule, manifest.run.save.maps) == ("predicted", BoxRule(), False)
+    assert (manifest.run.target, manifest.run.box.box_rule, manifest.run.save.maps) == (
+        "predicted",
+        BoxRule("contour"),
+        False,
+    )
     assert (len(manifest.run.parts), manifest.about.begun, manifest.about.merged) == (0, "", None)
     assert Summary.from_json({}) == Summary()
 

@@ -224,7 +224,7 @@ def test_a_killed_merge_goes_on(finished, tmp_path):
         ({"batch_size": 8}, "batch_size was 4, is 8"),
         ({"seed": 1}, "images.seed was 0, is 1"),
         ({"limit": 20}, "images.count was 22, is 20"),
-        ({"rule": BoxRule(threshold=0.3)}, "box.threshold was 0.2, is 0.3"),
+        ({"rule": BoxRule("contour", threshold=0.3)}, "box.threshold was 0.2, is 0.3"),
         ({"boxes": "any"}, "box.boxes was largest, is any"),
         ({"tune_on": "hash:0.5"}, "images.tuning_share was 0.4, is 0.5"),
         ({"methods": {"gradient": {"blur": 0.05}}}, "methods.gradient.blur was 0.03, is 0.05"),

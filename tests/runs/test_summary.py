@@ -26,7 +26,7 @@ METHODS = ("feedback", "gradient")
 
 
 def scoring(target="predicted", rule=None, boxes="largest", thresholds="given", methods=METHODS):
-    rule = rule or BoxRule()
+    rule = rule or BoxRule("contour")
     if thresholds == "given":
         thresholds = dict.fromkeys(methods, Thresholds.given(rule))
     return Scoring(methods, target, rule, boxes, thresholds)
@@ -110,7 +110,7 @@ def test_the_threshold_counts_and_the_oracle_stands_apart():
     # The best thresholds for .3 and .5 are both 0.40 (2 of 3), for .7 any of three (1 of 3).
     assert value(found, "oracle_max_box_acc_v2") == pytest.approx((2 + 2 + 1) / 9)
     assert value(found, "mean_iou") == pytest.approx(0.3, abs=1e-7)
-    at_40 = scores(rows, scoring(rule=BoxRule(threshold=0.4), methods=("gradient",)))
+    at_40 = scores(rows, scoring(rule=BoxRule("contour", threshold=0.4), methods=("gradient",)))
     assert value(at_40, "top1_loc_error") == pytest.approx(1 / 3)
 
 
@@ -132,9 +132,9 @@ def test_each_rule_reads_its_own_curve():
     def mean_iou(rule, boxes="largest"):
         return value(scores(rows, scoring(rule=rule, boxes=boxes, methods=("gradient",))), "mean_iou")
 
-    by_energy = BoxRule(threshold=0.3, by="energy")
-    assert mean_iou(BoxRule()) == pytest.approx(0.51)
-    assert mean_iou(BoxRule(), "any") == pytest.approx(0.52)
+    by_energy = BoxRule("contour", threshold=0.3, by="energy")
+    assert mean_iou(BoxRule("contour")) == pytest.approx(0.51)
+    assert mean_iou(BoxRule("contour"), "any") == pytest.approx(0.52)
     assert mean_iou(by_energy) == pytest.approx(0.53)
     assert mean_iou(by_energy, "any") == pytest.approx(0.54)
     assert mean_iou(BoxRule("energy", 0.95)) == pytest.approx(0.55)

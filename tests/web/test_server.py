@@ -73,7 +73,7 @@ def test_an_answer_is_what_the_library_finds():
     heat = expected.maps[0].numpy()
     assert np.array_equal(pixels_of(found["map"]), (heat * 255).round().astype(np.uint8))
     assert found["scores"] == pytest.approx(expected.scores[0].tolist(), rel=1e-5)
-    boxes = locate(heat, window, BoxRule(threshold=0.4))
+    boxes = locate(heat, window, BoxRule("contour", threshold=0.4))
     corners = [(box["x1"], box["y1"], box["x2"], box["y2"]) for box in found["boxes"]]
     assert corners == [box.corners for box in boxes] != []
     assert answer["target"]["index"] == 285
@@ -98,6 +98,7 @@ def test_an_answer_draws_objects(client):
     ("fields", "said"),
     [
         ({"min_score": 2}, "min_score is '2'; a number from 0 to 1 is needed"),
+        ({"box": "objects", "threshold": 0.5}, "threshold is 0.5, and only contours have one"),
         ({"max_boxes": 0}, "max_boxes is 0"),
         ({"max_boxes": 1.5}, "max_boxes is '1.5'; a whole number"),
         ({"box": "circle"}, "one of objects, contour, energy is needed"),

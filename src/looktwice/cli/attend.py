@@ -40,7 +40,7 @@ from looktwice.cli.preprocessing import (
     class_names,
     input_choices,
 )
-from looktwice.defaults import DEFAULT_BOX, DEFAULT_METHOD, DEFAULT_MODEL
+from looktwice.defaults import DEFAULT_METHOD, DEFAULT_MODEL
 from looktwice.errors import OptionError
 from looktwice.options import check_known
 
@@ -69,7 +69,7 @@ def attend_command(
         ),
     ] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method.")] = None,
-    box: BoxKindName = DEFAULT_BOX,
+    box: BoxKindName = None,
     threshold: Threshold = None,
     threshold_by: ThresholdBy = None,
     min_score: MinScore = None,

@@ -41,7 +41,7 @@ from looktwice.cli.preprocessing import (
     class_names,
     input_choices,
 )
-from looktwice.defaults import DEFAULT_BOX, DEFAULT_MODEL, GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
+from looktwice.defaults import DEFAULT_MODEL, GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
 from looktwice.errors import LooktwiceWarning, OptionError
 from looktwice.labels import PAPER_METHODS
 from looktwice.options import check_known
@@ -110,7 +110,7 @@ def evaluate_command(
             show_default=False,
         ),
     ] = None,
-    box: BoxKindName = DEFAULT_BOX,
+    box: BoxKindName = None,
     threshold: Threshold = None,
     threshold_by: ThresholdBy = None,
     min_score: MinScore = None,
@@ -238,7 +238,13 @@ def _names_outputs(classes: Path | None, model: str, weights: str) -> bool:
 
 
 def _run_rule(
-    box: str, threshold: float | None, by: str | None, min_score: float | None, max_boxes: int | None, *, tuned: bool
+    box: str | None,
+    threshold: float | None,
+    by: str | None,
+    min_score: float | None,
+    max_boxes: int | None,
+    *,
+    tuned: bool,
 ) -> "BoxRule":
     if tuned and threshold is not None:
         raise OptionError("--threshold gives the threshold, --tune-on chooses it; leave one of them out")

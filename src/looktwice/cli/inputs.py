@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from looktwice.defaults import DEFAULT_MIN_SCORE, DEFAULT_THRESHOLDS
+from looktwice.defaults import DEFAULT_BOX, DEFAULT_MIN_SCORE, DEFAULT_THRESHOLDS
 from looktwice.errors import InputError, LooktwiceError, OptionError, printable
 from looktwice.options import check_known, option_value
 
@@ -83,11 +83,13 @@ ScoresEntry = Annotated[
 
 
 BoxKindName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--box",
         help="objects: a box for each object, without a threshold; contour: a box for each region above a threshold; "
-        "energy: one box that holds a share of the energy.",
+        "energy: one box that holds a share of the energy. "
+        f"[default: {DEFAULT_BOX}; objects with --min-score, contour with --threshold]",
+        show_default=False,
     ),
 ]
 
@@ -327,7 +329,7 @@ def _find_one(image: str) -> list[Path] | None:
 
 
 def box_rule(
-    box: str,
+    box: str | None,
     threshold: float | None,
     by: str | None,
     *,
@@ -336,10 +338,12 @@ def box_rule(
 ) -> "BoxRule":
     """The rule that --box, --threshold, --threshold-by, --min-score and --max-boxes name.
 
-    What is not given has its usual value.
+    What is not given has its usual value. A choice that only one rule has says which rule is meant.
     """
     from looktwice.localization.boxes import BoxRule
 
+    if box is None:
+        box = "objects" if min_score is not None else DEFAULT_BOX if (threshold, by) == (None, None) else "contour"
     if box == "energy" and by is not None:
         raise OptionError("--threshold-by is for contours; the energy box's threshold is always a share of the energy")
     if box == "objects" and (threshold is not None or by is not None):

@@ -86,15 +86,15 @@ class BoxRule:
         rule: ``"objects"``: a box for each region that is probably an object; no threshold is needed. ``"contour"``: a
             box for each external contour. ``"energy"``: one box around the energy.
         threshold: for ``"contour"``: as ``contour_boxes`` has it. For ``"energy"``: the share of the energy that the
-            box holds. It does not matter for ``"objects"``.
+            box holds. ``"objects"`` has none.
         by: the threshold is a share of the map's maximum, or of its energy. It matters for ``"contour"`` only.
         smallest: contours with a smaller share of the map's area are left out. It matters for ``"contour"`` only.
-        min_score: boxes with a lower score are left out, but the best box of a map always stays. It matters for
-            ``"objects"`` only.
+        min_score: boxes with a lower score are left out, but the best box of a map always stays. Only
+            ``"objects"`` has it.
         max_boxes: how many boxes a map has at most: the first ones. None: all of them.
 
     Raises:
-        OptionError: an unknown name, a share outside its range, or less than one box.
+        OptionError: an unknown name, a share outside its range, less than one box, or a choice of another rule.
     """
 
     rule: BoxKind = DEFAULT_BOX
@@ -115,6 +115,18 @@ class BoxRule:
             raise OptionError(
                 f"max_boxes is {self.max_boxes!r}; a whole number from 1 is needed, or None for all boxes"
             )
+        self._check_own()
+
+    def _check_own(self) -> None:
+        """Refuses a choice that only another rule has, since it would be without effect."""
+        others = ("min_score",) if self.has_threshold else ("threshold", "by", "smallest")
+        for name in others:
+            if getattr(self, name) != getattr(BoxRule, name):
+                rules = "objects have" if self.has_threshold else "contours have"
+                raise OptionError(
+                    f"{name} is {getattr(self, name)}, and only {rules} one; leave it out, or name the rule: this is "
+                    f"{self.rule}"
+                )
 
     @property
     def has_threshold(self) -> bool:

@@ -278,11 +278,12 @@ def _box_rule(fields: Mapping[str, str]) -> BoxRule:
     Raises:
         OptionError: an unknown rule, or a number that is not possible.
     """
-    rule = fields.get("box", DEFAULT_BOX)
+    meant = "objects" if "min_score" in fields else "contour" if "threshold" in fields else DEFAULT_BOX
+    rule = fields.get("box", meant)
     most = int(number_field(fields, "max_boxes", 0, most=MOST_BOXES, whole=True)) if "max_boxes" in fields else None
     return BoxRule(
         cast(BoxKind, rule),
-        number_field(fields, "threshold", DEFAULT_THRESHOLDS.get(rule, 0.0), most=1),
+        number_field(fields, "threshold", DEFAULT_THRESHOLDS.get(rule, BoxRule.threshold), most=1),
         min_score=number_field(fields, "min_score", DEFAULT_MIN_SCORE, most=1),
         max_boxes=most,
     )
