@@ -40,7 +40,8 @@ GATES_PER_CALL = 2**19
 """Gates penalised per call on the CPU (2 MB): small layers share a call, and a call fits the cache."""
 
 GATES_PER_LAUNCH = 2**26
-"""The same on an accelerator (256 MB). There each call costs some launches, whatever its size."""
+"""The same on an accelerator (256 MB), for the power iteration. There each call costs some launches, whatever its size.
+A decomposition takes no more than on the CPU: cuSOLVER's batched one fails on very many matrices at once."""
 
 
 def feedback(
@@ -161,10 +162,11 @@ def _penalised(
     """z - αλ g⁻¹z (Eqs. 10, 12) for every call with a grid. Calls of one size are computed together."""
     maps = {index: calls[index].to_grid(z) for index, z in gates.items() if calls[index].grid is not None}
     moved: dict[int, Tensor] = {}
-    for group in _of_one_size(maps):
+    most = _most_gates(maps, trace_norm)
+    for group in _of_one_size(maps, most):
         channels = [maps[index].shape[1] for index in group]
         z = _joined([maps[index] for index in group])
-        after = _penalised_maps(z, trace_norm, step_size, in_units=in_units)
+        after = _penalised_maps(z, trace_norm, step_size, most, in_units=in_units)
         moved |= zip(group, torch.split(after, channels, 1), strict=True)
     return {index: calls[index].from_grid(z) for index, z in moved.items()}
 
@@ -181,24 +183,23 @@ def _joined(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(maps), 1)
 
 
-def _penalised_maps(z: Tensor, trace_norm: TraceNorm, step_size: float, *, in_units: bool) -> Tensor:
-    """The same for channels of one size, (N, C, H, W)."""
+def _penalised_maps(z: Tensor, trace_norm: TraceNorm, step_size: float, most: int, *, in_units: bool) -> Tensor:
+    """The same for channels of one size, (N, C, H, W), in calls of ``most`` gates or of a single image."""
     z = trace_norm.truncated(z)
     all_open = z.shape[-2] * z.shape[-1] if in_units else 1  # γ² of an all-open gate
     alpha = step_size * trace_norm.weight * all_open**0.5
     moved = torch.empty_like(z)
-    images_at_once = max(1, _most_gates(z) // z[0].numel())
+    images_at_once = max(1, most // z[0].numel())
     for some, out in zip(torch.split(z, images_at_once), torch.split(moved, images_at_once), strict=True):
         torch.sub(some, trace_norm.gradient(some, all_open), alpha=alpha, out=out)
     return moved
 
 
-def _of_one_size(maps: Mapping[int, Tensor]) -> list[list[int]]:
-    """The calls in groups of one grid, each with as many gates as one call takes, or a single call."""
+def _of_one_size(maps: Mapping[int, Tensor], most: int) -> list[list[int]]:
+    """The calls in groups of one grid, each with at most ``most`` gates or a single call."""
     groups: list[list[int]] = []
     last: dict[tuple[int, ...], tuple[list[int], int]] = {}
     for index, z in maps.items():
-        most = _most_gates(z)
         group, held = last.get(z.shape[2:], ([], most))
         if held + z.numel() > most:
             group, held = [], 0
@@ -208,5 +209,7 @@ def _of_one_size(maps: Mapping[int, Tensor]) -> list[list[int]]:
     return groups
 
 
-def _most_gates(z: Tensor) -> int:
-    return GATES_PER_CALL if z.device.type == "cpu" else GATES_PER_LAUNCH
+def _most_gates(maps: Mapping[int, Tensor], trace_norm: TraceNorm) -> int:
+    """How many gates are penalised per call."""
+    on_cpu = all(z.device.type == "cpu" for z in maps.values())
+    return GATES_PER_LAUNCH if trace_norm.takes_leading_pair and not on_cpu else GATES_PER_CALL

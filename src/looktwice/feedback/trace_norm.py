@@ -73,6 +73,11 @@ class TraceNorm:
             raise OptionError(f"trace_weight is {self.weight}; λ must not be negative (0 is local feedback)")
         check_spectral_options(self.smoothing, self.minor, self.minor_share, self.rank, self.solver)
 
+    @property
+    def takes_leading_pair(self) -> bool:
+        """Whether the gradient takes the leading singular pair alone, by power iteration, and no decomposition."""
+        return self.solver == "fast" and self.rank == 1 and self.minor in {"suppress", "drop"}
+
     def truncated(self, z: Tensor) -> Tensor:
         """Where a step starts: z (..., H, W), or its truncation with ``minor="project"``."""
         return truncate(z, self.minor_share, self.rank, self.solver) if self.minor == "project" else z
