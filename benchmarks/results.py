@@ -6,6 +6,9 @@ An OTHER is a run on the same images or some of them: of ``global_feedback`` or 
 example, or of a method that takes too long for all images. Global feedback is compared with each of its methods, on the
 images that both runs have.
 
+Runs with boxes of objects (``--box objects``) are told by all boxes of an image. Where runs have
+``benchmarks/variants.py:gp_without_lambda`` and ``gp_open``, tables tell what the trace norm and the gates bring.
+
 Runs of the grid pointing game (``looktwice evaluate --measure grid``) make one table together: a row for each method, a
 column for each network. An OTHER has the same squares or some of them.
 """
@@ -54,14 +57,23 @@ PEERS = (
 )
 
 
+VARIANTS = {"gp_without_lambda": "Global, λ = 0", "gp_open": "Global, open gates"}
+"""The rows of ``variants.py`` that tables compare with."""
+
+
 def main() -> None:
     """Prints Markdown."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="RUN[:OTHER…]")
     runs = [[Path(part) for part in text.split(":")] for text in parser.parse_args().runs]
     games = [folders for folders in runs if read_manifest(folders[0]).run.grid]
-    for run, *others in (folders for folders in runs if folders not in games):
+    objects = [folders[0] for folders in runs if read_manifest(folders[0]).run.box.rule == "objects"]
+    for run, *others in (folders for folders in runs if folders not in games and folders[0] not in objects):
         print(section(run, others))  # noqa: T201 - a script's output
+    for run in objects:
+        print(objects_section(run))  # noqa: T201
+    for variant in VARIANTS:
+        print(alone_section([folders[0] for folders in runs], variant))  # noqa: T201
     if games:
         print(grid_section(games))  # noqa: T201 - a script's output
 
@@ -105,6 +117,37 @@ def section(run: Path, others: list[Path]) -> str:
     return "\n".join([*lines, ""])
 
 
+def objects_section(run: Path) -> str:
+    """All boxes of a network's images, with the share of wrong best boxes."""
+    manifest, summary = read_manifest(run), read_summary(run)
+    title = f"{manifest.run.model.short_name}, {summary.images} images, a box for each object"
+    best = "; ".join(
+        f"{shown(method)} {interval(own.score('gt_known_loc_error'))}" for method, own in summary.methods.items()
+    )
+    pairs = [*PAIRS[:1], *(("global_feedback", name) for name in ("grad_cam", "layer_cam", "center_box"))]
+    return "\n".join([f"### {title}", *all_boxes(summary, pairs), "", f"Best box wrong, class known: {best}.", ""])
+
+
+def alone_section(runs: list[Path], variant: str) -> str:
+    """What global feedback has more than a variant of it, on each network: points, paired."""
+    lines = [f"### {shown('global_feedback')} − {shown(variant)}", ""]
+    for rule, measures in (
+        ("contour", COMPARED[1:]),
+        ("objects", ["gt_known_loc_error", *BOXES_COMPARED[:4], "box_ap50"]),
+    ):
+        lines += [f"| {rule} | {' | '.join(MEASURES[name].short_title for name in measures)} |"]
+        lines += ["|---" * (len(measures) + 1) + "|"]
+        for run in runs:
+            manifest, summary = read_manifest(run), read_summary(run)
+            if manifest.run.box.rule != rule or manifest.run.grid or variant not in summary.methods:
+                continue
+            found = summary.difference("global_feedback", variant)
+            cells = " | ".join(difference(found.get(name)) for name in measures)
+            lines.append(f"| {manifest.run.model.short_name} | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def all_boxes(summary: Summary, pairs: list[tuple[str, str]]) -> list[str]:
     """The measures of all boxes and their differences; nothing if the run has none of them."""
     if not summary.known_box_measures:
@@ -112,7 +155,7 @@ def all_boxes(summary: Summary, pairs: list[tuple[str, str]]) -> list[str]:
     title = "All boxes of an image, for images with one object, with several, and all; per cent, except boxes an image."
     lines = ["", " ".join(filter(None, [title, where_boxes_were_drawn(summary)])), ""]
     lines += [f"| | {' | '.join(MEASURES[name].short_title for name in BOXES)} |", "|---" * (len(BOXES) + 1) + "|"]
-    for method in (name for name in LABELS if name in summary.methods):
+    for method in (name for name in (*LABELS, *VARIANTS) if name in summary.methods):
         cells = [box_cell(name, summary.methods[method].score(name)) for name in BOXES]
         lines.append(f"| {marked(method)} | {' | '.join(cells)} |")
     return [*lines, "", *difference_table(summary, pairs, BOXES_COMPARED)]
@@ -232,13 +275,13 @@ def difference_table(
 
 def marked(method: str) -> str:
     """A method's short name, in bold if it is global feedback."""
-    name = label_of(method).short_name
+    name = VARIANTS.get(method) or label_of(method).short_name
     return f"**{name}**" if method == "global_feedback" else name
 
 
 def shown(method: str) -> str:
     """A method's short name; a label with options stays as it is."""
-    return LABELS[method].short_name if method in LABELS else method
+    return LABELS[method].short_name if method in LABELS else VARIANTS.get(method, method)
 
 
 def per_cent(score: Score | None) -> str:
