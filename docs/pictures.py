@@ -79,7 +79,7 @@ def row(model: Model, image: Image.Image, title: str, looks: Sequence[tuple[str,
     """The input and what each method sees for a class."""
     found = [look(model, image, method, target) for method, target in looks]
     plain = Cell(scaled(image, WIDTH, smallest=WIDTH))
-    return Row([plain, *(cell(model, image, each, BoxRule("contour")) for each in found)], title)
+    return Row([plain, *(cell(model, image, each, BoxRule()) for each in found)], title)
 
 
 def boxes(model: Model, image: Image.Image, title: str) -> Row:

@@ -54,7 +54,7 @@ def main() -> None:
         probabilities = model.module(images).softmax(1)[0]
 
     # Cat and cup touch: at the default threshold, a fifth of the maximum, their boxes would overlap.
-    half = BoxRule(threshold=0.5)
+    half = BoxRule("contour", 0.5)
     for index in torch.nonzero(probabilities > 0.1).flatten().tolist():
         attention = looktwice.attend(model.module, images, index)
         for box in looktwice.locate(attention.extents[0].numpy(), window, half):

@@ -9,11 +9,11 @@ DEFAULT_MODEL = "efficientnet_lite0"
 DEFAULT_METHOD = "global_feedback"
 
 
-DEFAULT_BOX: Literal["objects", "contour", "energy"] = "contour"
+DEFAULT_BOX: Literal["objects", "contour", "energy"] = "objects"
 """How boxes are drawn; see ``localization.BoxKind``."""
 
 
-DEFAULT_MIN_SCORE = 0.3
+DEFAULT_MIN_SCORE = 0.2
 """The score that a box of an object needs: the probability that it is right."""
 
 

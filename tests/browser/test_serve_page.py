@@ -186,7 +186,7 @@ def test_settings_are_followed(cat):
     cat.until(lambda: cat.boxes() != boxes)
     boxes = cat.boxes()
     cat.one("input[name=box][value=objects]").click()
-    assert (cat.one("#threshold").get_attribute("value"), cat.one("#threshold-says").text) == ("0.3", "Probability")
+    assert (cat.one("#threshold").get_attribute("value"), cat.one("#threshold-says").text) == ("0.2", "Probability")
     cat.until(lambda: cat.boxes() != boxes)
     cat.one("#methods input[value=global_feedback]").click()
     cat.until(lambda: "at least one method" in cat.said())

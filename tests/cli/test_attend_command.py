@@ -47,15 +47,13 @@ def test_an_image_gives_a_picture_and_a_record(looktwice, net, photo, tmp_path):
         "options": METHODS["global_feedback"].options | {"steps": 2},
         "target": {"index": k, "name": f"class {k}"},
         "closed_layers": len(seen.closed),
-        "box_rule": {"rule": "contour", "threshold": 0.2, "by": "max", "smallest": 0.01},
+        "box_rule": {"rule": "objects", "min_score": 0.2},
         "looktwice": __version__,
     }
     assert {key: record[key] for key in expected} == expected
     assert record["probability"] == pytest.approx(float(probabilities[k]), abs=1e-6)
     assert record["scores"] == pytest.approx(seen.scores[0].tolist(), abs=1e-5)
-    boxes = [
-        (box.x1, box.y1, box.x2, box.y2, box.score) for box in locate(seen.maps[0].numpy(), window, BoxRule("contour"))
-    ]
+    boxes = [(box.x1, box.y1, box.x2, box.y2, box.score) for box in locate(seen.extents[0].numpy(), window, BoxRule())]
     assert boxes
     assert [[*box.values()] for box in record["boxes"]] == [pytest.approx(box, abs=1e-3) for box in boxes]
     assert list(record["boxes"][0]) == ["x1", "y1", "x2", "y2", "score"]

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from looktwice.cli import app
 from looktwice.errors import DatasetError, LooktwiceError, OptionError, RunError
+from looktwice.localization.objects import scorer_hash
 
 NETWORK = """
 import torch
@@ -68,10 +69,9 @@ def test_choices_arrive(done):
     assert (run["target"], run["batch_size"], run["images"]["seed"]) == ("true", 2, 3)
     assert run["preprocessing"]["squash"]
     assert run["box"] | {"thresholds": None} == {
-        "rule": "contour",
-        "threshold": 0.2,
-        "by": "max",
-        "smallest": 0.01,
+        "rule": "objects",
+        "min_score": 0.2,
+        "scorer": scorer_hash(),
         "boxes": "largest",
         "thresholds": None,
     }
@@ -118,7 +118,7 @@ def test_strict_stops_before_anything_is_written(data, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "box"),
     [
-        ((), ("contour", 0.2, "max")),
+        (("--box", "contour"), ("contour", 0.2, "max")),
         (("--threshold", 0.35), ("contour", 0.35, "max")),
         (("--box", "energy"), ("energy", 0.95, "max")),
         (("--threshold-by", "energy", "--threshold", 0.6), ("contour", 0.6, "energy")),

@@ -75,8 +75,8 @@ def test_boxes_come_out_in_pixels_of_the_picture(command, trained, tmp_path, cas
     place = (5 * height // 2, width // 2)
     image, box = picture(np.random.default_rng(5), 1, (5 * height, 5 * width), corner=place, side=2 * height)
     image.save(tmp_path / "known.png")
-    names = ("--classes", trained / case / "names.txt")
-    ran = command(case, "attend", tmp_path / "known.png", "--output", tmp_path / "out", *options, *names, "-v")
+    choices = (*options, "--classes", trained / case / "names.txt", "--box", "contour", "-v")
+    ran = command(case, "attend", tmp_path / "known.png", "--output", tmp_path / "out", *choices)
     assert ran.code == 0, ran.err
     assert " input: " in ran.err[0]
     record = json.loads((tmp_path / "out" / "known.1.json").read_text())

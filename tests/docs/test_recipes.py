@@ -54,13 +54,12 @@ def read(request, log):
 MEASURE = '''
 """How often a box is hit by far."""
 
-from looktwice.localization.sweep import grid_index
 from looktwice.metrics.judged_maps import Sample
 
 
 def close_hits(maps, at):
     """Whether the box of each map has IoU >= 0.9."""
-    return Sample(maps.curve[maps.first, grid_index(at.box)] >= 0.9)
+    return Sample(maps.overlap_at(at.box)[maps.first] >= 0.9)
 '''
 MEASURE_ROW = """    Measure("close_hits", "Close hits", "close", "share of maps whose box has IoU >= 0.9", close_hits),
 """

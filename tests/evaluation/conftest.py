@@ -4,6 +4,7 @@ import pytest
 
 from evaluations import draw, run_on
 from looktwice.datasets import load_dataset
+from looktwice.localization import BoxRule
 
 
 @pytest.fixture(scope="module")
@@ -21,4 +22,12 @@ def undisturbed(dataset, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
     outcome = run_on(dataset, run)
     assert (outcome.parts, outcome.missing, outcome.summary) == (6, 0, run / "summary.json")
+    return run
+
+
+@pytest.fixture(scope="module")
+def contours(dataset, tmp_path_factory):
+    """The same evaluation with a box for each contour."""
+    run = tmp_path_factory.mktemp("runs") / "contours"
+    run_on(dataset, run, rule=BoxRule("contour"))
     return run

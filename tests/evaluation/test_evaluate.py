@@ -25,7 +25,7 @@ from looktwice.runs import folder as runs
 from looktwice.runs.columns import CURVES
 
 
-def test_rows_are_what_the_rooms_below_say(dataset, undisturbed):
+def test_rows_are_what_the_rooms_below_say(dataset, contours):
     """A batch worked through by hand: decoded, predicted, attended to, located, overlapped."""
     model = colours()
     first = shuffled(dataset.samples, 0)[:4]
@@ -34,8 +34,8 @@ def test_rows_are_what_the_rooms_below_say(dataset, undisturbed):
     with torch.no_grad():
         probabilities = model.module(batch).double().softmax(1)
     predicted = probabilities.argmax(1)
-    table = {(row["sample"], row["method"]): row for row in rows_of(undisturbed).to_pylist()}
-    assert len(table) == rows_of(undisturbed).num_rows == 22 * len(ALL)
+    table = {(row["sample"], row["method"]): row for row in rows_of(contours).to_pylist()}
+    assert len(table) == rows_of(contours).num_rows == 22 * len(ALL)
     for method, options in METHODS.items():
         maps = attend(model.module, batch, predicted, method=method, **options).maps.numpy()
         for n, sample in enumerate(first):
@@ -70,8 +70,8 @@ def test_a_chunk_costs_one_plain_pass_for_all_methods_and_classes(dataset, tmp_p
     assert passes == rehearsal + measuring + [4] * (2 * (1 + maps * own))
 
 
-def test_the_summary_makes_sense(undisturbed):
-    methods = summary_of(undisturbed)["methods"]
+def test_the_summary_makes_sense(contours):
+    methods = summary_of(contours)["methods"]
     assert list(methods) == list(ALL)
     wrong = 4 / 22  # images 0, 7, 14 and 21 are labelled wrong
     assert methods["gradient"]["top1_class_error"]["value"] == pytest.approx(wrong)
@@ -245,7 +245,7 @@ def test_problems_of_the_data_set_are_kept(dataset, tmp_path):
 
 def test_thresholds_are_chosen_on_a_share_set_aside(dataset, tmp_path):
     run = tmp_path / "run"
-    run_on(dataset, run, tune_on="hash:0.4")
+    run_on(dataset, run, rule=BoxRule("contour"), tune_on="hash:0.4")
     rows = rows_of(run).to_pylist()
     tuning = {row["sample"] for row in rows if row["tuning"]}
     judged = {row["sample"] for row in rows} - tuning
@@ -267,23 +267,24 @@ def test_thresholds_are_chosen_on_a_share_set_aside(dataset, tmp_path):
 def test_thresholds_are_chosen_on_another_run(dataset, tmp_path):
     some, others = Dataset(dataset.samples[:10]), Dataset(dataset.samples[10:])
     tuned = tmp_path / "tuned"
-    run_on(some, tuned)
-    run_on(others, tmp_path / "run", tune_on=str(tuned))
+    by_max, by_energy = BoxRule("contour"), BoxRule("contour", threshold=0.5, by="energy")
+    run_on(some, tuned, rule=by_max)
+    run_on(others, tmp_path / "run", tune_on=str(tuned), rule=by_max)
     thresholds = json.loads((tmp_path / "run" / "manifest.json").read_text())["run"]["box"]["thresholds"]
     assert summary_of(tmp_path / "run")["thresholds"] == thresholds
     drawn = {row["method"]: row["threshold"] for row in rows_of(tmp_path / "run").to_pylist()}
     assert {method: drawn[method] for method in METHODS} == {method: thresholds[method]["box"] for method in METHODS}
     assert drawn["gradient"] != 0.2
     with pytest.raises(RunError, match=r"10 images of this run are in .* must be chosen on others"):
-        run_on(dataset, tmp_path / "other", tune_on=str(tuned))
+        run_on(dataset, tmp_path / "other", tune_on=str(tuned), rule=by_max)
+    other = METHODS | {"feedback": {"steps": 2}}
     with pytest.raises(RunError, match=r"do not carry over: methods\.feedback\.steps was 1, is 2"):
-        run_on(others, tmp_path / "other", tune_on=str(tuned), methods=METHODS | {"feedback": {"steps": 2}})
-    by_energy = BoxRule("contour", threshold=0.5, by="energy")
+        run_on(others, tmp_path / "other", tune_on=str(tuned), rule=by_max, methods=other)
     with pytest.raises(RunError, match="no curves by energy"):
         run_on(others, tmp_path / "other", tune_on=str(tuned), rule=by_energy)
     (tuned / "summary.json").unlink()
     with pytest.raises(RunError, match="is not finished"):
-        run_on(others, tmp_path / "other", tune_on=str(tuned))
+        run_on(others, tmp_path / "other", tune_on=str(tuned), rule=by_max)
 
 
 def test_saved_maps_are_those_that_were_measured(dataset, tmp_path):

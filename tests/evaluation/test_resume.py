@@ -129,7 +129,10 @@ def test_a_full_disk_is_one_line_and_loses_nothing(dataset, undisturbed, tmp_pat
         ({"batch_size": 8}, "batch_size was 4, is 8"),
         ({"seed": 1}, "images.seed was 0, is 1"),
         ({"limit": 20}, "images.count was 22, is 20; images.limit was null, is 20"),
-        ({"rule": BoxRule("contour", threshold=0.3)}, "box.threshold was 0.2, is 0.3"),
+        (
+            {"rule": BoxRule("contour", threshold=0.3)},
+            "box.rule was objects, is contour; box.threshold was 0.2, is 0.3",
+        ),
         ({"boxes": "any"}, "box.boxes was largest, is any"),
         ({"methods": METHODS | {"feedback": {"steps": 2}}}, "methods.feedback.steps was 1, is 2"),
         ({"methods": {"gradient": {}}}, "methods.feedback was"),

@@ -17,7 +17,7 @@ from looktwice.localization import BoxRule, locate
 def finding() -> Finding:
     heat = np.zeros((20, 20))
     heat[5:10, 8:16] = 1
-    window = Window.whole(40, 60)
+    window, rule = Window.whole(40, 60), BoxRule("contour")
     return Finding(
         path=Path("photos/cat.jpg"),
         picture=Image.new("RGB", (400, 600), "gray"),
@@ -33,8 +33,8 @@ def finding() -> Finding:
         scores=[1.0, 2.5],
         closed_layers=0,
         heat=heat,
-        rule=BoxRule("contour"),
-        boxes=locate(heat, window),
+        rule=rule,
+        boxes=locate(heat, window, rule),
     )
 
 

@@ -197,7 +197,7 @@ def test_run_lengths_against_a_loop(mask):
 
 
 def test_the_region_is_no_number_of_a_box():
-    (box,) = find_boxes(np.ones((2, 2)))
+    (box,) = find_boxes(np.ones((2, 2)), BoxRule("contour"))
     bare = Box(0, 0, 2, 2, 1.0)
     assert box == bare
     assert hash(box) == hash(bare)

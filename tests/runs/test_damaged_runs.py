@@ -15,6 +15,7 @@ from evaluations import METHODS, draw, run_on
 from looktwice.cli import app
 from looktwice.datasets import load_dataset
 from looktwice.errors import LooktwiceError, RunError
+from looktwice.localization import BoxRule
 from looktwice.report.page import render
 from looktwice.report.paper_tables import paper_tables
 from looktwice.runs import folder as runs
@@ -24,7 +25,7 @@ from looktwice.runs.scoring import Scoring
 from looktwice.runs.summarise import write_summary
 from report_runs import make_older
 
-CHOICES = {"target": "true", "tune_on": "hash:0.4", "save_maps": True}
+CHOICES = {"rule": BoxRule("contour"), "target": "true", "tune_on": "hash:0.4", "save_maps": True}
 GRADIENT, FEEDBACK = ({name: METHODS[name]} for name in METHODS)
 
 

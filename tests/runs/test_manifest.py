@@ -27,9 +27,10 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("manifest")
     samples = load_dataset(draw(folder / "pictures", 12), "csv")
     some, others = type(samples)(samples.samples[:6]), type(samples)(samples.samples[6:])
-    run_on(some, folder / "tuned", methods=METHODS)
+    choices = {"methods": METHODS, "rule": BoxRule("contour")}
+    run_on(some, folder / "tuned", **choices)
     about = {"command": "looktwice evaluate", "mood": "good"}
-    run_on(others, folder / "run", methods=METHODS, tune_on=str(folder / "tuned"), limit=4, about=about)
+    run_on(others, folder / "run", tune_on=str(folder / "tuned"), limit=4, about=about, **choices)
     return folder / "run"
 
 

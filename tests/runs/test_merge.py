@@ -23,7 +23,7 @@ from looktwice.runs.merge import COMPARABLE, merge
 
 GUIDED = {"guided_backprop": {"blur": 0.03}}
 GRADIENT, FEEDBACK = ({name: METHODS[name]} for name in METHODS)
-CHOICES = {"target": "true", "tune_on": "hash:0.4"}
+CHOICES = {"rule": BoxRule("contour"), "target": "true", "tune_on": "hash:0.4"}
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +146,9 @@ def test_maps_that_only_one_run_saved_are_kept(dataset, finished, tmp_path):
 def test_thresholds_of_another_run_are_each_method_s_own(dataset, tmp_path):
     some, others = Dataset(dataset.samples[:10]), Dataset(dataset.samples[10:])
     for name, methods in (("one", GRADIENT), ("two", FEEDBACK), ("all", GRADIENT | FEEDBACK)):
-        run_on(some, tmp_path / "tuned" / name, methods=methods)
-        run_on(others, tmp_path / name, methods=methods, tune_on=str(tmp_path / "tuned" / name))
+        choices = {"rule": BoxRule("contour"), "methods": methods}
+        run_on(some, tmp_path / "tuned" / name, **choices)
+        run_on(others, tmp_path / name, tune_on=str(tmp_path / "tuned" / name), **choices)
     merge([tmp_path / "one", tmp_path / "two"], tmp_path / "new")
     run = manifest_of(tmp_path / "new")["run"]
     assert set(run["box"]["thresholds"]) == {"gradient", "feedback", "center_box", "full_image"}

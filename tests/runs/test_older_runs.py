@@ -10,6 +10,7 @@ import pytest
 from evaluations import METHODS, draw, run_on
 from looktwice.datasets import load_dataset
 from looktwice.errors import RunError
+from looktwice.localization import BoxRule
 from looktwice.metrics.measures import ALL_BOXES as BOX_MEASURES
 from looktwice.report.page import render
 from looktwice.report.paper_tables import paper_tables
@@ -19,7 +20,7 @@ from looktwice.runs.merge import COMPARABLE, merge
 from looktwice.runs.saved_maps import read_maps
 from looktwice.runs.summarise import write_summary
 
-CHOICES = {"target": "true", "tune_on": "hash:0.4", "save_maps": True}
+CHOICES = {"rule": BoxRule("contour"), "target": "true", "tune_on": "hash:0.4", "save_maps": True}
 GRADIENT, FEEDBACK = ({name: METHODS[name]} for name in METHODS)
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -27,6 +28,7 @@ from typer.testing import CliRunner
 from looktwice.attention.api import attend
 from looktwice.attention.methods import METHODS
 from looktwice.cli import app as program
+from looktwice.defaults import DEFAULT_MIN_SCORE, DEFAULT_THRESHOLDS
 from looktwice.errors import InputError, MissingExtraError, OptionError
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
@@ -73,7 +75,7 @@ def test_an_answer_is_what_the_library_finds():
     heat = expected.maps[0].numpy()
     assert np.array_equal(pixels_of(found["map"]), (heat * 255).round().astype(np.uint8))
     assert found["scores"] == pytest.approx(expected.scores[0].tolist(), rel=1e-5)
-    boxes = locate(heat, window, BoxRule("contour", threshold=0.4))
+    boxes = locate(expected.extents[0].numpy(), window, BoxRule("contour", threshold=0.4))
     corners = [(box["x1"], box["y1"], box["x2"], box["y2"]) for box in found["boxes"]]
     assert corners == [box.corners for box in boxes] != []
     assert answer["target"]["index"] == 285
@@ -92,6 +94,13 @@ def test_an_answer_draws_objects(client):
     assert 0 < len(boxes) <= 2
     assert boxes == sorted(boxes, key=lambda box: -box["score"])
     assert client.get("/api/models").json()["box"] == BoxRule().rule
+
+
+def test_the_page_starts_each_box_rule_at_its_usual_value(client):
+    found = re.findall(r'name="box" value="(\w+)" data-field="(\w+)" data-start="([\d.]+)"', client.get("/").text)
+    usual = {name: ("threshold", share) for name, share in DEFAULT_THRESHOLDS.items()}
+    usual["objects"] = ("min_score", DEFAULT_MIN_SCORE)
+    assert {name: (field, float(start)) for name, field, start in found} == usual
 
 
 @pytest.mark.parametrize(

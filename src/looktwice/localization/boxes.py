@@ -137,7 +137,7 @@ class BoxRule:
         """What matters of the rule, by name, as files and answers have it.
 
         >>> BoxRule("objects").as_dict()
-        {'rule': 'objects', 'min_score': 0.3}
+        {'rule': 'objects', 'min_score': 0.2}
         """
         names = ["threshold", "by", "smallest"] if self.has_threshold else ["min_score"]
         names += [] if self.max_boxes is None else ["max_boxes"]
@@ -163,8 +163,8 @@ def locate(heat: ArrayLike, window: Window, rule: BoxRule = BoxRule()) -> tuple[
         >>> from looktwice.images import Window
         >>> heat = np.zeros((100, 100))
         >>> heat[20:60, 30:50] = 1
-        >>> looktwice.locate(heat, Window.whole(width=400, height=200))
-        (Box(x1=120.0, y1=40.0, x2=200.0, y2=120.0, score=1.0),)
+        >>> [box.corners for box in looktwice.locate(heat, Window.whole(width=400, height=200))]
+        [(120.0, 40.0, 200.0, 120.0)]
     """
     heat = check_map(heat)
     return to_image(find_boxes(heat, rule), window, width=heat.shape[1], height=heat.shape[0])

@@ -119,7 +119,7 @@ class BoxFacts:
     threshold: float = 0.2
     by: Foreground = "max"
     smallest: float = 0.01
-    min_score: float = 0.3
+    min_score: float = 0.2
     max_boxes: int | None = None
     scorer: str | None = None
     boxes: Boxes = "largest"

@@ -178,7 +178,7 @@ class AttendService:
         - ``trace_weight``: λ as a multiple of the method's default, which is 1 for ``global_feedback``; a default of 0
           stays 0;
         - ``box``: ``objects``, ``contour`` or ``energy``; ``threshold``: the share of the last two (0.2, or 0.95 for
-          energy); ``min_score``: of objects, the probability that a box must be right with (0.3);
+          energy); ``min_score``: of objects, the probability that a box must be right with (0.2);
         - ``max_boxes``: how many boxes a map has at most; all of them when left out;
         - ``trajectory``: 1 adds the map after each step; possible for up to 10 steps.
 
