@@ -17,9 +17,10 @@ from looktwice.attention.evidence import attention_map
 from looktwice.attention.finishing import finish_map
 from looktwice.attention.maps import Attention
 from looktwice.attention.methods import MAP_OPTIONS, METHODS
-from looktwice.errors import OptionError
+from looktwice.errors import InputError, OptionError
 from looktwice.feedback import Feedback
 from looktwice.gating import activation_calls, select_layers
+from looktwice.images import Window
 
 CUT = {True: "all", False: "none"}
 
@@ -369,3 +370,11 @@ def test_unknown_names_are_refused_with_the_nearest(method, options, message):
 def test_an_unknown_rule_at_the_clamp_is_refused(method):
     with pytest.raises(OptionError, match="saturation is 'soft'; one of exact, pass"):
         look(networks.branching(), networks.pictures(1), 0, method, saturation="soft")
+
+
+@pytest.mark.parametrize(
+    "heat", [torch.rand(8, 8).bfloat16(), torch.rand(8, 8, requires_grad=True)], ids=["bfloat16", "takes gradients"]
+)
+def test_a_tensor_that_numpy_cannot_read_is_no_map_for_boxes(heat):
+    with pytest.raises(InputError, match=r"pass map\.detach\(\)\.float\(\)\.cpu\(\)\.numpy\(\)"):
+        looktwice.locate(heat, Window.whole(80, 80))

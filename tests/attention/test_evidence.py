@@ -12,7 +12,7 @@ from looktwice.attention.api import attend
 from looktwice.attention.evidence import class_evidence, evidence_map
 from looktwice.attention.finishing import cumulative_shares
 from looktwice.attention.methods import METHODS
-from looktwice.errors import OptionError
+from looktwice.errors import LooktwiceWarning, OptionError
 from looktwice.gating import LEAST_STRIDE, activation_calls, gated_scores, select_layers
 from looktwice.gating.frozen import frozen
 
@@ -125,6 +125,48 @@ def test_class_evidence_is_of_the_coarsest_gates_alone_and_of_each_image_by_itse
     for image in range(3):
         of_image = [[each[index][image].numpy() for index in coarsest] for each in (evidence, gates)]
         assert np.allclose(found[image], reference.class_evidence(*of_image, (9, 8)), atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-38, 1e30])
+def test_the_unit_of_the_evidence_does_not_matter(unit):
+    torch.manual_seed(0)
+    signed, gates = torch.randn(2, 2, 3, 3), {0: torch.rand(2, 2, 3, 3)}
+    calls = one_call((3, 3), 2)
+    expected = class_evidence(calls, {0: signed}, gates, size=(3, 3))
+    assert torch.allclose(class_evidence(calls, {0: unit * signed}, gates, size=(3, 3)), expected, atol=1e-4)
+
+
+def against_the_class() -> nn.Sequential:
+    """A network whose last layer only speaks against every class."""
+    torch.manual_seed(0)
+    stages = [nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.ReLU()) for a, b in ((3, 8), (8, 16), (16, 16))]
+    network = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)).eval()
+    network[-1].weight.data = -network[-1].weight.data.abs()
+    return network
+
+
+def test_where_only_finer_layers_speak_for_the_class_the_map_is_the_extent_and_a_note_says_so():
+    images = torch.rand(2, 3, 64, 64)
+    with pytest.warns(LooktwiceWarning, match="nothing on the coarsest maps with gates speaks for the class"):
+        found = attend(against_the_class(), images, 1)
+    assert found.maps.amax((1, 2)).tolist() == [1, 1]
+    assert torch.equal(found.maps, found.extents)
+    assert [image for image, _ in found.notes] == [0, 1]
+
+
+def test_gates_of_a_vector_alone_leave_the_extent():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 8),
+        nn.ReLU(),
+        nn.Linear(8, 3),
+    )
+    found = attend(network, torch.rand(2, 3, 32, 32), 1, layers=[1])
+    assert torch.equal(found.maps, found.extents)
 
 
 def test_a_negative_power_of_the_class_is_refused():

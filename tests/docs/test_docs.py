@@ -127,7 +127,9 @@ def test_the_tour_runs_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch, capsy
     names: dict = {}
     for block in blocks:
         exec(block, names)
-    assert "of the map's energy" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "right with a probability of" in printed
+    assert "of the extent's energy" in printed
 
 
 def test_the_first_look_is_the_readme_s():

@@ -199,7 +199,7 @@ def test_numbers_outside_their_range(options, said):
 @pytest.mark.parametrize(
     ("rule", "options", "said"),
     [
-        ("objects", {"threshold": 0.5}, "threshold is 0.5, and only contours have one"),
+        ("objects", {"threshold": 0.5}, "threshold is 0.5, and only contours and the energy box have one"),
         ("objects", {"by": "energy"}, "by is energy, and only contours have one"),
         ("objects", {"smallest": 0.5}, "smallest is 0.5, and only contours have one"),
         ("contour", {"min_score": 0.5}, "min_score is 0.5, and only objects have one"),
@@ -224,3 +224,15 @@ def test_what_matters_of_a_rule():
         "min_score": 0.5,
         "max_boxes": 3,
     }
+
+
+@pytest.mark.parametrize("most", [0, -1, True, 1.0, "2"])
+def test_a_number_of_boxes_is_whole(most):
+    with pytest.raises(OptionError, match="a whole number from 1 is needed"):
+        BoxRule(max_boxes=most)
+    assert BoxRule(max_boxes=np.int64(2)).max_boxes == 2
+
+
+def test_a_threshold_is_said_to_be_of_both_rules_that_have_one():
+    with pytest.raises(OptionError, match="only contours and the energy box have one"):
+        BoxRule(threshold=0.3)

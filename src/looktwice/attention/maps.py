@@ -163,7 +163,7 @@ def _own_attention(
         size = (look.images.shape[-2], look.images.shape[-1])
         power = propagation_power(kept) if choices.scales == "all" else PROPAGATION_POWER
         heat, classes_own = evidence_map(kept, size=size), None
-        if choices.class_power and found.gates:
+        if choices.class_power and any(look.calls[index].grid is not None for index in found.gates):
             of_class = class_evidence(look.calls, found.evidence, found.gates, size=size)
             classes_own = _ClassesOwn(of_class, choices.class_power)
         return _attention(look, targets, finish, heat, found, classes_own=classes_own, power=power)
@@ -257,8 +257,12 @@ def _attention(
 
     reach = propagated(maps)
     extents = maps = finished(reach)
+    notes: list[tuple[int | None, str]] = [*((None, note) for note in look.notes), *_notes_on_gates(look.calls, found)]
     if classes_own is not None:
-        maps = finished(unit_maximum(reach) * unit_maximum(propagated(classes_own.evidence)).pow(classes_own.power))
+        own = unit_maximum(propagated(classes_own.evidence))
+        without = own.amax((1, 2), keepdim=True) == 0
+        maps = finished(unit_maximum(reach) * torch.where(without, 1, own.pow(classes_own.power)))
+        notes += _notes_on_own(without.flatten() & (reach.amax((1, 2)) > 0))
     return Attention(
         maps=maps,
         extents=extents,
@@ -269,7 +273,7 @@ def _attention(
         targets=targets,
         closed=found.closed,
         activations=len(look.calls),
-        notes=(*((None, note) for note in look.notes), *_notes_on_gates(look.calls, found), *_notes_on_maps(maps)),
+        notes=(*notes, *_notes_on_maps(maps)),
     )
 
 
@@ -281,6 +285,16 @@ def _notes_on_gates(calls: Sequence[ActivationCall], found: Feedback) -> Iterato
             None,
             f"{len(unplaced)} of the network's {len(calls)} activations carry no gates, because they do not lie like "
             "the image (squeezes, attention); the map shows what passes the others",
+        )
+
+
+def _notes_on_own(without: Tensor) -> Iterator[tuple[int, str]]:
+    """Which images (N,) have no evidence of the class's own, though finer layers have some."""
+    for image in without.nonzero().flatten().tolist():
+        yield (
+            image,
+            "nothing on the coarsest maps with gates speaks for the class, only finer layers do; so the map is not the "
+            "class's own, but shows how far what is attended to reaches",
         )
 
 

@@ -6,6 +6,7 @@ the sum of its values. Boxes are half-open: pixel (x, y) is the box (x, y, x + 1
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal
 
 import cv2
@@ -111,7 +112,8 @@ class BoxRule:
         _check_share("threshold", self.threshold, one_allowed=self.rule == "energy" or self.by == "energy")
         _check_share("smallest", self.smallest, one_allowed=True)
         _check_share("min_score", self.min_score, one_allowed=True)
-        if self.max_boxes is not None and (not isinstance(self.max_boxes, int) or self.max_boxes < 1):
+        whole = isinstance(self.max_boxes, Integral) and not isinstance(self.max_boxes, bool)
+        if self.max_boxes is not None and not (whole and self.max_boxes >= 1):
             raise OptionError(
                 f"max_boxes is {self.max_boxes!r}; a whole number from 1 is needed, or None for all boxes"
             )
@@ -122,7 +124,8 @@ class BoxRule:
         others = ("min_score",) if self.has_threshold else ("threshold", "by", "smallest")
         for name in others:
             if getattr(self, name) != getattr(BoxRule, name):
-                rules = "objects have" if self.has_threshold else "contours have"
+                rules = {"min_score": "objects have", "threshold": "contours and the energy box have"}.get(name)
+                rules = rules or "contours have"
                 raise OptionError(
                     f"{name} is {getattr(self, name)}, and only {rules} one; leave it out, or name the rule: this is "
                     f"{self.rule}"
@@ -313,7 +316,10 @@ def check_map(heat: ArrayLike) -> NDArray[np.floating]:
     Raises:
         InputError: not two-dimensional, empty, or with values that are not finite.
     """
-    values = np.asarray(heat)
+    try:
+        values = np.asarray(heat)
+    except (TypeError, RuntimeError) as error:  # a tensor in bfloat16, on a GPU, or one that takes gradients
+        raise InputError(f"a map cannot be read: {error}; pass map.detach().float().cpu().numpy()") from error
     if values.ndim != 2 or values.size == 0:
         raise InputError(f"a map must be (H, W) with at least one pixel, not {values.shape}; pass one map at a time")
     if not np.issubdtype(values.dtype, np.floating):
