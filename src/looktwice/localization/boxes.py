@@ -166,8 +166,9 @@ def locate(heat: ArrayLike, window: Window, rule: BoxRule = BoxRule()) -> tuple[
         >>> from looktwice.images import Window
         >>> heat = np.zeros((100, 100))
         >>> heat[20:60, 30:50] = 1
-        >>> [box.corners for box in looktwice.locate(heat, Window.whole(width=400, height=200))]
-        [(120.0, 40.0, 200.0, 120.0)]
+        >>> (box,) = looktwice.locate(heat, Window.whole(width=400, height=200))
+        >>> box.corners
+        (120.0, 40.0, 200.0, 120.0)
     """
     heat = check_map(heat)
     return to_image(find_boxes(heat, rule), window, width=heat.shape[1], height=heat.shape[0])
