@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from looktwice import METHODS, attend, load_model, locate, read_image
+from looktwice.localization import BoxRule
 
 BATCH = 4
 
@@ -57,7 +58,7 @@ def write(root: Path, file: Path, models: list[str], images: int) -> None:
                 boxes = [
                     [number, *box.corners, box.score]
                     for number, (heat, (_, window)) in enumerate(zip(maps, some, strict=True))
-                    for box in locate(heat, window)
+                    for box in locate(heat, window, BoxRule("contour"))  # the default of older versions
                 ]
                 found[f"{key} boxes"] = np.array(boxes, dtype=np.float64).reshape(-1, 6)
         print(name, flush=True)  # noqa: T201 - a script's output
