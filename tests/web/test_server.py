@@ -107,7 +107,7 @@ def test_the_page_starts_each_box_rule_at_its_usual_value(client):
     ("fields", "said"),
     [
         ({"min_score": 2}, "min_score is '2'; a number from 0 to 1 is needed"),
-        ({"box": "objects", "threshold": 0.5}, "threshold is 0.5, and only contours have one"),
+        ({"box": "objects", "threshold": 0.5}, "threshold is 0.5, and only contours and the energy box have one"),
         ({"max_boxes": 0}, "max_boxes is 0"),
         ({"max_boxes": 1.5}, "max_boxes is '1.5'; a whole number"),
         ({"box": "circle"}, "one of objects, contour, energy is needed"),
