@@ -25,19 +25,19 @@ from numpy.typing import NDArray
 from looktwice.atomic_files import write_atomically
 from looktwice.attention.api import attend
 from looktwice.datasets import load_dataset, shuffled, split_by_hash
+from looktwice.defaults import DEFAULT_MIN_SCORE
 from looktwice.images import Window, read_image
 from looktwice.localization.boxes import check_map
 from looktwice.localization.components import component_tree
 from looktwice.localization.objects import FARTHEST, ObjectScorer, best_disjoint
 from looktwice.localization.region_numbers import REGION_NUMBERS, measure_regions
 from looktwice.metrics import iou
+from looktwice.metrics.localization_error import HIT_IOU
 from looktwice.models import load_model
 
 BATCH = 8
-RIGHT_IOU = 0.5
 PARTS = 6
 UNITS, EPOCHS, REGIONS_AT_ONCE, WEIGHT_DECAY, LEARNING_RATE = 32, 20, 1024, 0.03, 1e-2
-MIN_SCORE = 0.2
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class Regions(NamedTuple):
     @property
     def right(self) -> NDArray[np.bool_]:
         """Which regions are right (R,)."""
-        return np.asarray(self.overlap.max(axis=1) >= RIGHT_IOU)
+        return np.asarray(self.overlap.max(axis=1) >= HIT_IOU)
 
     @property
     def weight(self) -> Floats:
@@ -234,10 +234,10 @@ def boxes_chosen(regions: Regions, scores: Floats) -> list[str]:
     for number, truths in enumerate(regions.truths.tolist()):
         own = slice(starts[number], starts[number + 1])
         score, overlap = scores[own], regions.overlap[own]
-        chosen = best_disjoint(regions.parent[own], score - MIN_SCORE) or np.argsort(-score)[:1].tolist()
+        chosen = best_disjoint(regions.parent[own], score - DEFAULT_MIN_SCORE) or np.argsort(-score)[:1].tolist()
         chosen.sort(key=lambda each: -score[each])
         right = matched(overlap[chosen])
-        wrong += not (chosen and overlap[chosen[0]].max() >= RIGHT_IOU)
+        wrong += not (chosen and overlap[chosen[0]].max() >= HIT_IOU)
         for objects in ("all", "one" if truths == 1 else "several"):
             found[objects] += right, len(chosen), truths
     lines = ["| objects | precision | recall | F1 |", "|---|---|---|---|"]
@@ -253,7 +253,7 @@ def matched(overlap: Floats) -> int:
     right = 0
     for box in free:
         best = int(box.argmax())
-        if box[best] >= RIGHT_IOU:
+        if box[best] >= HIT_IOU:
             right += 1
             free[:, best] = -1
     return right

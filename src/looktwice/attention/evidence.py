@@ -77,18 +77,11 @@ def class_evidence(
         signed, z = calls[index].to_grid(evidence[index]), calls[index].to_grid(gates[index])
         kept = (z * signed.clamp_min(0)).sum(1)
         against = signed.clamp_max(0).sum(1).neg()
-        kept, against = _in_one_unit(kept, against)
+        kept, against = unit_maximum(torch.stack([kept, against], 1)).unbind(1)  # no sum underflows
         balance = kept.sum((1, 2)) / against.sum((1, 2)).clamp_min(torch.finfo(against.dtype).tiny)
         outweighing = unit_maximum((kept - balance.clamp_max(1)[:, None, None] * against).clamp_min(0))
         layers.append(F.interpolate(outweighing[:, None], size=size, mode="bilinear", align_corners=False)[:, 0])
     return unit_maximum(torch.stack(layers).mean(0))
-
-
-def _in_one_unit(kept: Tensor, against: Tensor) -> tuple[Tensor, Tensor]:
-    """Both (N, h, w) in units of their larger maximum in each image, so that no sum is too small for its precision."""
-    together = torch.stack([kept, against], 1)
-    unit = unit_maximum(together)
-    return unit[:, 0], unit[:, 1]
 
 
 def evidence_map(evidence: Sequence[Tensor], *, size: tuple[int, int]) -> Tensor:

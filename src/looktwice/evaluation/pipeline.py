@@ -54,7 +54,9 @@ def attend_chunk(model: Model, decoded: Decoded, methods: Sequence[ChosenMethod]
                 begun = time.perf_counter()
                 parts.append(_maps(look, some, method))
                 seconds[method.name] += [(time.perf_counter() - begun) / len(some)] * len(some)
-            maps[method.name], extents[method.name] = (np.concatenate(each) for each in zip(*parts, strict=True))
+            maps[method.name] = extents[method.name] = np.concatenate([heat for heat, _ in parts])
+            if any(extent is not heat for heat, extent in parts):
+                extents[method.name] = np.concatenate([extent for _, extent in parts])
     height, width = decoded.pixels.shape[-2:]
     return Chunk(decoded.index, decoded.images, targets, maps, extents, seconds, (height, width))
 
@@ -140,7 +142,9 @@ def _maps(
     some = look.some([each.image for each in targets])
     classes = torch.tensor([each.target for each in targets], device=look.images.device)
     attention = attend_look(some, classes, method.method, method.options)
-    return attention.maps.float().cpu().numpy(), attention.extents.float().cpu().numpy()
+    heat: NDArray[np.float32] = attention.maps.float().cpu().numpy()
+    # Of most methods both are one tensor: then one array goes to the processes that measure.
+    return heat, heat if attention.extents is attention.maps else attention.extents.float().cpu().numpy()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from looktwice.defaults import DEFAULT_BOX, DEFAULT_MIN_SCORE
 from looktwice.errors import InputError, OptionError
 from looktwice.images import Window
-from looktwice.localization.components import ComponentTree, component_tree
+from looktwice.localization.components import ComponentTree, component_tree, shares_of_maximum
 from looktwice.localization.contours import pixels_within, trace_cuts
 from looktwice.localization.objects import choose_regions, score_regions
 from looktwice.localization.regions import Region
@@ -124,8 +124,8 @@ class BoxRule:
         others = ("min_score",) if self.has_threshold else ("threshold", "by", "smallest")
         for name in others:
             if getattr(self, name) != getattr(BoxRule, name):
-                rules = {"min_score": "objects have", "threshold": "contours and the energy box have"}.get(name)
-                rules = rules or "contours have"
+                shared = {"min_score": "objects have", "threshold": "contours and the energy box have"}
+                rules = shared.get(name, "contours have")
                 raise OptionError(
                     f"{name} is {getattr(self, name)}, and only {rules} one; leave it out, or name the rule: this is "
                     f"{self.rule}"
@@ -337,9 +337,7 @@ def check_map(heat: ArrayLike) -> NDArray[np.floating]:
 
 def _shares_of_maximum(heat: ArrayLike) -> NDArray[np.float64]:
     """The positive values as shares of the maximum, 0 … 1, so that the sum of a finite map cannot overflow."""
-    positive = np.clip(check_map(heat).astype(np.float64), 0.0, None)
-    peak = positive.max()
-    return positive / peak if peak > 0 else positive
+    return shares_of_maximum(check_map(heat).astype(np.float64))
 
 
 def _holding(shares: NDArray[np.float64], energy: float) -> NDArray[np.bool_]:

@@ -115,14 +115,14 @@ def reduced(heat: NDArray[np.floating]) -> Floats:
     Where a map is even, all cells are equal: OpenCV's single-precision weights are divided out, and the means rounded.
     Else a cell could be above its neighbour by an error of the last bit, and levels are ranks.
     """
-    values = _shares_of_maximum(heat.astype(np.float64))
+    values = shares_of_maximum(heat.astype(np.float64))
     height, width = values.shape
     scale = LONGER_SIDE / max(height, width)
     if scale >= 1:
         return values
     size = max(1, round(width * scale)), max(1, round(height * scale))
     means = cv2.resize(values, size, interpolation=cv2.INTER_AREA) / _weights(values.shape, size)
-    return np.round(_shares_of_maximum(np.asarray(means, dtype=np.float64)), 12)
+    return np.round(shares_of_maximum(np.asarray(means, dtype=np.float64)), 12)
 
 
 @lru_cache(maxsize=8)
@@ -131,7 +131,8 @@ def _weights(shape: tuple[int, ...], size: tuple[int, int]) -> Floats:
     return np.asarray(cv2.resize(np.ones(shape), size, interpolation=cv2.INTER_AREA), dtype=np.float64)
 
 
-def _shares_of_maximum(values: Floats) -> Floats:
+def shares_of_maximum(values: Floats) -> Floats:
+    """The positive values as shares of the largest, 0 … 1; zeros where none is positive."""
     positive = np.clip(values, 0.0, None)
     peak = positive.max()
     return positive / peak if peak > 0 else positive
