@@ -214,6 +214,22 @@ def test_upright_and_stored_pixels_of_every_orientation(tmp_path, value, form):
     assert stored.getpixel((0, 0)) == (255, 0, 0)
 
 
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_picture_says_how_it_is_stored_from_a_file_and_from_bytes(tmp_path, value, form):
+    path = tmp_path / "a"
+    path.write_bytes(turned(value, form))
+    expected = None if value == 1 else decoding.Orientation(value, (3, 2))
+    for picture in (read_picture(path), read_picture("shard.tar/a", path.read_bytes())):
+        assert picture.orientation == expected
+        assert picture.image.size == ((2, 3) if value >= 5 else (3, 2))
+
+
+def test_bytes_that_are_no_picture_are_called_by_the_name_they_have():
+    with pytest.raises(InputError, match=r"shard\.tar/a: is not an image"):
+        read_picture("shard.tar/a", b"no picture")
+
+
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 @pytest.mark.parametrize("value", [5, 6, 7, 8])
 def test_a_photo_is_read_as_the_stated_size_counts_its_pixels(tmp_path, value, form):

@@ -7,11 +7,11 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from looktwice.errors import LooktwiceError, RunError
 
@@ -34,17 +34,47 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, synced: bool = True) -> None:
     """Writes a file, complete or not at all. When this returns, the file is on the disk. A missing folder is made.
+
+    Args:
+        path: where to.
+        content: of the file.
+        synced: wait until it is on the disk. Without it, a power cut may lose the file; a killed process may not.
 
     Raises:
         RunError: the file cannot be written, for example because the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_rename(path, content, unfinished_path(path), synced=True)
+        _write_and_rename(path, content, unfinished_path(path), synced=synced)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+@contextmanager
+def writing_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write piece by piece, for content that memory should not hold at once; as ``write_atomically``.
+
+    If the ``with`` is left by an exception, no file appears.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    part = unfinished_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _write_and_rename(path: Path, content: bytes, part: Path, *, synced: bool) -> None:

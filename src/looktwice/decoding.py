@@ -97,10 +97,12 @@ class Picture:
     Attributes:
         image: 8-bit RGB, or RGBA if that was asked for.
         notes: what is doubtful about it, each in words that go on from the file's name.
+        orientation: how its pixels are stored; ``None`` if they are stored upright.
     """
 
     image: Image.Image
     notes: tuple[str, ...] = ()
+    orientation: Orientation | None = None
 
 
 def decode(
@@ -156,10 +158,11 @@ def _decode(
             depth = _Depth.of(file)
             value = _orientation_value(file) if file.format == "TIFF" else None  # Pillow removes it there
             file.load()
-            turn = _turn(file, value, upright)
+            orientation = _orientation(file, value)
+            turn = None if orientation is None else _turn(orientation, upright, is_upright=value is not None)
             notes = depth.notes(file)
             image = file if turn is None else _replaced(file, file.transpose(turn))
-            return Picture(_replaced(image, _converted(image, depth, name, mode)), notes)
+            return Picture(_replaced(image, _converted(image, depth, name, mode)), notes, orientation)
 
 
 def _replaced(before: Image.Image, now: Image.Image) -> Image.Image:
@@ -224,15 +227,22 @@ def _orientation_value(image: Image.Image) -> int:
     return value if value in _TURNS else 1
 
 
-def _turn(image: Image.Image, tiff_value: int | None, upright: Callable[[Orientation], bool]) -> Image.Transpose | None:
-    """How a decoded image must still be turned; ``None`` if it need not."""
+def _orientation(image: Image.Image, tiff_value: int | None) -> Orientation | None:
+    """How a decoded image is stored in its file; ``None`` if it is stored upright."""
     value = _orientation_value(image) if tiff_value is None else tiff_value
     if value == 1:
         return None
     is_upright = tiff_value is not None  # Pillow turns a TIFF itself
-    stored = image.size[::-1] if is_upright and value >= 5 else image.size
-    if upright(Orientation(value, stored)) == is_upright:
+    return Orientation(value, image.size[::-1] if is_upright and value >= 5 else image.size)
+
+
+def _turn(
+    orientation: Orientation, upright: Callable[[Orientation], bool], *, is_upright: bool
+) -> Image.Transpose | None:
+    """How a decoded image must still be turned; ``None`` if it need not."""
+    if upright(orientation) == is_upright:
         return None
+    value = orientation.value
     return _TURNS[_INVERSE.get(value, value) if is_upright else value]
 
 

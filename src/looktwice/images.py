@@ -7,7 +7,8 @@ import glob
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -194,14 +195,19 @@ def read_image(
     return picture.image
 
 
-def read_picture(path: str | PathLike[str], *, mode: PictureMode = "RGB") -> Picture:
+def read_picture(path: str | PathLike[str], content: bytes | None = None, *, mode: PictureMode = "RGB") -> Picture:
     """Reads one image file upright, as ``read_image`` does; what is doubtful is returned instead of a warning.
+
+    Args:
+        path: the file, or only a name for errors if there is ``content``.
+        content: the bytes of an image that lies in no file of its own.
+        mode: as for ``read_image``.
 
     Raises:
         InputError: as ``read_image``.
     """
-    file = _check_file(Path(path))
-    return decode(file, str(file), mode=mode)
+    source = _check_file(Path(path)) if content is None else BytesIO(content)
+    return decode(source, fspath(path), mode=mode)
 
 
 def read_annotated(path: str | PathLike[str], size: Size | None, *, mode: PictureMode = "RGB") -> Picture:
@@ -236,7 +242,7 @@ def read_annotated(path: str | PathLike[str], size: Size | None, *, mode: Pictur
         return size == orientation.upright
 
     picture = decode(file, str(file), upright=upright, mode=mode)
-    return Picture(picture.image, (*doubts, *picture.notes))
+    return replace(picture, notes=(*doubts, *picture.notes))
 
 
 def find_images(paths: Iterable[str | PathLike[str]]) -> list[Path]:

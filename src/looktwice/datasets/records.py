@@ -6,11 +6,27 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from looktwice.errors import OptionError
 
 Corners = tuple[float, float, float, float]
 """A box (x1, y1, x2, y2) in half-open pixels of the original image."""
+
+
+class ImageContent(Protocol):
+    """How the bytes of an image are read that lies in no file of its own, such as a member of an archive.
+
+    It can be pickled, so that other processes can read the image.
+    """
+
+    def read(self) -> bytes:
+        """The bytes of the image file.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -19,12 +35,14 @@ class Sample:
 
     Attributes:
         id: its name, unique in the data set. It is a relative path without "..", so it can name an output file.
-        image: the image file.
-        labels: its classes as class indices, at least one, each once, in the order of their first object.
+        image: the image file. Where the image has no file of its own, this path only names it.
+        labels: its classes as class indices, each once, in the order of their first object. At least one, unless the
+            data set was read with ``unlabelled=True``.
         boxes: ``boxes[i]`` are the boxes of class ``labels[i]``, as (x1, y1, x2, y2) in half-open pixels of the
             original image; empty if the class has no box.
         width: of the image in pixels, as the annotation states it, or ``None``.
         height: the same way.
+        content: how its bytes are read; ``None``: they are in the file ``image``.
     """
 
     id: str
@@ -33,6 +51,7 @@ class Sample:
     boxes: tuple[tuple[Corners, ...], ...]
     width: int | None = None
     height: int | None = None
+    content: ImageContent | None = None
 
     @property
     def stated_size(self) -> tuple[int, int] | None:

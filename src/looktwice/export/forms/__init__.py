@@ -1,0 +1,31 @@
+"""The forms of a labelled data set: one file writes one form.
+
+To add a form, write a file here with a function ``write(labels, folder)`` and add its row to ``FORMS``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from looktwice.export.label_set import LabelSet
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of a labelled data set.
+
+    Attributes:
+        write: writes the data set into a folder that may have other forms too. Every file appears complete or not at
+            all, and the same data set gives the same bytes. It returns the file or folder to open.
+        summary: what it is for, in a few words.
+        needs_maps: whether it also needs the map of each image.
+    """
+
+    write: Callable[[LabelSet, Path], Path]
+    summary: str
+    needs_maps: bool = False
+
+
+FORMS: Mapping[str, Form] = MappingProxyType({})
+"""Every form, by the name that ``label_images`` and ``--form`` take."""
