@@ -16,7 +16,7 @@ from looktwice.attention.api import attend
 from looktwice.datasets import Dataset, Sample, load_dataset, shuffled
 from looktwice.errors import DatasetError, OptionError, RunError
 from looktwice.evaluation import measure
-from looktwice.evaluation.chunks import Chunks, EvaluationImage
+from looktwice.evaluation.chunks import Chunks, EvaluationImage, decode_image
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
 from looktwice.metrics import iou
@@ -212,7 +212,7 @@ def test_a_corrupt_image_costs_its_own_rows_only(broken, undisturbed, tmp_path):
 def test_a_corrupt_image_keeps_its_place_in_the_batch(broken):
     """Without it the others' batch would be another, and so would their last bits."""
     images = [EvaluationImage(sample, order, False) for order, sample in enumerate(broken.samples)]
-    chunks = Chunks(images, 4, PREPROCESSING)
+    chunks = Chunks(images, 4, PREPROCESSING, decode_image)
     decoded = chunks[2]
     assert [image.sample.id for image in decoded.images] == ["008.png", "009.png", "010.png", "011.png"]
     assert [bool(image.error) for image in decoded.images] == [True, False, False, False]

@@ -1,12 +1,11 @@
 """Chunks: the fixed batches of images that an evaluation works on."""
 
 import math
-import multiprocessing
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from looktwice.datasets.records import Sample, fit_to_image, shuffled, split_by_hash
 from looktwice.errors import InputError, RunError, printable
+from looktwice.evaluation.workers import worker_context, worker_killed
 from looktwice.images import Window, read_annotated
 from looktwice.localization.boxes import BoxRule
 from looktwice.models.preprocessing import Preprocessing
@@ -142,12 +142,28 @@ def images_in_order(
     return tuple(EvaluationImage(sample, order, order < len(tuning)) for order, sample in enumerate(tuning + judged))
 
 
+class ChunkImage(Protocol):
+    """What every image of a chunk tells: its sample, what was wrong with it, and why it cannot be decoded."""
+
+    @property
+    def sample(self) -> Sample: ...  # noqa: D102 - the class says it
+
+    @property
+    def note(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def error(self) -> str | None: ...  # noqa: D102
+
+
+I = TypeVar("I", bound=ChunkImage)  # noqa: E741 - of images
+
+
 @dataclass(frozen=True)
-class Decoded:
+class Decoded(Generic[I]):
     """The images of a chunk and their pixels (N, C, H, W): zeros if an image could not be decoded."""
 
     index: int
-    images: tuple[EvaluationImage, ...]
+    images: tuple[I, ...]
     pixels: Tensor
 
     @property
@@ -166,7 +182,7 @@ def _lines(found: Iterable[tuple[str, str | None]]) -> list[str]:
     return [text if text.startswith(name) else f"{name}: {text}" for name, text in found if text]
 
 
-Decode = Callable[[EvaluationImage, Preprocessing], tuple[EvaluationImage, Tensor]]
+Decode = Callable[[I, Preprocessing], tuple[I, Tensor]]
 """Reads an image, or the four images of a square."""
 
 
@@ -200,7 +216,7 @@ class RunImages:
 
     images: tuple[EvaluationImage, ...]
     shape: tuple[int, int, int]
-    decode: Decode = decode_image
+    decode: Decode[EvaluationImage] = decode_image
     grid: GridFacts | None = None
 
     def example(self, preprocessing: Preprocessing) -> Tensor:
@@ -215,7 +231,7 @@ class RunImages:
         return next(usable, torch.zeros(1, *self.shape))
 
 
-class Chunks(Dataset[Decoded]):
+class Chunks(Dataset[Decoded[I]], Generic[I]):
     """The run's images, chunk by chunk. An item is a decoded chunk.
 
     Args:
@@ -227,21 +243,21 @@ class Chunks(Dataset[Decoded]):
 
     def __init__(
         self,
-        images: Sequence[EvaluationImage],
+        images: Sequence[I],
         size: int,
         preprocessing: Preprocessing,
-        decode: Decode = decode_image,
+        decode: Decode[I],
     ) -> None:
         self._images, self._size, self._preprocessing, self._decode = tuple(images), size, preprocessing, decode
 
     def __len__(self) -> int:
         return math.ceil(len(self._images) / self._size)
 
-    def images(self, index: int) -> tuple[EvaluationImage, ...]:
+    def images(self, index: int) -> tuple[I, ...]:
         """The images of a chunk, not decoded."""
         return self._images[index * self._size : (index + 1) * self._size]
 
-    def __getitem__(self, index: int) -> Decoded:
+    def __getitem__(self, index: int) -> Decoded[I]:
         decoded = [self._decode(image, self._preprocessing) for image in self.images(index)]
         return Decoded(index, tuple(image for image, _ in decoded), torch.cat([pixels for _, pixels in decoded]))
 
@@ -251,15 +267,18 @@ def _without_place(text: str, sample: Sample) -> str:
     return printable(text.replace(str(sample.image), sample.id))
 
 
-def decoded_chunks(chunks: Chunks, indices: Sequence[int], *, workers: int) -> Iterable[Decoded]:
+def decoded_chunks(chunks: Chunks[I], indices: Sequence[int], *, workers: int) -> Iterator[Decoded[I]]:
     """The chunks with these numbers, in this order.
 
     Args:
         chunks: of the run.
         indices: which ones.
         workers: processes that decode them a few ahead; with 0 this process decodes.
+
+    Raises:
+        RunError: a worker was killed.
     """
-    return DataLoader(
+    loader = DataLoader(
         chunks,
         batch_size=None,
         sampler=list(indices),
@@ -267,8 +286,9 @@ def decoded_chunks(chunks: Chunks, indices: Sequence[int], *, workers: int) -> I
         multiprocessing_context=worker_context() if workers else None,
         generator=torch.Generator(),  # the loader draws a seed; the caller's own random numbers must not change
     )
-
-
-def worker_context() -> multiprocessing.context.BaseContext:
-    """How workers start: by a fork where that is safe, so at once and without importing the caller's script again."""
-    return multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise worker_killed("decodes images") from error

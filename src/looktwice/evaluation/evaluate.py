@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from looktwice.atomic_files import remove_unfinished
 from looktwice.datasets.records import Dataset
@@ -25,7 +26,7 @@ from looktwice.evaluation.chunks import (
 )
 from looktwice.evaluation.facts import about_run, run_facts
 from looktwice.evaluation.grid import squares_of_run
-from looktwice.evaluation.pipeline import attend_chunk, measuring, rehearse, repeatable, worker_killed
+from looktwice.evaluation.pipeline import attend_chunk, measuring, rehearse, repeatable
 from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.evaluation.processes import Shard
 from looktwice.evaluation.thresholds import run_thresholds
@@ -183,7 +184,7 @@ def _rule_of(name: str, plan: EvaluationPlan, thresholds: Mapping[str, Threshold
     return plan.rule if at is None else replace(plan.rule, threshold=at)
 
 
-def _unfinished(measurement: MeasurementPlan, own: Iterable[int], chunks: Chunks) -> list[int]:
+def _unfinished(measurement: MeasurementPlan, own: Iterable[int], chunks: Chunks[EvaluationImage]) -> list[int]:
     """The chunks that have no part yet. A part that cannot be used is removed, or another process would count it."""
     run, schema = measurement.run, row_schema(COLUMNS)
     missing = []
@@ -197,7 +198,7 @@ def _unfinished(measurement: MeasurementPlan, own: Iterable[int], chunks: Chunks
 
 def _work(
     model: Model,
-    chunks: Chunks,
+    chunks: Chunks[EvaluationImage],
     missing: Sequence[int],
     plan: EvaluationPlan,
     measurement: MeasurementPlan,
@@ -217,10 +218,6 @@ def _work(
                 if strict and found:
                     raise _strict(found[0])
                 measure(attend_chunk(model, decoded, plan.chosen, plan.target))
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise worker_killed("decodes images") from error
     finally:
         add_problems(measurement.run, measurement.identity, problems)
 
@@ -228,7 +225,9 @@ def _work(
 class _Counter:
     """Tells how many images are done."""
 
-    def __init__(self, chunks: Chunks, own: Sequence[int], missing: Sequence[int], progress: Progress | None) -> None:
+    def __init__(
+        self, chunks: Chunks[Any], own: Sequence[int], missing: Sequence[int], progress: Progress | None
+    ) -> None:
         self._chunks, self._progress = chunks, progress
         self._total = sum(len(chunks.images(index)) for index in own)
         self._done = self._total - sum(len(chunks.images(index)) for index in missing)

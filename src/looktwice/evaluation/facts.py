@@ -46,14 +46,8 @@ def run_facts(dataset: Dataset, model: Model, plan: EvaluationPlan, of: RunImage
         of: the run's images or squares.
     """
     return RunFacts(
-        versions=_versions(),
-        model=NetworkFacts(
-            model.name,
-            weights_hash(model.module),
-            len(model.classes),
-            model.output.kind,
-            None if model.output.scores is None else str(model.output.scores),
-        ),
+        versions=versions(),
+        model=network_facts(model),
         preprocessing=PreprocessingFacts(**asdict(model.preprocessing)),
         data=DataFacts(dataset.fingerprint(), len(dataset.samples), len(dataset.problems)),
         images=ImageFacts(len(of.images), plan.limit, plan.seed, plan.tuning_share),
@@ -107,22 +101,23 @@ def about_run(model: Model, dataset: Dataset, plan: EvaluationPlan, about: Mappi
         plan: the plan.
         about: further facts of the caller's.
     """
-    device = model.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    facts = (
-        dict(about)
-        | _where(dataset)
-        | {
-            "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "weights": model.weights,
-            "device": name,
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-        }
-    )
+    facts = dict(about) | _where(dataset) | about_work(model)
     labels = {method.name: _label(method) for method in plan.chosen if method.name not in METHODS}
     return About.of(facts | ({"labels": labels} if labels else {}))
+
+
+def about_work(model: Model) -> dict[str, Any]:
+    """When and where work with a network begins, and with which weights; plain JSON values."""
+    device = model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "weights": model.weights,
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
 
 
 def _where(dataset: Dataset) -> dict[str, str]:
@@ -136,6 +131,13 @@ def _label(method: ChosenMethod) -> dict[str, str]:
     return {"title": label.title, "short_name": label.short_name, "colour": label.colour}
 
 
-def _versions() -> dict[str, str]:
+def network_facts(model: Model) -> NetworkFacts:
+    """The network, with the hash of its weights."""
+    scores = None if model.output.scores is None else str(model.output.scores)
+    return NetworkFacts(model.name, weights_hash(model.module), len(model.classes), model.output.kind, scores)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages on which numbers depend."""
     packages = {"torch": torch, "torchvision": torchvision, "numpy": np, "opencv": cv2, "pillow": PIL}
     return {"looktwice": __version__} | {name: str(package.__version__) for name, package in packages.items()}

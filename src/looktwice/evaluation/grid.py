@@ -98,7 +98,7 @@ def choose_squares(
 
     def seen() -> Iterator[tuple[Sample, int]]:
         nonlocal recognised
-        chunks = Chunks(images, batch_size, model.preprocessing)
+        chunks = Chunks(images, batch_size, model.preprocessing, decode_image)
         for decoded in decoded_chunks(chunks, range(len(chunks)), workers=workers):
             unreadable.extend(decoded.unreadable)
             found = _recognised(model, decoded.images, decoded.pixels, plan.min_probability)

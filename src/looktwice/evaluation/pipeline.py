@@ -1,17 +1,12 @@
 """From decoded images to written rows: the network's part, and the processes that measure while it works."""
 
 import os
-import signal
-import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,13 +16,16 @@ from looktwice.attention.api import attend_look
 from looktwice.attention.choice import ChosenMethod
 from looktwice.attention.look import Look, look_at
 from looktwice.errors import LooktwiceWarning, RunError
-from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, MeasurementPlan, TargetClass, worker_context
+from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, MeasurementPlan, TargetClass
 from looktwice.evaluation.measure import write_chunk
+from looktwice.evaluation.workers import handing_over
 from looktwice.metrics.judged_maps import TOP_CLASSES, Target
 from looktwice.models.model import Model, as_input
 
 
-def attend_chunk(model: Model, decoded: Decoded, methods: Sequence[ChosenMethod], target: Target) -> Chunk:
+def attend_chunk(
+    model: Model, decoded: Decoded[EvaluationImage], methods: Sequence[ChosenMethod], target: Target
+) -> Chunk:
     """The network's part of a chunk: one plain pass, then the maps of each method for each class.
 
     Args:
@@ -44,7 +42,7 @@ def attend_chunk(model: Model, decoded: Decoded, methods: Sequence[ChosenMethod]
     maps: dict[str, NDArray[np.float32]] = {}
     extents: dict[str, NDArray[np.float32]] = {}
     seconds: dict[str, list[float]] = {}
-    with _look_at_pixels(model, decoded.pixels, methods) as look:
+    with look_at_pixels(model, decoded.pixels, methods) as look:
         targets = tuple(_target_classes(look, decoded.images, target))
         for method in methods:
             parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
@@ -70,7 +68,7 @@ def rehearse(model: Model, methods: Sequence[ChosenMethod], image: Tensor) -> No
     Warns:
         LooktwiceWarning: it is doubtful which entry of the network's output is its scores, or what they are.
     """
-    with _look_at_pixels(model, image, methods) as look:
+    with look_at_pixels(model, image, methods) as look:
         target = torch.zeros(1, dtype=torch.int64, device=look.images.device)
         for method in methods:
             attend_look(look, target, method.method, method.options)
@@ -79,7 +77,7 @@ def rehearse(model: Model, methods: Sequence[ChosenMethod], image: Tensor) -> No
 
 
 @contextmanager
-def _look_at_pixels(model: Model, pixels: Tensor, methods: Sequence[ChosenMethod]) -> Iterator[Look]:
+def look_at_pixels(model: Model, pixels: Tensor, methods: Sequence[ChosenMethod]) -> Iterator[Look]:
     """One plain pass of a batch (N, C, H, W), which all methods and classes share."""
     propagate = any(method.options["propagate"] for method in methods)
     images = as_input(model.module, pixels)
@@ -149,9 +147,7 @@ def _maps(
 
 @contextmanager
 def measuring(plan: MeasurementPlan, *, workers: int, done: Callable[[int], None]) -> Iterator[Callable[[Chunk], None]]:
-    """A function that has chunks measured and written. After the ``with`` all of them are written.
-
-    Only a few chunks wait at a time, so memory stays flat.
+    """A function that has chunks measured and written; see ``handing_over``.
 
     Args:
         plan: how rows are measured, and where they are written.
@@ -161,60 +157,8 @@ def measuring(plan: MeasurementPlan, *, workers: int, done: Callable[[int], None
     Raises:
         RunError: a part cannot be written, or a worker was killed.
     """
-    if not workers:
-
-        def measure_here(chunk: Chunk) -> None:
-            write_chunk(plan, chunk)
-            done(chunk.index)
-
-        yield measure_here
-        return
-    pending: deque[tuple[int, Future[None]]] = deque()
-
-    def settle(most: int) -> None:
-        while pending and (len(pending) > most or pending[0][1].done()):
-            index, future = pending.popleft()
-            future.result()
-            done(index)
-
-    def measure(chunk: Chunk) -> None:
-        settle(2 * workers - 1)
-        pending.append((chunk.index, pool.submit(write_chunk, plan, chunk)))
-
-    pool = ProcessPoolExecutor(workers, mp_context=worker_context(), initializer=_begin_worker, initargs=(os.getpid(),))
-    try:
-        pool.submit(os.getpid).result()  # starts the workers now, before the network starts threads
-        yield measure
-        settle(0)
-    except BrokenProcessPool as error:
-        raise worker_killed("measures rows") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def worker_killed(what: str) -> RunError:
-    """The error for a user one of whose worker processes was killed.
-
-    Args:
-        what: what it does, in words.
-    """
-    return RunError(
-        f"a process that {what} was killed, perhaps because memory was short; all that was written before stays: run "
-        "the same command again to go on, with fewer --workers"
-    )
-
-
-def _begin_worker(parent: int) -> None:
-    cv2.setNumThreads(0)  # there are enough processes
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-
-
-def _leave_with(parent: int) -> None:
-    """Ends this process soon after its parent was killed. Nothing else would tell it."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    with handing_over(partial(write_chunk, plan), "measures rows", workers=workers) as hand_over:
+        yield lambda chunk: hand_over(chunk, partial(done, chunk.index))
 
 
 @contextmanager
