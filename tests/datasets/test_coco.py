@@ -8,6 +8,7 @@ import pytest
 from layouts import box, write
 from looktwice.datasets import (
     Sample,
+    known_classes,
     load_dataset,
 )
 from looktwice.errors import DatasetError
@@ -166,3 +167,77 @@ def test_one_image_by_two_spellings_of_its_path(tmp_path):
     data = load_dataset(tmp_path, "coco", classes=classes)
     assert [s.id for s in data.samples] == ["0001.jpg"]
     assert "listed twice" in data.problems[0]
+
+
+# Files as tools export them.
+
+
+def exported(path, *names):
+    """A COCO file that lists these images; each has a zebra."""
+    content = {
+        "images": [{"id": n, "file_name": name} for n, name in enumerate(names)],
+        "annotations": [box(n, 24, 0, 0, 5, 5) for n in range(len(names))],
+        "categories": [{"id": 24, "name": "zebra"}],
+    }
+    return write(path, json.dumps(content))
+
+
+def images(root, **choices):
+    """The image files of a data set, from the root."""
+    data = load_dataset(root, "coco", known=known_classes(["dog", "Zebra"]), strict=True, **choices)
+    assert {sample.labels for sample in data.samples} == {(1,)}
+    folder = root if root.is_dir() else root.parent
+    return [str(sample.image.relative_to(folder)) for sample in data.samples]
+
+
+def test_cvat_exports_instances_default_and_a_folder_images(tmp_path):
+    file = exported(tmp_path / "annotations/instances_default.json", "a.jpg", "s/b.jpg")
+    write(tmp_path / "images/a.jpg")
+    write(tmp_path / "images/s/b.jpg")
+    assert images(tmp_path) == ["images/a.jpg", "images/s/b.jpg"]
+    assert images(tmp_path, split="default") == ["images/a.jpg", "images/s/b.jpg"]
+    data = load_dataset(file, "coco", known=known_classes(["zebra"]), strict=True)
+    assert [sample.image for sample in data.samples] == [tmp_path / "images/a.jpg", tmp_path / "images/s/b.jpg"]
+
+
+def test_cvat_exports_subsets_in_folders_of_images(tmp_path):
+    for name in ("train", "val"):
+        exported(tmp_path / f"annotations/instances_{name}.json", f"{name}.jpg")
+        write(tmp_path / f"images/{name}/{name}.jpg")
+    assert images(tmp_path, split="val") == ["images/val/val.jpg"]
+    with pytest.raises(DatasetError, match="has the splits train, val; name one"):
+        images(tmp_path)
+
+
+def test_roboflow_exports_the_file_beside_the_images(tmp_path):
+    file = exported(tmp_path / "train/_annotations.coco.json", "a.jpg")
+    write(tmp_path / "train/a.jpg")
+    assert images(tmp_path / "train") == images(file) == ["a.jpg"]
+    assert images(tmp_path, split="train") == ["train/a.jpg"]
+
+
+def test_label_studio_exports_result_json_and_a_folder_images(tmp_path):
+    write(tmp_path / "images/a.jpg")
+    assert images(exported(tmp_path / "result.json", "images/a.jpg")) == ["images/a.jpg"]
+    assert images(exported(tmp_path / "other.json", "a.jpg")) == ["images/a.jpg"]
+
+
+def test_cocos_own_folder_comes_first(tmp_path):
+    exported(tmp_path / "annotations/instances_val2017.json", "a.jpg")
+    exported(tmp_path / "annotations/instances_train2017.json", "b.jpg")
+    write(tmp_path / "val2017/a.jpg")
+    write(tmp_path / "images/a.jpg")
+    assert images(tmp_path) == ["val2017/a.jpg"]
+
+
+def test_a_category_id_is_no_name_of_a_networks_class(tmp_path):
+    file = exported(tmp_path / "x.json", "a.jpg")
+    write(tmp_path / "a.jpg")
+    data = load_dataset(file, "coco", known=known_classes(["24", "zebra"]), strict=True)
+    assert data.samples[0].labels == (1,)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"images": [], "annotations": [], "categories": []}', '"x"'])
+def test_a_json_file_that_is_not_cocos(tmp_path, content):
+    with pytest.raises(DatasetError, match=r"x\.json"):
+        load_dataset(write(tmp_path / "x.json", content), "coco", known=known_classes(["zebra"]), unlabelled=True)

@@ -18,20 +18,35 @@ images and the classes: without them ``load_dataset`` raises ``DatasetError``. N
 does not state the image's size, ``fit_to_image`` checks the boxes after the image has been decoded.
 """
 
+from looktwice.datasets.classes import Classes, known_classes
+from looktwice.datasets.find_layout import find_layout
 from looktwice.datasets.layouts import LAYOUTS, Layout
 from looktwice.datasets.layouts.voc import VOC_CLASSES
 from looktwice.datasets.load import load_dataset
-from looktwice.datasets.records import Corners, Dataset, Sample, Source, fit_to_image, shuffled, split_by_hash
+from looktwice.datasets.records import (
+    Corners,
+    Dataset,
+    ImageContent,
+    Sample,
+    Source,
+    fit_to_image,
+    shuffled,
+    split_by_hash,
+)
 
 __all__ = [
     "LAYOUTS",
     "VOC_CLASSES",
+    "Classes",
     "Corners",
     "Dataset",
+    "ImageContent",
     "Layout",
     "Sample",
     "Source",
+    "find_layout",
     "fit_to_image",
+    "known_classes",
     "load_dataset",
     "shuffled",
     "split_by_hash",

@@ -1,8 +1,9 @@
 """Class names and identifiers → the network's class indices."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from looktwice.datasets.files import read_csv, read_json, read_lines
@@ -17,11 +18,14 @@ class Classes:
         index: class key (a name, synset or id) → class index in the model; ``None`` for a class left out on purpose.
         names: class index → name.
         numeric: whether a key may also be the class index itself, in digits.
+        spellings: a key without regard to case, blanks, hyphens and underscores → all classes that it means; empty if
+            only exact keys count.
     """
 
     index: Mapping[str, int | None]
     names: Mapping[int, str]
     numeric: bool = False
+    spellings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def find(self, key: str) -> int | None:
         """The class index that a key means.
@@ -33,13 +37,69 @@ class Classes:
             The index, or ``None`` if the class is left out on purpose.
 
         Raises:
-            KeyError: the class is unknown.
+            KeyError: the class is unknown, or the key means several classes.
         """
         if key not in self.index and self.numeric and re.fullmatch("[0-9]{1,9}", key):
             number = int(key)
             if not self.names or number in self.names:
                 return number
-        return self.index[key]
+        meanings = () if key in self.index else self._meanings(key)
+        return meanings[0] if len(meanings) == 1 else self.index[key]
+
+    def knows(self, key: str) -> bool:
+        """Whether a key means a class, or several, or one that is left out on purpose."""
+        return key in self.index or bool(self._meanings(key))
+
+    def fault(self, key: str, *, lost: str = "left out") -> str:
+        """Why a key finds no class, what is lost for it, and the remedy: for a line of problems."""
+        meanings = self._meanings(key)
+        if not meanings:
+            return f"unknown class {key!r}, {lost}; name it in the classes file"
+        some = ", ".join(map(str, meanings[:_SHOWN])) + (" …" if len(meanings) > _SHOWN else "")
+        return f"class {key!r} is ambiguous: it means the classes {some}; {lost}; give its index in a classes file"
+
+    def _meanings(self, key: str) -> tuple[int, ...]:
+        """The classes that a key means in any spelling; all its synonyms count if the whole key means none."""
+        whole = self.spellings.get(_spelling(key), ())
+        synonyms = (number for word in key.split(",") for number in self.spellings.get(_spelling(word), ()))
+        return whole or tuple(dict.fromkeys(synonyms))
+
+
+_SHOWN = 5
+"""Classes of an ambiguous key that a message names."""
+
+
+def _spelling(key: str) -> str:
+    """A key in one spelling.
+
+    >>> _spelling("Egyptian_cat") == _spelling("egyptian cat")
+    True
+    """
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", key.casefold())).strip()
+
+
+def known_classes(names: Sequence[str]) -> Classes:
+    """A network's own classes, as a table in which a data set's class names are found.
+
+    A class is found by its whole name or, if that has commas, by one of its synonyms. Upper and lower case count only
+    if two names differ in nothing else. So do blanks, underscores and hyphens. A name of a data set may have several
+    synonyms too, with commas between them. A word that means several classes finds none.
+
+    Args:
+        names: the name of each class, by index.
+
+    Returns:
+        The classes.
+
+    >>> known_classes(["tench", "Egyptian cat", "crane", "crane"]).find("egyptian_cat")
+    1
+    """
+    spellings: dict[str, dict[int, None]] = {}
+    for number, name in enumerate(names):
+        for key in _keys(name):
+            spellings.setdefault(_spelling(key), {})[number] = None
+    exact = ordered_classes(names).index
+    return Classes(exact, dict(enumerate(names)), spellings={key: tuple(found) for key, found in spellings.items()})
 
 
 def read_classes(path: Path, *, numeric: bool = False) -> Classes:
@@ -136,10 +196,20 @@ def ordered_classes(entries: Iterable[str]) -> Classes:
     names: dict[int, str] = {}
     ambiguous: set[str] = set()
     for number, entry in enumerate(entries):
-        synset, _, name = entry.partition(" ") if re.match(r"n[0-9]{8} ", entry) else ("", "", entry)
-        names[number] = name.strip()
-        for key in {synset, name.strip(), *map(str.strip, name.split(","))} - {""}:
+        names[number] = _synset_and_name(entry)[1]
+        for key in _keys(entry):
             if key in index:
                 ambiguous.add(key)  # ImageNet has two cranes, a bird and a machine
             index[key] = number
     return Classes({key: number for key, number in index.items() if key not in ambiguous}, names)
+
+
+def _synset_and_name(entry: str) -> tuple[str, str]:
+    synset, _, name = entry.partition(" ") if re.match(r"n[0-9]{8} ", entry) else ("", "", entry)
+    return synset, name.strip()
+
+
+def _keys(entry: str) -> set[str]:
+    """The synset, the whole name and the synonyms of a class."""
+    synset, name = _synset_and_name(entry)
+    return {synset, name, *map(str.strip, name.split(","))} - {""}

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from looktwice.datasets.classes import Classes, read_classes
 from looktwice.datasets.files import BadAnnotationError, read_annotation
-from looktwice.datasets.records import Corners, Sample, clip
+from looktwice.datasets.records import Corners, ImageContent, Sample, clip
 from looktwice.errors import DatasetError, printable
 
 MOST_SIDE = 1_000_000
@@ -55,6 +55,9 @@ class Request:
         classes: the classes file, if there is one.
         metadata: the folder with wsolevaluation's metadata, if one is given.
         folders: tells which image files there are.
+        known: the network's own classes; they count where no classes file is given.
+        unlabelled: whether images without a label are kept.
+        leave_out: a folder below the root in which nothing is read, for example one for results.
     """
 
     root: Path
@@ -62,6 +65,9 @@ class Request:
     classes: Path | None
     metadata: Path | None
     folders: Folders = field(default_factory=Folders)
+    known: Classes | None = None
+    unlabelled: bool = False
+    leave_out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ class Item:
         objects: the objects in the image.
         size: (width, height) in pixels, or ``None`` if the annotation does not state it.
         slack: how far, in pixels, a box may reach out of the image before it is a problem.
+        content: how the bytes of the image are read, if it lies in no file of its own; then ``image`` only names it.
     """
 
     id: str
@@ -83,6 +90,7 @@ class Item:
     objects: Sequence[Object]
     size: tuple[int, int] | None = None
     slack: float = 1.0
+    content: ImageContent | None = None
 
 
 class Log:
@@ -128,10 +136,13 @@ def normal_id(text: str) -> str:
     return str(PurePosixPath(text))
 
 
-def xml_items(paths: Iterable[tuple[str, Path]], folder: Path, first_pixel: int, log: Log) -> Iterator[Item]:
+def xml_items(
+    request: Request, paths: Iterable[tuple[str, Path]], folder: Path, first_pixel: int, log: Log
+) -> Iterator[Item]:
     """An item for each image that has an XML file, as PASCAL VOC writes it.
 
     Args:
+        request: with its ``unlabelled``, an image without an XML file is kept too.
         paths: (id, image file) of each image.
         folder: the folder with the XML files, ID.xml.
         first_pixel: the number that the files give to the first pixel of a row, 0 or 1.
@@ -143,6 +154,9 @@ def xml_items(paths: Iterable[tuple[str, Path]], folder: Path, first_pixel: int,
     difficult = 0
     for name, image in paths:
         file = folder / f"{name}.xml"
+        if request.unlabelled and not request.folders.have(file):
+            yield Item(name, image, file, ())
+            continue
         try:
             annotation = read_annotation(file, first_pixel=first_pixel)
         except BadAnnotationError as error:
@@ -154,22 +168,37 @@ def xml_items(paths: Iterable[tuple[str, Path]], folder: Path, first_pixel: int,
         log.note(folder, f"{difficult} objects marked difficult, kept like any other")
 
 
-def numeric_classes(request: Request) -> Classes:
-    """The classes of a layout whose labels are class indices, or keys of a classes file if one is given.
+def chosen_classes(request: Request, own: Classes) -> Classes:
+    """The classes that the labels of a layout name: those of the classes file, else the network's, else the layout's.
+
+    Args:
+        request: what the caller asks for.
+        own: what the labels mean if the caller gives no classes. Its ``numeric`` counts for the others too.
 
     Raises:
         DatasetError: the classes file cannot be used.
     """
-    return read_classes(request.classes, numeric=True) if request.classes else Classes({}, {}, numeric=True)
+    if request.classes is not None:
+        return read_classes(request.classes, numeric=own.numeric)
+    return own if request.known is None else replace(request.known, numeric=own.numeric)
 
 
-def to_samples(items: Iterable[Item], classes: Classes, folders: Folders, log: Log) -> Iterator[Sample]:
+def numeric_classes(request: Request) -> Classes:
+    """The classes of a layout whose labels are class indices, or names if a classes file or a network gives names.
+
+    Raises:
+        DatasetError: the classes file cannot be used.
+    """
+    return chosen_classes(request, Classes({}, {}, numeric=True))
+
+
+def to_samples(items: Iterable[Item], classes: Classes, request: Request, log: Log) -> Iterator[Sample]:
     """A sample for each item that can be used.
 
     Args:
         items: what the layout found.
         classes: which class index each label means.
-        folders: tells which image files there are.
+        request: tells which image files there are, and whether images without a label are kept.
         log: takes what is wrong with the other items.
 
     Yields:
@@ -189,11 +218,11 @@ def to_samples(items: Iterable[Item], classes: Classes, folders: Folders, log: L
             log.problem(item.source, f"{item.id!r} is no name of an image; left out")
         elif name.is_absolute() or ".." in name.parts:
             log.problem(item.source, f"{item.id} leads out of the image folder, which is not allowed; left out")
-        elif not folders.have(item.image):
+        elif item.content is None and not request.folders.have(item.image):
             log.problem(item.image, "the image is missing; left out")
-        elif not item.objects:
+        elif not item.objects and not request.unlabelled:
             log.problem(item.source, f"{item.id} has no object; left out")
-        elif all(classes.index.get(key, -1) is None for key, _ in item.objects):
+        elif item.objects and all(classes.index.get(key, -1) is None for key, _ in item.objects):
             unmapped += 1
         elif (sample := _to_sample(item, classes, log)) is not None:
             yield sample
@@ -224,10 +253,9 @@ def _to_sample(item: Item, classes: Classes, log: Log) -> Sample | None:
         if inside is not None:
             kept.append(inside)
     for key in sorted(unknown):
-        log.problem(item.source, f"{item.id}: unknown class {key!r}, left out; name it in the classes file")
-    if not boxes:
+        log.problem(item.source, f"{item.id}: {classes.fault(key)}")
+    if item.objects and not boxes:
         return None
     width, height = size or (None, None)
-    return Sample(
-        printable(normal_id(item.id)), item.image, tuple(boxes), tuple(map(tuple, boxes.values())), width, height
-    )
+    name, all_boxes = printable(normal_id(item.id)), tuple(map(tuple, boxes.values()))
+    return Sample(name, item.image, tuple(boxes), all_boxes, width, height, item.content)

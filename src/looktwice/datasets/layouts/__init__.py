@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from looktwice.datasets.classes import Classes
 from looktwice.datasets.items import Item, Log, Request
-from looktwice.datasets.layouts import coco, csv, folders, ilsvrc, voc, wsol
+from looktwice.datasets.layouts import coco, csv, folders, ilsvrc, pictures, voc, wsol
 
 
 @dataclass(frozen=True)
@@ -19,21 +19,26 @@ class Layout:
     Attributes:
         read: finds the images and their annotations. It returns one item an image, and the classes that their labels
             name. It reports what it cannot use to the log, and raises ``DatasetError`` if there is no data set.
+        title: what it is, in a few words; without it, its name is shown.
         takes_metadata: whether a folder with metadata can lie apart from the images.
+        takes_name: whether a root that is no path of a file or folder still names a data set, such as a pattern.
     """
 
     read: Callable[[Request, Log], tuple[Iterable[Item], Classes]]
+    title: str = ""
     takes_metadata: bool = False
+    takes_name: Callable[[str], bool] = lambda _root: False
 
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
-        "ilsvrc": Layout(ilsvrc.read),
-        "wsol": Layout(wsol.read, takes_metadata=True),
-        "voc": Layout(voc.read),
-        "coco": Layout(coco.read),
-        "folders": Layout(folders.read),
-        "csv": Layout(csv.read),
+        "ilsvrc": Layout(ilsvrc.read, "ILSVRC CLS-LOC"),
+        "wsol": Layout(wsol.read, "wsolevaluation's metadata", takes_metadata=True),
+        "voc": Layout(voc.read, "PASCAL VOC"),
+        "coco": Layout(coco.read, "COCO instances"),
+        "folders": Layout(folders.read, "a folder for each class"),
+        "csv": Layout(csv.read, "a CSV file"),
+        "pictures": Layout(pictures.read, "pictures without labels"),
     }
 )
 """Every layout, by the name that ``load_dataset`` and ``--layout`` take."""

@@ -1,48 +1,87 @@
 """The layout ``coco``: COCO's instances (Lin et al. 2014)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from looktwice.datasets.classes import Classes, read_classes
+from looktwice.datasets.classes import Classes
 from looktwice.datasets.files import read_json
-from looktwice.datasets.items import Item, Log, Object, Request
+from looktwice.datasets.items import Item, Log, Object, Request, chosen_classes
 from looktwice.errors import DatasetError
 
 
 def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
-    """Reads annotations/instances_SPLIT.json; the images lie in the folder SPLIT.
+    """Reads a JSON file of instances, and the images that it lists.
 
-    A crowd region is not a single object, so it is ignored. The notes count crowd regions and images without an object.
+    The file is annotations/instances_SPLIT.json. If SPLIT is not named and annotations/instances_val2017.json is
+    missing, it is the only such file. It may also be _annotations.coco.json in the root or in its folder SPLIT, as
+    Roboflow writes it. Label Studio's result.json, or a file of any other name, is given as the root.
+
+    The images lie in the folder SPLIT, images/SPLIT, images, or beside the JSON file; the folder ``annotations`` does
+    not count for "beside". The folder is taken that has most of the listed images.
+
+    A crowd region is not a single object, so it is ignored. The notes count crowd regions and images without an object;
+    these are kept if images without a label are.
 
     Args:
-        request: SPLIT is "val2017" by default. A classes file by category name or category id is needed.
+        request: its root is the folder, or the JSON file. A classes file by category name or category id is needed, or
+            the network's classes, which are looked for by category name.
         log: takes problems and notes.
 
     Returns:
         One item for each image with an object, and the classes.
 
     Raises:
-        DatasetError: there is no classes file, or the JSON file is missing or not COCO's.
+        DatasetError: there are no classes, or the JSON file is missing or not COCO's, or several could be meant.
     """
-    split = request.split or "val2017"
-    file = request.root / "annotations" / f"instances_{split}.json"
-    if request.classes is None:
+    file = _instances_file(request)
+    if request.classes is None and request.known is None:
         raise DatasetError(
             f'{file} does not say which class index a category is; give a classes file, e.g. {{"zebra": 340}}'
         )
-    classes = read_classes(request.classes)
+    classes = chosen_classes(request, Classes({}, {}))
     content = read_json(file)
     try:
-        images, annotations = list(content["images"]), list(content["annotations"])
+        missing: list[Any] | None = [] if request.unlabelled else None
+        images, annotations = list(content["images"]), content.get("annotations", missing)
         names = _category_names(file, list(content["categories"]), log)
-    except (KeyError, TypeError) as error:
+        annotations = list(annotations)
+    except (AttributeError, KeyError, TypeError) as error:
         needed = "lists of images, annotations and categories are needed"
         raise DatasetError(f"{file} is no COCO instances file; {needed}") from error
     # A category's key is its id if the classes file lists the id, else its name.
-    keys = {number: str(number) if str(number) in classes.index else name for number, name in names.items()}
-    objects = _coco_objects(file, annotations, keys, log)
-    return _coco_items(request.root / split, file, images, objects, log), classes
+    ids = classes.index if request.classes is not None else {}
+    keys = {number: str(number) if str(number) in ids else name for number, name in names.items()}
+    objects, broken = _coco_objects(file, annotations, keys, log)
+    folder = _image_folder(request, file, images)
+    return _coco_items(request, folder, file, images, objects, broken, log), classes
+
+
+def _instances_file(request: Request) -> Path:
+    root, split = request.root, request.split
+    if root.is_file():
+        return root
+    usual = root / "annotations" / f"instances_{split or 'val2017'}.json"
+    beside = root / (split or "") / "_annotations.coco.json"
+    if usual.is_file() or beside.is_file():
+        return usual if usual.is_file() else beside
+    found = [] if split else sorted((root / "annotations").glob("instances_*.json"))
+    if len(found) > 1:
+        names = ", ".join(file.stem.removeprefix("instances_") for file in found)
+        raise DatasetError(f"{root} has the splits {names}; name one of them")
+    return found[0] if found else usual
+
+
+def _image_folder(request: Request, file: Path, images: list[Any]) -> Path:
+    """The folder that has most of the images; the first one if none has any."""
+    base = file.parent.parent if file.parent.name == "annotations" else file.parent
+    split = request.split or file.stem.removeprefix("instances_")
+    folders = [base / split, base / "images" / split, base / "images", base]
+    names = [image["file_name"] for image in images if isinstance(image, dict) and "file_name" in image]
+    texts = [name for name in names if isinstance(name, str)]
+    if folders[0].is_dir():
+        return folders[0]
+    return max(folders, key=lambda folder: sum(request.folders.have(folder / name) for name in texts))
 
 
 def _category_names(file: Path, categories: list[Any], log: Log) -> dict[Any, str]:
@@ -59,8 +98,12 @@ def _category_names(file: Path, categories: list[Any], log: Log) -> dict[Any, st
     return names
 
 
-def _coco_objects(file: Path, annotations: list[Any], keys: Mapping[Any, str], log: Log) -> dict[Any, list[Object]]:
+def _coco_objects(
+    file: Path, annotations: list[Any], keys: Mapping[Any, str], log: Log
+) -> tuple[dict[Any, list[Object]], set[str]]:
+    """The objects of each image, and the images with an annotation that is broken, as texts."""
     objects: dict[Any, list[Object]] = {}
+    broken: set[str] = set()
     crowds = 0
     for number, annotation in enumerate(annotations):
         try:
@@ -73,9 +116,11 @@ def _coco_objects(file: Path, annotations: list[Any], keys: Mapping[Any, str], l
             objects.setdefault(annotation["image_id"], []).append((key, (x, y, x + width, y + height)))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             log.problem(file, f"annotation {number}: needs image_id, category_id and bbox [x, y, w, h]; left out")
+            if isinstance(annotation, dict):
+                broken.add(repr(annotation.get("image_id")))
     if crowds:
         log.note(file, f"{crowds} crowd regions ignored")
-    return objects
+    return objects, broken
 
 
 def _as_list(value: object) -> list[Any]:
@@ -85,7 +130,13 @@ def _as_list(value: object) -> list[Any]:
 
 
 def _coco_items(
-    folder: Path, file: Path, images: list[Any], objects: Mapping[Any, list[Object]], log: Log
+    request: Request,
+    folder: Path,
+    file: Path,
+    images: list[Any],
+    objects: Mapping[Any, list[Object]],
+    broken: Set[str],
+    log: Log,
 ) -> Iterator[Item]:
     listed: set[Any] = set()
     empty = 0
@@ -102,6 +153,8 @@ def _coco_items(
             log.problem(file, f"{name}: the image id {key!r} is used twice; the first is kept")
         elif key in objects:
             yield Item(name, folder / name, file, objects[key], size)
+        elif request.unlabelled and repr(key) not in broken:
+            yield Item(name, folder / name, file, (), size)
         else:
             empty += 1
     for key in (key for key in objects if key not in listed):

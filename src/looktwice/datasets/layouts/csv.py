@@ -7,7 +7,12 @@ from looktwice.datasets.files import read_csv
 from looktwice.datasets.items import Item, Log, Object, Request, normal_id, numeric_classes
 from looktwice.errors import DatasetError
 
-_CSV_HEADERS = (["image", "label"], ["image", "label", "x1", "y1", "x2", "y2"])
+CSV_HEADERS = (["image", "label"], ["image", "label", "x1", "y1", "x2", "y2"])
+"""The first rows that a CSV file of this layout may have."""
+
+
+IMAGES_HEADER = ["image"]
+"""The first row of a list of images without labels."""
 
 
 def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
@@ -15,7 +20,10 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
 
     A row is one box; an image may have several rows. Images are paths from the folder of the CSV file. Boxes are
     half-open pixels. If the four cells of the box are empty, the row is a label without a box. A label is a class
-    index, or a name in the classes file.
+    index, or a name in the classes file or of the network.
+
+    If images without a label are kept, the cell of the label may be empty; then so are the cells of the box. The file
+    may also have the header image alone.
 
     Args:
         request: its root is the file, or a folder with SPLIT.csv or with exactly one CSV file.
@@ -36,25 +44,33 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     rows = read_csv(file, lambda line, why: log.problem(file, f"line {line} is not CSV: {why}; left out"))
     _, first = next(rows, (0, []))
     header = [cell.strip() for cell in first]
-    if header not in _CSV_HEADERS:
+    bare = request.unlabelled and header == IMAGES_HEADER
+    if header not in CSV_HEADERS and not bare:
         raise DatasetError(f"{file} begins with {','.join(header)!r}; the header image,label[,x1,y1,x2,y2] is needed")
     images: dict[str, list[Object]] = {}
     for number, row in rows:
         try:
-            found_object = _csv_object([cell.strip() for cell in row])
+            found_object = _csv_object([cell.strip() for cell in row], header, unlabelled=request.unlabelled)
         except ValueError:
-            log.problem(file, f"line {number}: an image, a label and four numbers or none are needed; left out")
+            needed = "an image alone is" if bare else "an image, a label and four numbers or none are"
+            log.problem(file, f"line {number}: {needed} needed; left out")
             continue
         name = row[0].strip()
         if name != row[0] and request.folders.have(file.parent / row[0]):
             name = row[0]  # a file whose name begins or ends with a blank
-        images.setdefault(normal_id(name), []).append(found_object)
+        objects_of_image = images.setdefault(normal_id(name), [])
+        if found_object is not None:
+            objects_of_image.append(found_object)
     items = (Item(name, file.parent / name, file, objects, slack=0.0) for name, objects in images.items())
     return items, numeric_classes(request)
 
 
-def _csv_object(row: list[str]) -> Object:
-    name, label, *sides = row
+def _csv_object(row: list[str], header: list[str], *, unlabelled: bool) -> Object | None:
+    if header == IMAGES_HEADER and len(row) != 1:
+        raise ValueError
+    name, label, *sides = [*row, ""] if header == IMAGES_HEADER else row
+    if unlabelled and name and not any((label, *sides)):
+        return None
     if not name or not label:
         raise ValueError
     if not any(sides):

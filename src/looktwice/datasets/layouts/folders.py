@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from looktwice.datasets.classes import Classes, mapped_classes, read_classes
-from looktwice.datasets.items import Folders, Item, Log, Request
+from looktwice.datasets.classes import Classes, mapped_classes
+from looktwice.datasets.items import Item, Log, Request, chosen_classes
 from looktwice.errors import DatasetError
 
 _IMAGE_ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -14,8 +14,9 @@ _IMAGE_ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".t
 def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     """Reads the images in the class folders; there are no boxes.
 
-    With a classes file, the name of a class folder is a synset or a name of that file. Without one, the class index is
-    the folder's place in the sorted names, from 0.
+    With a classes file, the name of a class folder is a synset or a name of that file. Without one, it is a name of the
+    network's classes, if the caller gives these. Else the class index is the folder's place in the sorted names, from
+    0. If images without a label are kept, those that lie beside the class folders are read too.
 
     Args:
         request: with SPLIT, the class folders lie in root/SPLIT, else in the root.
@@ -30,24 +31,42 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     root = request.root / request.split if request.split else request.root
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder, but a folder with class folders is needed; check root and split")
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    left_out = None if request.leave_out is None else os.path.realpath(request.leave_out)
+    found = [entry for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
+    names = sorted(entry.name for entry in found if left_out is None or os.path.realpath(entry.path) != left_out)
     own = mapped_classes((name, number) for number, name in enumerate(names))
-    classes = own if request.classes is None else read_classes(request.classes)
-    return _folder_items(root, names, classes, request.folders, log), classes
+    classes = chosen_classes(request, own)
+    return _folder_items(root, names, classes, request, log), classes
 
 
-def _folder_items(root: Path, names: Iterable[str], classes: Classes, folders: Folders, log: Log) -> Iterator[Item]:
+def _folder_items(root: Path, names: Iterable[str], classes: Classes, request: Request, log: Log) -> Iterator[Item]:
+    if request.unlabelled:
+        loose = sorted(file for file in request.folders.names(root) if not file.startswith("."))
+        images = [file for file in loose if _looks_like_image(file) and (root / file).is_file()]
+        yield from (Item(file, root / file, root, ()) for file in images)
     others = 0
     for name in names:
         folder = root / name
-        files = sorted(file for file in folders.names(folder) if not file.startswith("."))
-        images = [file for file in files if Path(file).suffix.lower() in _IMAGE_ENDINGS]
+        files = sorted(file for file in request.folders.names(folder) if not file.startswith("."))
+        images = [file for file in files if _looks_like_image(file)]
         others += len(files) - len(images)
         if not images:
             log.problem(folder, "the class folder holds no image")
-        elif name not in classes.index:
-            log.problem(folder, f"unknown class {name!r}, {len(images)} images left out; name it in the classes file")
+        elif not _is_found(name, classes):
+            log.problem(folder, classes.fault(name, lost=f"{len(images)} images left out"))
         else:
             yield from (Item(f"{name}/{file}", folder / file, folder, [(name, None)]) for file in images)
     if others:
         log.note(root, f"{others} files ignored: their names do not end like an image's")
+
+
+def _is_found(name: str, classes: Classes) -> bool:
+    try:
+        classes.find(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _looks_like_image(file: str) -> bool:
+    return Path(file).suffix.lower() in _IMAGE_ENDINGS

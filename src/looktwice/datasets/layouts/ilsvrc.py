@@ -24,7 +24,8 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
         One item for each image, and the classes.
 
     Raises:
-        DatasetError: the list of images, the classes or the boxes are missing.
+        DatasetError: the list of images or the classes are missing; or the boxes are, and images without a label are
+            not kept.
     """
     split = request.split or "val"
     base = request.root / "ILSVRC" if (request.root / "ILSVRC").is_dir() else request.root
@@ -39,9 +40,11 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     annotations = base / "Annotations" / "CLS-LOC" / split
     solution = request.root / f"LOC_{split}_solution.csv"
     if annotations.is_dir():
-        return xml_items(paths, annotations, 0, log), classes
+        return xml_items(request, paths, annotations, 0, log), classes
     if solution.exists():
         return _solution_items(paths, solution, log), classes
+    if request.unlabelled:
+        return (Item(name, image, annotations, ()) for name, image in paths), classes
     raise DatasetError(f"no boxes found: {annotations} (XML) or {solution} is needed; check folder and split")
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from looktwice.datasets.classes import Classes, ordered_classes, read_classes
+from looktwice.datasets.classes import Classes, ordered_classes
 from looktwice.datasets.files import list_ids, read_lines
-from looktwice.datasets.items import Item, Log, Request, xml_items
+from looktwice.datasets.items import Item, Log, Request, chosen_classes, xml_items
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -22,7 +22,8 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     Objects marked "difficult" are kept like any other, because a map that finds one is right. A note counts them.
 
     Args:
-        request: SPLIT is "val" by default. Without a classes file, a class index is the place in ``VOC_CLASSES``.
+        request: SPLIT is "val" by default. Without a classes file or the network's
+            classes, a class index is the place in ``VOC_CLASSES``.
         log: takes problems and notes.
 
     Returns:
@@ -39,5 +40,5 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     lines = read_lines(root / "ImageSets" / "Main" / f"{request.split or 'val'}.txt")
     ids = list_ids(lines, "-1|0|1", lambda name: request.folders.have(image(name)))
     paths = [(name, image(name)) for name in ids]
-    classes = read_classes(request.classes) if request.classes else ordered_classes(VOC_CLASSES)
-    return xml_items(paths, root / "Annotations", 1, log), classes
+    classes = chosen_classes(request, ordered_classes(VOC_CLASSES))
+    return xml_items(request, paths, root / "Annotations", 1, log), classes

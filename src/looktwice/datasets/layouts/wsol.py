@@ -21,7 +21,7 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     - image_sizes.txt: "id,width,height"; it may be missing.
 
     Args:
-        request: the metadata folder is root/metadata by default.
+        request: the metadata folder is root/metadata by default. With its ``unlabelled``, ids without a label are kept.
         log: takes problems.
 
     Returns:
@@ -32,10 +32,10 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     """
     folder = request.metadata or request.root / "metadata"
     folder = folder / request.split if request.split else folder
-    return _wsol_items(request.root, folder, log), numeric_classes(request)
+    return _wsol_items(request, folder, log), numeric_classes(request)
 
 
-def _wsol_items(root: Path, folder: Path, log: Log) -> Iterator[Item]:
+def _wsol_items(request: Request, folder: Path, log: Log) -> Iterator[Item]:
     boxes_file, labels_file, sizes_file = (
         folder / f"{name}.txt" for name in ("localization", "class_labels", "image_sizes")
     )
@@ -46,13 +46,16 @@ def _wsol_items(root: Path, folder: Path, log: Log) -> Iterator[Item]:
         boxes.setdefault(name, []).append(half_open(row, first_pixel=0))
     sizes = {name: (int(w), int(h)) for name, (w, h) in _once(sizes_file, 2, log)} if sizes_file.exists() else {}
     for name in ids:
+        if name not in labels and request.unlabelled:
+            yield Item(name, request.root / name, labels_file, (), sizes.get(name))
+            continue
         if name not in labels:
             log.problem(labels_file, f"{name} has no label; left out")
             continue
         if name not in boxes:
             log.problem(boxes_file, f"{name} has no box; kept without a box")
         objects = [(labels[name], box) for box in boxes.get(name, [None])]
-        yield Item(name, root / name, boxes_file, objects, sizes.get(name))
+        yield Item(name, request.root / name, boxes_file, objects, sizes.get(name))
 
 
 def _numbers(file: Path, count: int, log: Log) -> Iterator[tuple[str, list[str]]]:

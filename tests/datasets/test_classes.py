@@ -1,0 +1,97 @@
+"""A network's own classes, in which a data set's class names are found."""
+
+import pytest
+
+from layouts import voc, write, xml
+from looktwice.datasets import known_classes, load_dataset
+from looktwice.errors import DatasetError
+
+NAMES = ("tench, Tinca tinca", "Egyptian cat", "crane", "crane", "Cardigan", "cardigan", "sea-lion", "caf\u00e9")
+
+
+@pytest.mark.parametrize(
+    ("key", "index"),
+    [
+        ("Egyptian cat", 1),
+        ("egyptian_cat", 1),
+        ("EGYPTIAN-CAT", 1),
+        ("Cardigan", 4),
+        ("cardigan", 5),
+        ("sea lion", 6),
+        ("tench", 0),
+        ("tinca_tinca", 0),
+        ("tench, Tinca tinca", 0),
+        ("Egyptian cat, tabby", 1),
+        ("cafe\u0301", 7),
+    ],
+)
+def test_a_name_in_any_spelling(key, index):
+    assert known_classes(NAMES).find(key) == index
+
+
+@pytest.mark.parametrize("key", ["crane", "CARDIGAN", "cat", "0", "", " ", "tench, crane"])
+def test_a_name_that_means_no_class_or_several_finds_none(key):
+    with pytest.raises(KeyError):
+        known_classes(NAMES).find(key)
+
+
+def test_an_ambiguous_name_is_said_with_its_classes():
+    classes = known_classes(NAMES)
+    assert classes.fault("Crane") == (
+        "class 'Crane' is ambiguous: it means the classes 2, 3; left out; give its index in a classes file"
+    )
+    assert classes.fault("gnu") == "unknown class 'gnu', left out; name it in the classes file"
+    assert "0, 1, 2, 3, 4 …" in known_classes(["x"] * 9).fault("x")
+
+
+def known(*names):
+    return known_classes(names)
+
+
+def test_class_folders_are_taken_by_name_not_by_place(tmp_path):
+    for name in ("dog", "crane", "gnu"):
+        write(tmp_path / name / "1.jpg")
+    data = load_dataset(tmp_path, "folders", known=known("cat", "crane", "dog", "crane"))
+    assert [(s.id, s.labels) for s in data.samples] == [("dog/1.jpg", (2,))]
+    assert data.class_names[2] == "dog"
+    assert data.problems == (
+        "crane: class 'crane' is ambiguous: it means the classes 1, 3; 1 images left out; give its index in a classes "
+        "file",
+        "gnu: unknown class 'gnu', 1 images left out; name it in the classes file",
+    )
+
+
+def test_a_class_folder_of_digits_is_no_index(tmp_path):
+    write(tmp_path / "1" / "1.jpg")
+    with pytest.raises(DatasetError, match="unknown class '1'"):
+        load_dataset(tmp_path, "folders", known=known("cat", "dog"))
+
+
+def test_csv_labels_are_names_or_indices(tmp_path):
+    rows = "image,label\na.jpg,Dog\nb.jpg,0\nc.jpg,7\n"
+    for name in "abc":
+        write(tmp_path / f"{name}.jpg")
+    data = load_dataset(write(tmp_path / "x.csv", rows), "csv", known=known("cat", "dog"))
+    assert [(s.id, s.labels) for s in data.samples] == [("a.jpg", (1,)), ("b.jpg", (0,))]
+    assert "unknown class '7'" in data.problems[0]
+
+
+def test_voc_names_are_the_networks(tmp_path):
+    root = voc(tmp_path, {"a": xml(("dog", 1, 1, 5, 5)), "b": xml(("person", 1, 1, 5, 5))})
+    data = load_dataset(root, "voc", known=known("cat", "dog"))
+    assert [(s.id, s.labels) for s in data.samples] == [("a", (1,))]
+    assert "unknown class 'person'" in data.problems[0]
+
+
+def test_a_classes_file_comes_before_the_networks_classes(tmp_path):
+    write(tmp_path / "data/hound/1.jpg")
+    classes = write(tmp_path / "c.csv", "hound,1\n")
+    data = load_dataset(tmp_path / "data", "folders", classes=classes, known=known("hound", "dog"))
+    assert data.samples[0].labels == (1,)
+
+
+def test_a_label_beyond_the_networks_classes_is_refused(tmp_path):
+    write(tmp_path / "data/hound/1.jpg")
+    classes = write(tmp_path / "c.csv", "hound,207\n")
+    with pytest.raises(DatasetError, match=r"class 207, but the network has classes 0 … 1; give a classes file"):
+        load_dataset(tmp_path / "data", "folders", classes=classes, known=known("cat", "dog"))
