@@ -1,12 +1,7 @@
 """The commands that work on whole data sets: ``evaluate``, ``merge`` and ``table``."""
 
-import shlex
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -31,6 +26,7 @@ from looktwice.cli.inputs import (
     named_path,
     tell,
 )
+from looktwice.cli.long_runs import complain_of, own_command, progress_bar, told_warnings
 from looktwice.cli.preprocessing import (
     ChannelsOption,
     CropOption,
@@ -38,22 +34,17 @@ from looktwice.cli.preprocessing import (
     MeanOption,
     SizeOption,
     StdOption,
-    class_names,
     input_choices,
+    names_of_outputs,
 )
 from looktwice.defaults import DEFAULT_MODEL, GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
-from looktwice.errors import LooktwiceWarning, OptionError
+from looktwice.errors import OptionError
 from looktwice.labels import PAPER_METHODS
 from looktwice.options import check_known
 
 if TYPE_CHECKING:
-    from looktwice.evaluation.evaluate import Progress
     from looktwice.localization.boxes import BoxRule
     from looktwice.runs.summarise import RunStatus
-
-
-SHOWN_PROBLEMS = 5
-"""Lines of trouble on standard error; more are only counted."""
 
 
 def evaluate_command(
@@ -168,8 +159,8 @@ def evaluate_command(
     shard = Shard.from_environment()
     dataset = load_dataset(root, layout, split=split, classes=classes, metadata=metadata, strict=strict)
     if shard.rank == 0:
-        _complain_of(dataset.problems, f"{output}/problems.txt")
-    called = class_names(classes) if _names_outputs(classes, model, weights) else None
+        complain_of(dataset.problems, f"{output}/problems.txt")
+    called = names_of_outputs(classes, model, weights)
     network = load_network(
         model,
         weights,
@@ -180,8 +171,8 @@ def evaluate_command(
         output_kind=output_kind,
         scores=scores,
     )
-    about = {"command": _command()}
-    with _told_warnings(), _progress("images", shown=shard.rank == 0 and sys.stderr.isatty()) as progress:
+    about = {"command": own_command()}
+    with told_warnings(), progress_bar("images", shown=shard.rank == 0) as progress:
         status = evaluate(
             dataset, network, output, plan, strict=strict, workers=workers, shard=shard, about=about, progress=progress
         )
@@ -200,8 +191,8 @@ def merge_command(
     """
     from looktwice.runs.merge import merge
 
-    with _progress("parts", shown=sys.stderr.isatty()) as progress:
-        status = merge(run, output, about={"command": _command()}, progress=progress)
+    with progress_bar("parts", shown=True) as progress:
+        status = merge(run, output, about={"command": own_command()}, progress=progress)
     _tell(status)
 
 
@@ -227,16 +218,6 @@ def _grid_choices(measure: str, grids: int | None, min_probability: float | None
     return None
 
 
-def _names_outputs(classes: Path | None, model: str, weights: str) -> bool:
-    """Whether a classes file also says how many outputs the network has: that of a network that was trained anew.
-
-    Only a list can, one class a line: a file with indices may leave classes out. A network of the user's own counts its
-    outputs itself.
-    """
-    is_list = classes is not None and classes.suffix not in (".csv", ".json")
-    return is_list and ":" not in model and weights not in ("default", "random")
-
-
 def _run_rule(
     box: str | None,
     threshold: float | None,
@@ -254,53 +235,6 @@ def _run_rule(
     return rule
 
 
-def _complain_of(problems: Sequence[str], where: str) -> None:
-    """The first problems on standard error, and where all of them are."""
-    for line in problems[:SHOWN_PROBLEMS]:
-        complain(line)
-    if len(problems) > SHOWN_PROBLEMS:
-        complain(f"{len(problems)} problems in all; every one is in {where}")
-
-
-def _command() -> str:
-    return shlex.join(["looktwice", *sys.argv[1:]])
-
-
-@contextmanager
-def _told_warnings() -> Iterator[None]:
-    """Inside the ``with``, a warning of this package is one line, as all trouble is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", LooktwiceWarning)
-        show = warnings.showwarning
-
-        def tell_or_show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            if issubclass(category, LooktwiceWarning):
-                complain(str(message))
-            else:
-                show(message, category, filename, lineno, file, line)
-
-        warnings.showwarning = tell_or_show
-        yield
-
-
-@contextmanager
-def _progress(what: str, *, shown: bool) -> "Iterator[Progress]":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _tell(status: "RunStatus") -> None:
     """The measures and where the summary is, or how much is missing."""
     from looktwice.report.paper_tables import all_boxes, measures
@@ -312,9 +246,9 @@ def _tell(status: "RunStatus") -> None:
             "on them; if not, the same command goes on"
         )
         return
-    _complain_of(status.problems, f"{status.run}/problems.txt")
+    complain_of(status.problems, f"{status.run}/problems.txt")
     others = [line for line in status.failures if line not in status.problems]
-    _complain_of(others, f"the column error of {status.run}/rows")
+    complain_of(others, f"the column error of {status.run}/rows")
     run, summary = read_manifest(status.run).run, read_summary(status.run)
     tell(measures(summary, classes=run.model.classes, grid=run.grid))
     boxes = all_boxes(summary)

@@ -101,6 +101,23 @@ def class_names(file: Path | None) -> tuple[str, ...] | None:
     return read_class_names(file)
 
 
+def names_of_outputs(file: Path | None, model: str, weights: str) -> tuple[str, ...] | None:
+    """The names of a network's outputs, if a data set's classes file also tells them; else ``None``.
+
+    It does where the network was trained anew: then it has as many outputs as the file has classes. Only a list can
+    tell, one class a line: a file with indices may leave classes out. A network of the user's own counts its outputs
+    itself.
+
+    Args:
+        file: the classes file.
+        model: as the option has it.
+        weights: as the option has them.
+    """
+    is_list = file is not None and file.suffix not in (".csv", ".json")
+    trained_anew = is_list and ":" not in model and weights not in ("default", "random")
+    return class_names(file) if trained_anew else None
+
+
 def _read(option: str, text: str | None, read: Callable[[str], T]) -> T | None:
     try:
         return None if text is None else read(text)

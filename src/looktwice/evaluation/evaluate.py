@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from looktwice.atomic_files import remove_unfinished
 from looktwice.datasets.records import Dataset
@@ -29,6 +28,7 @@ from looktwice.evaluation.grid import squares_of_run
 from looktwice.evaluation.pipeline import attend_chunk, measuring, rehearse, repeatable
 from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.evaluation.processes import Shard
+from looktwice.evaluation.progress import ChunkCounter, Progress
 from looktwice.evaluation.thresholds import run_thresholds
 from looktwice.localization.boxes import BoxRule
 from looktwice.metrics.judged_maps import Thresholds
@@ -47,9 +47,6 @@ from looktwice.runs.manifest import Manifest
 from looktwice.runs.part_checks import options_of
 from looktwice.runs.problems import add_problems, write_problems
 from looktwice.runs.summarise import RunStatus, write_summary
-
-Progress = Callable[[int, int], None]
-"""Gets how many of this process's images are done, and how many it has."""
 
 
 def evaluate(
@@ -133,7 +130,7 @@ def evaluate(
     chunks = Chunks(of.images, plan.batch_size, model.preprocessing, of.decode)
     own = range(shard.rank, len(chunks), shard.world_size)
     missing = _unfinished(measurement, own, chunks)
-    counter = _Counter(chunks, own, missing, progress)
+    counter = ChunkCounter(chunks, own, missing, progress)
     if missing and begun and of.grid is not None:  # so that each process measures the network on the same square
         rehearse(model, plan.chosen, of.example(model.preprocessing))
     if missing:
@@ -220,24 +217,3 @@ def _work(
                 measure(attend_chunk(model, decoded, plan.chosen, plan.target))
     finally:
         add_problems(measurement.run, measurement.identity, problems)
-
-
-class _Counter:
-    """Tells how many images are done."""
-
-    def __init__(
-        self, chunks: Chunks[Any], own: Sequence[int], missing: Sequence[int], progress: Progress | None
-    ) -> None:
-        self._chunks, self._progress = chunks, progress
-        self._total = sum(len(chunks.images(index)) for index in own)
-        self._done = self._total - sum(len(chunks.images(index)) for index in missing)
-        self._tell()
-
-    def advance(self, index: int) -> None:
-        """Counts a chunk that is done."""
-        self._done += len(self._chunks.images(index))
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._progress is not None:
-            self._progress(self._done, self._total)
