@@ -13,6 +13,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate]" --group test --group lint
+	# Quantus asks for opencv-python, which would overwrite opencv-python-headless; the group test has its other needs.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps "quantus>=0.6"
 	touch $@
 
 demo: $(VENV)/.installed  ## maps and boxes for the sample pictures, with the embedded network: pictures and JSON in out/

@@ -160,11 +160,76 @@ class Window:
         corner, span, size = self._measures(map_width, map_height)
         return (np.asarray(boxes, dtype=np.float64) - corner) * size / span
 
+    def to_picture(self, heat: ArrayLike) -> NDArray[np.floating]:
+        """A map (H, W) of the network's input → the map (height, width) in the picture's own pixels.
+
+        A pixel gets the value at its centre. Between the centres of map pixels, values are bilinear; from the outer
+        centres to the window's edge they stay the same. A pixel whose centre lies outside the window gets 0, since the
+        map says nothing of it; ``Region.mask`` has the same pixels. What a crop padded is left out.
+
+        Args:
+            heat: the map.
+
+        Returns:
+            A new array, in the map's precision, single or double.
+
+        Raises:
+            InputError: as ``check_map``.
+
+        >>> Window.whole(width=4, height=1).to_picture([[0.0, 1.0]])
+        array([[0.  , 0.25, 0.75, 1.  ]])
+        """
+        values = check_map(heat)
+        map_height, map_width = values.shape
+        centres = np.arange(max(self.width, self.height)) + 0.5
+        places = self.to_map(np.stack([centres] * 4, axis=-1), map_width, map_height)  # as if they were boxes
+        columns, rows = places[: self.width, 0], places[: self.height, 1]
+        inside_columns = np.flatnonzero((columns >= 0) & (columns < map_width))
+        inside_rows = np.flatnonzero((rows >= 0) & (rows < map_height))
+        picture = np.zeros((self.height, self.width), dtype=values.dtype)
+        stretched = _at_places(_at_places(values, rows[inside_rows]).T, columns[inside_columns]).T
+        picture[np.ix_(inside_rows, inside_columns)] = stretched
+        return picture
+
     def _measures(self, map_width: int, map_height: int) -> tuple[NDArray[np.float64], ...]:
         """The window's corner and size in the image, and the size of the map, each as (x, y, x, y)."""
         corner = np.array([self.left, self.top] * 2)
         span = np.array([self.right - self.left, self.bottom - self.top] * 2)
         return corner, span, np.array([map_width, map_height] * 2, dtype=np.float64)
+
+
+def _at_places(values: NDArray[np.floating], places: NDArray[np.float64]) -> NDArray[np.floating]:
+    """Rows (H, W) at other places (P,) → (P, W). Place 0.5 is the centre of the first row; between centres, linear."""
+    last = len(values) - 1
+    steps = np.clip(places - 0.5, 0, last)
+    first = np.floor(steps).astype(np.int64)
+    share = (steps - first).astype(values.dtype)[:, None]
+    lower, upper = values[first], values[np.minimum(first + 1, last)]
+    return np.asarray(lower + share * (upper - lower))
+
+
+def check_map(heat: ArrayLike) -> NDArray[np.floating]:
+    """A map (H, W) as floating-point numbers. Half precision becomes single, other precisions stay.
+
+    Raises:
+        InputError: not two-dimensional, empty, or with values that are not finite.
+    """
+    try:
+        values = np.asarray(heat)
+    except (TypeError, RuntimeError) as error:  # a tensor in bfloat16, on a GPU, or one that takes gradients
+        raise InputError(f"a map cannot be read: {error}; pass map.detach().float().cpu().numpy()") from error
+    if values.ndim != 2 or values.size == 0:
+        raise InputError(f"a map must be (H, W) with at least one pixel, not {values.shape}; pass one map at a time")
+    if not np.issubdtype(values.dtype, np.floating):
+        values = values.astype(np.float64)
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"the map has {int((~np.isfinite(values)).sum())} values that are NaN or infinite; "
+            "compute it in float32 or leave this image out"
+        )
+    return values
 
 
 def read_image(

@@ -27,8 +27,7 @@ from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import resolve_targets
 from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.outputs import OutputKind
-from looktwice.images import Window, read_picture
-from looktwice.localization.boxes import check_map
+from looktwice.images import Window, check_map, read_picture
 from looktwice.models.model import Model
 
 BATCH = 8

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from looktwice.defaults import DEFAULT_BOX, DEFAULT_MIN_SCORE
-from looktwice.errors import InputError, OptionError
-from looktwice.images import Window
+from looktwice.errors import OptionError
+from looktwice.images import Window, check_map
 from looktwice.localization.components import ComponentTree, component_tree, shares_of_maximum
 from looktwice.localization.contours import pixels_within, trace_cuts
 from looktwice.localization.objects import choose_regions, score_regions
@@ -309,30 +309,6 @@ def _region(labels: NDArray[np.integer], label: int, ends: tuple[int, int, int, 
     """The region with this label, which lies between these half-open ends."""
     x1, y1, x2, y2 = ends
     return Region(labels[y1:y2, x1:x2], label, x1, y1, (labels.shape[1], labels.shape[0]))
-
-
-def check_map(heat: ArrayLike) -> NDArray[np.floating]:
-    """A map (H, W) as floating-point numbers. Half precision becomes single, other precisions stay.
-
-    Raises:
-        InputError: not two-dimensional, empty, or with values that are not finite.
-    """
-    try:
-        values = np.asarray(heat)
-    except (TypeError, RuntimeError) as error:  # a tensor in bfloat16, on a GPU, or one that takes gradients
-        raise InputError(f"a map cannot be read: {error}; pass map.detach().float().cpu().numpy()") from error
-    if values.ndim != 2 or values.size == 0:
-        raise InputError(f"a map must be (H, W) with at least one pixel, not {values.shape}; pass one map at a time")
-    if not np.issubdtype(values.dtype, np.floating):
-        values = values.astype(np.float64)
-    if values.dtype == np.float16:
-        values = values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise InputError(
-            f"the map has {int((~np.isfinite(values)).sum())} values that are NaN or infinite; "
-            "compute it in float32 or leave this image out"
-        )
-    return values
 
 
 def _shares_of_maximum(heat: ArrayLike) -> NDArray[np.float64]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from looktwice.errors import OptionError
-from looktwice.localization.boxes import ROUNDING_SLACK, BoxRule, check_map
+from looktwice.images import check_map
+from looktwice.localization.boxes import ROUNDING_SLACK, BoxRule
 from looktwice.localization.contours import CutContours, pixels_within, trace_cuts
 
 Floats = NDArray[np.float64]

@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from looktwice.images import Window
-from looktwice.localization.boxes import check_map
+from looktwice.images import Window, check_map
 from looktwice.metrics.judged_maps import JudgedMaps, Sample, Thresholds
 from looktwice.metrics.overlap import as_truths
 

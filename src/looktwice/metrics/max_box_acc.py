@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from looktwice.errors import InputError, OptionError
-from looktwice.images import Window
-from looktwice.localization.boxes import check_map
+from looktwice.images import Window, check_map
 from looktwice.localization.contours import trace_cuts
 from looktwice.localization.sweep import GRID, grid_index
 from looktwice.metrics.curves import BoxCurve
