@@ -122,6 +122,9 @@ def test_what_cannot_be_used_is_refused_at_once():
     attribution = LooktwiceAttribution(branching(), **FEW)
     with pytest.raises(OptionError, match="baselines"):
         attribution.attribute(pictures(1), 1, baselines=0)
+    for name in ("method", "targets", "output"):  # attend's own, which are no options of a method
+        with pytest.raises(OptionError, match=name):
+            attribution.attribute(pictures(1), 1, **{name: "gradient"})
     with pytest.raises(InputError, match="additional_forward_args"):
         attribution.attribute(pictures(1), 1, additional_forward_args=(1,))
 

@@ -108,6 +108,8 @@ def test_one_target_for_several_images_is_refused_where_theirs_drops_images(netw
 def test_what_has_no_meaning_here_is_refused(network, images):
     with pytest.raises(OptionError, match="target_layers'; did you mean layers"):
         GlobalFeedbackCAM(network, target_layers=[network.relu])
+    with pytest.raises(OptionError, match="reshape_transform"):
+        GlobalFeedbackCAM(network, reshape_transform=None)
     for smooth in ("aug_smooth", "eigen_smooth"):
         with pytest.raises(OptionError, match=smooth):
             GlobalFeedbackCAM(network, **FEW)(images, None, **{smooth: True})

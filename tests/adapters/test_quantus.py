@@ -89,6 +89,8 @@ def test_what_cannot_be_used_is_refused(network, inputs, targets, said):
 def test_an_option_of_quantus_own_explain_is_refused(network, batch):
     with pytest.raises(OptionError, match="softmax"):
         explain_func(network, *batch, softmax=True)
+    with pytest.raises(OptionError, match="images"):
+        explain_func(network, *batch, images=batch[0])
     with pytest.raises(ModelError, match="Module"):
         explain_func("network", *batch)
 

@@ -117,6 +117,24 @@ def test_networks_by_name_are_made_as_the_page_says(tmp_path: Path, monkeypatch:
     assert model.preprocessing == names["model"].preprocessing
 
 
+@pytest.mark.slow
+def test_other_tools_take_what_the_page_gives_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The page's blocks run from top to bottom."""
+    for package in ("captum", "quantus", "pytorch_grad_cam", "supervision"):
+        pytest.importorskip(package)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in python_of(DOCS / "howto" / "other-tools.md"):
+        exec(block, names)
+    assert {"captum.png", "cam.png", "boxes.png"} <= {file.name for file in tmp_path.iterdir()}
+    assert names["found"].shape == (1, 3, 224, 224)
+    assert set(names["compared"]) == {"gradient", "global_feedback"}
+    assert names["grayscale"].shape == (1, 224, 224)
+    assert len(names["detections"]) == len(names["boxes"]) >= 1
+    assert names["heat"].shape == names["found_at"].shape == (300, 451)
+
+
 # Pages.
 
 

@@ -102,6 +102,7 @@ class LooktwiceAttribution(_Attribution):  # type: ignore[misc]
         """
         if additional_forward_args is not None:
             raise InputError("additional_forward_args cannot be used; pass a model that takes images alone")
+        resolve_options(self.method, options)
         images = _only_tensor(inputs)
         classes = one_target_each(_without_tuples(target), len(images))
         maps = attend(self.forward_func, images, classes, method=self.method, **{**self.options, **options}).maps

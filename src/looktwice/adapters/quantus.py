@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from looktwice.adapters.inputs import as_images, one_target_each
 from looktwice.attention.api import attend
-from looktwice.attention.methods import Method
+from looktwice.attention.methods import Method, resolve_options
 from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import InputError
 
@@ -62,6 +62,7 @@ def explain_func(
         >>> explain_func(model, inputs, np.array([7, 8]), method="gradient").shape
         (2, 1, 64, 64)
     """
+    resolve_options(method, options)
     images = as_images(model, inputs)
     if device is not None and torch.device(device).type != images.device.type:
         raise InputError(
