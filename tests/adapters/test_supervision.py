@@ -53,8 +53,11 @@ def test_masks_are_the_regions_and_lie_in_the_boxes(heat, rule):
 
 
 def test_boxes_in_pixels_of_the_map_have_masks_of_the_map(heat):
-    found = to_detections(find_boxes(heat), 1)
-    assert found.mask.shape[1:] == heat.shape
+    wide = heat[:30]
+    boxes = find_boxes(wide)
+    found = to_detections(boxes, 1)
+    assert found.mask.shape == (len(boxes), 30, 40)
+    np.testing.assert_array_equal(found.mask[0], boxes[0].region.mask(40, 30))
 
 
 def test_boxes_without_regions_have_no_masks():
