@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from looktwice.export.forms import coco, csv, yolo
 from looktwice.export.label_set import LabelSet
 
 
@@ -27,5 +28,11 @@ class Form:
     needs_maps: bool = False
 
 
-FORMS: Mapping[str, Form] = MappingProxyType({})
+FORMS: Mapping[str, Form] = MappingProxyType(
+    {
+        "coco": Form(coco.write, "one JSON file, for pycocotools, detectron2, CVAT and others"),
+        "yolo": Form(yolo.write, "pictures and label files, for ultralytics"),
+        "csv": Form(csv.write, "one CSV file, which the layout csv of looktwice reads"),
+    }
+)
 """Every form, by the name that ``label_images`` and ``--form`` take."""

@@ -1,0 +1,93 @@
+"""The form ``yolo``: pictures, label files and data.yaml as ultralytics reads them."""
+
+import re
+from pathlib import Path
+
+from looktwice.export.label_set import LabelledImage, LabelSet
+from looktwice.export.naming import class_names
+from looktwice.export.placing import claim_empty, place, write_file
+
+_KINDS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""Kinds of pictures that ultralytics opens. All others are written as PNG."""
+
+
+def write(labels: LabelSet, folder: Path) -> Path:
+    """Writes ``yolo/data.yaml``, ``yolo/images/`` and ``yolo/labels/``, both with the folders ``train`` and ``val``.
+
+    Each label file has a line "class x_center y_center width height" for each object; all but the class are shares of
+    the picture's size. A picture without an object has an empty label file: it is background. Scores are left out.
+
+    Ultralytics needs both splits. Where one has no picture, ``data.yaml`` names the other one for it.
+
+    Returns:
+        ``data.yaml``, which is written last.
+
+    Raises:
+        InputError: a folder of the user's is there, or an image cannot be read.
+        RunError: a file cannot be written.
+    """
+    root = claim_empty(labels, folder / "yolo", folder)
+    splits: dict[str, None] = {}
+    for image in labels.images():
+        split = "val" if image.id in labels.validation else "train"
+        splits[split] = None
+        name = _safe(image.name)
+        place(labels, image, root / "images" / split / name, folder, kinds=_KINDS, other="PNG")
+        write_file(root / "labels" / split / f"{name}.txt", _lines(image).encode(), folder)
+    path = root / "data.yaml"
+    write_file(path, _data(labels, splits).encode(), folder)
+    return path
+
+
+def _safe(name: str) -> str:
+    """The name as ultralytics finds it: no part begins with a dot, and none is "images".
+
+    It skips hidden files. It replaces the last "/images/" of a picture's path to find its labels. Different names stay
+    different.
+
+    >>> _safe("a/images/.b"), _safe("a/images_/b")
+    ('a/images_/_.b', 'a/images__/b')
+    """
+    parts = [f"{part}_" if re.fullmatch("images_*", part.lower()) else part for part in name.split("/")]
+    return "/".join(f"_{part}" if re.match(r"_*\.", part) else part for part in parts)
+
+
+def _lines(image: LabelledImage) -> str:
+    lines: dict[str, None] = {}  # each once: ultralytics removes a line that comes twice, and warns
+    for found in image.objects:
+        x1, y1, x2, y2 = found.box.corners
+        numbers = (
+            (x1 + x2) / 2 / image.width,
+            (y1 + y2) / 2 / image.height,
+            (x2 - x1) / image.width,
+            (y2 - y1) / image.height,
+        )
+        lines[f"{found.id} {' '.join(f'{number:.8f}' for number in numbers)}\n"] = None
+    return "".join(lines)
+
+
+def _data(labels: LabelSet, splits: dict[str, None]) -> str:
+    """The text of ``data.yaml``. Without the key ``path``, the data set lies where the file does.
+
+    All names are in quotation marks, so names like "no" and "1e3" stay texts.
+    """
+    train, val = (split if split in splits else other for split, other in (("train", "val"), ("val", "train")))
+    lines = [f"train: images/{train}", f"val: images/{val}", f"nc: {len(labels.classes)}", "names:"]
+    lines += [f"  {number}: {_quoted(name)}" for number, name in enumerate(class_names(labels.classes))]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _quoted(text: str) -> str:
+    r"""A text in YAML's double quotation marks, in ASCII.
+
+    >>> print(_quoted('a "b" ü 😀'))
+    "a \"b\" \xfc \U0001f600"
+    """
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if " " <= letter <= "~":
+        return f"\\{letter}" if letter in '"\\' else letter
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,64 @@
+"""Names in the forms: no two classes have the same name, and a name that a form cannot hold is refused."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from looktwice.errors import InputError, quoted
+from looktwice.export.label_set import LabelClass
+
+_NO_PLAIN_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Control characters, bytes that are not UTF-8, and two characters that XML does not allow."""
+
+
+def class_names(classes: Sequence[LabelClass]) -> tuple[str, ...]:
+    """The name of each class, each name once.
+
+    Some forms know a class only by its name. ImageNet has two classes that are called "crane". Classes with the same
+    name get their index after it.
+
+    >>> class_names([LabelClass(0, "crane", 134), LabelClass(1, "tench", 0), LabelClass(2, "crane", 517)])
+    ('crane (134)', 'tench', 'crane (517)')
+    """
+    names = [one.name for one in classes]
+    while len(set(names)) < len(names):
+        counts = Counter(names)
+        names = [
+            name if counts[name] == 1 else f"{name} ({one.index})" for one, name in zip(classes, names, strict=True)
+        ]
+    return tuple(names)
+
+
+def plain_names(classes: Sequence[LabelClass], form: str) -> tuple[str, ...]:
+    """As ``class_names``, for a form that holds plain text only.
+
+    Raises:
+        InputError: the form cannot hold a name.
+    """
+    return tuple(check_plain(name, "class name", form) for name in class_names(classes))
+
+
+def check_plain(text: str, what: str, form: str, *, alone: bool = True) -> str:
+    """Returns the text if a line of a text file and an XML element can hold it as it is.
+
+    Args:
+        text: the name.
+        what: what it names, for the error.
+        form: the form, for the error.
+        alone: whether readers take it without blanks at its ends.
+
+    Raises:
+        InputError: it is empty, begins or ends with a blank, or has a character that is no plain text.
+    """
+    found = _NO_PLAIN_TEXT.search(text)
+    if found:
+        fault = f"has the character {found[0]!r}"
+    elif not text:
+        fault = "is empty"
+    elif alone and text != text.strip():
+        fault = "begins or ends with a blank"
+    else:
+        return text
+    raise InputError(
+        f"the {what} {quoted(text)} {fault}, which the form {form} cannot hold; rename it, or leave {form} out"
+    )
