@@ -275,15 +275,18 @@ def read_picture(path: str | PathLike[str], content: bytes | None = None, *, mod
     return decode(source, fspath(path), mode=mode)
 
 
-def read_annotated(path: str | PathLike[str], size: Size | None, *, mode: PictureMode = "RGB") -> Picture:
+def read_annotated(
+    path: str | PathLike[str], size: Size | None, *, content: bytes | None = None, mode: PictureMode = "RGB"
+) -> Picture:
     """Reads one image file so that its pixels are those that its annotation counts.
 
     Annotations count pixels as they are stored, as a rule. But a tool that shows photos upright counts them upright.
     The size that the annotation states tells the two apart, if a quarter turn swaps width and height.
 
     Args:
-        path: the file.
+        path: the file, or only a name for errors if there is ``content``.
         size: (width, height) that the annotation states, or ``None``.
+        content: the bytes of an image that lies in no file of its own.
         mode: as for ``read_image``.
 
     Returns:
@@ -292,7 +295,7 @@ def read_annotated(path: str | PathLike[str], size: Size | None, *, mode: Pictur
     Raises:
         InputError: as ``read_image``.
     """
-    file = _check_file(Path(path))
+    source = _check_file(Path(path)) if content is None else BytesIO(content)
     doubts: list[str] = []
 
     def upright(orientation: Orientation) -> bool:
@@ -306,7 +309,7 @@ def read_annotated(path: str | PathLike[str], size: Size | None, *, mode: Pictur
             return False
         return size == orientation.upright
 
-    picture = decode(file, str(file), upright=upright, mode=mode)
+    picture = decode(source, fspath(path), upright=upright, mode=mode)
     return replace(picture, notes=(*doubts, *picture.notes))
 
 

@@ -10,6 +10,8 @@ from looktwice.datasets.classes import Classes
 from looktwice.datasets.files import read_csv
 from looktwice.datasets.layouts import LAYOUTS
 from looktwice.datasets.layouts.csv import CSV_HEADERS, IMAGES_HEADER
+from looktwice.datasets.layouts.huggingface import has_parquet, is_saved
+from looktwice.datasets.layouts.webdataset import tar_files_in
 from looktwice.datasets.walk import has_image_suffix, image_folders
 from looktwice.errors import DatasetError
 
@@ -38,7 +40,10 @@ def find_layout(
     try:
         if place.is_dir():
             fits = [name for name, mark in _MARKS.items() if mark(place, split)]
-            return _only(place, fits) if fits else _by_images(place, known, split, leave_out)
+            if not fits:
+                return _by_images(place, known, split, leave_out)
+            beside = ["pictures"] if _HOLDS_IMAGES.intersection(fits) and _found(place, leave_out) else []
+            return _only(place, [*fits, *beside])
         if place.is_file():
             return _of_file(place)
     except OSError as error:
@@ -65,7 +70,9 @@ def _of_file(file: Path) -> str:
     )
 
 
-_FILES: Mapping[str, str] = MappingProxyType({r"\.json$": "coco", r"\.csv$": "csv"})
+_FILES: Mapping[str, str] = MappingProxyType(
+    {r"\.json$": "coco", r"\.csv$": "csv", r"\.(tar|tar\.(gz|bz2|xz|zst)|tgz|txz)$": "webdataset"}
+)
 """The layout of a file, by a regular expression that its name in lower case has."""
 
 
@@ -108,9 +115,21 @@ def _has_header(file: Path) -> bool:
 
 
 _MARKS: Mapping[str, Callable[[Path, str | None], bool]] = MappingProxyType(
-    {"ilsvrc": _has_ilsvrc, "wsol": _has_wsol, "voc": _has_voc, "coco": _has_coco, "csv": _has_csv}
+    {
+        "ilsvrc": _has_ilsvrc,
+        "wsol": _has_wsol,
+        "voc": _has_voc,
+        "coco": _has_coco,
+        "csv": _has_csv,
+        "webdataset": lambda root, split: bool(tar_files_in(root, split)),
+        "huggingface": lambda root, _: is_saved(root) or has_parquet(root),
+    }
 )
 """Which files a folder with a layout has. A folder that has none of them is judged by its images."""
+
+
+_HOLDS_IMAGES = frozenset({"webdataset", "huggingface"})
+"""Layouts whose images lie in no files of their own. Beside image files, it is not clear which of both is meant."""
 
 
 _SHOWN = 3
@@ -122,7 +141,7 @@ def _by_images(root: Path, known: Classes, split: str | None, leave_out: str | P
     if not base.is_dir():
         raise DatasetError(f"{base} does not exist; check the folder and the split")
     os.listdir(base)  # noqa: PTH208 - a folder that cannot be read is an error, one below it is none
-    found = [each.parts for each in image_folders(base, leave_out=None if leave_out is None else Path(leave_out))]
+    found = _found(base, leave_out)
     if not found:
         raise DatasetError(f"{base} holds no image and no data set of a known layout; check the path")
     folders = [parts for parts in found if parts]
@@ -143,6 +162,12 @@ def _by_images(root: Path, known: Classes, split: str | None, leave_out: str | P
         f"({_some(map('/'.join, others))}); give the folders' classes with --classes FILE, read all images without "
         "labels with --layout pictures, or leave the other folders out with --layout folders"
     )
+
+
+def _found(folder: Path, leave_out: str | Path | None) -> list[tuple[str, ...]]:
+    """The folders with image files, each as the names on the way to it."""
+    left_out = None if leave_out is None else Path(leave_out)
+    return [each.parts for each in image_folders(folder, leave_out=left_out)]
 
 
 def _some(names: Iterable[str]) -> str:

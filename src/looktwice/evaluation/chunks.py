@@ -191,7 +191,8 @@ def decode_image(image: EvaluationImage, preprocessing: Preprocessing) -> tuple[
     begun = time.perf_counter()
     sample = image.sample
     try:
-        picture = read_annotated(sample.image, sample.stated_size, mode=preprocessing.mode)
+        content = None if sample.content is None else sample.content.read()
+        picture = read_annotated(sample.image, sample.stated_size, content=content, mode=preprocessing.mode)
         pixels, window = preprocessing.prepare(picture.image)
     except InputError as error:
         # It keeps its place in the batch: the other images' numbers must stay the same when this file is repaired.

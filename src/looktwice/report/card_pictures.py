@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from looktwice.datasets.load import load_dataset
-from looktwice.datasets.records import Dataset
+from looktwice.datasets.records import Dataset, ImageContent
 from looktwice.errors import InputError, LooktwiceError, printable
 from looktwice.figures.encode import data_uri
 from looktwice.images import Window, read_annotated
@@ -71,15 +71,16 @@ def map_picture(heat: NDArray[np.floating], window: Window) -> bytes:
     return content.getvalue()
 
 
-def thumbnail(path: Path, size: tuple[int, int]) -> str | None:
+def thumbnail(path: Path, size: tuple[int, int], content: ImageContent | None = None) -> str | None:
     """An image file as a small JPEG in a data URI; None if it cannot be read.
 
     Args:
         path: the file.
         size: (width, height) in the run. It tells whether the run read the image upright or as it is stored.
+        content: how its bytes are read, if it lies in no file of its own.
     """
     try:
-        image = read_annotated(path, size).image
+        image = read_annotated(path, size, content=None if content is None else content.read()).image
     except (InputError, OSError):
         return None
     image.thumbnail((THUMBNAIL, THUMBNAIL))

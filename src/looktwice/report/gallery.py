@@ -194,7 +194,7 @@ def _card(run: FinishedRun, index: int, sample: Sample | None, names: Mapping[in
         looked_for=_class_name(subject.target, names),
         predicted=_class_name(subject.predicted, names),
         probability=subject.predicted_probability,
-        picture=thumbnail(sample.image, (subject.width, subject.height)) if sample else None,
+        picture=thumbnail(sample.image, (subject.width, subject.height), sample.content) if sample else None,
         truths=truths,
         views={method: _view(run, index, method, own.get(method), truths) for method in run.methods},
     )

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from looktwice.datasets.classes import Classes
 from looktwice.datasets.items import Item, Log, Request
-from looktwice.datasets.layouts import coco, csv, folders, ilsvrc, pictures, voc, wsol
+from looktwice.datasets.layouts import coco, csv, folders, huggingface, ilsvrc, pictures, voc, webdataset, wsol
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "folders": Layout(folders.read, "a folder for each class"),
         "csv": Layout(csv.read, "a CSV file"),
         "pictures": Layout(pictures.read, "pictures without labels"),
+        "webdataset": Layout(webdataset.read, "WebDataset tar files", takes_name=webdataset.is_pattern),
+        "huggingface": Layout(huggingface.read, "a Hugging Face data set", takes_name=huggingface.is_hub_name),
     }
 )
 """Every layout, by the name that ``load_dataset`` and ``--layout`` take."""
