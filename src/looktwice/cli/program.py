@@ -16,6 +16,7 @@ from looktwice.cli.attend import attend_command
 from looktwice.cli.compare import compare_command
 from looktwice.cli.evaluate import evaluate_command, merge_command, table_command
 from looktwice.cli.inputs import complain
+from looktwice.cli.label import label_command
 from looktwice.cli.lists import methods_command, models_command
 from looktwice.cli.report import report_command
 from looktwice.cli.serve import serve_command
@@ -116,6 +117,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
     {
         "attend": attend_command,
         "compare": compare_command,
+        "label": label_command,
         "evaluate": evaluate_command,
         "merge": merge_command,
         "table": table_command,

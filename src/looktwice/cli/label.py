@@ -1,0 +1,242 @@
+"""The command ``label``: a classifier and pictures → a labelled detection data set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from looktwice.cli.inputs import (
+    AS_PATH,
+    BoxKindName,
+    Device,
+    MaxBoxes,
+    MinScore,
+    ModelName,
+    OutputKindName,
+    ScoresEntry,
+    Threshold,
+    ThresholdBy,
+    Weights,
+    box_rule,
+    chosen_method,
+    class_index,
+    complain,
+    load_network,
+    named_path,
+    tell,
+)
+from looktwice.cli.long_runs import complain_of, progress_bar, told_warnings
+from looktwice.cli.preprocessing import (
+    ChannelsOption,
+    CropOption,
+    InterpolationOption,
+    MeanOption,
+    SizeOption,
+    StdOption,
+    input_choices,
+    names_of_outputs,
+)
+from looktwice.defaults import DEFAULT_METHOD, DEFAULT_MODEL
+from looktwice.errors import OptionError
+
+if TYPE_CHECKING:
+    from looktwice.datasets.classes import Classes
+    from looktwice.datasets.records import Dataset
+    from looktwice.labelling.label import LabelStatus
+    from looktwice.models.model import Model
+
+
+def label_command(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of pictures, a folder of class folders, or a data set.",
+            show_default=False,
+            parser=named_path,
+            metavar="SOURCE",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="A new folder; the same command goes on with it.", **AS_PATH)],
+    form: Annotated[
+        str,
+        typer.Option(help="Names with commas between: coco, yolo, voc, label-studio, csv, masks, wsol."),
+    ] = "coco",
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="How SOURCE is arranged: pictures (no labels), folders (a folder for each class), ilsvrc, wsol, voc, "
+            "coco, csv, webdataset or huggingface. [default: found out]",
+            show_default=False,
+        ),
+    ] = None,
+    subset: Annotated[str | None, typer.Option(help="Part of the data set. [default: the layout's own]")] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="File: the network's index of each class. [default: classes are found by name]", **AS_PATH),
+    ] = None,
+    model: ModelName = DEFAULT_MODEL,
+    weights: Weights = "default",
+    squash: Annotated[
+        bool,
+        typer.Option(
+            "--squash/--centre", help="Look at the whole picture, squashed; or only at its centre, undistorted."
+        ),
+    ] = True,
+    size: SizeOption = None,
+    crop: CropOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    interpolation: InterpolationOption = None,
+    channels: ChannelsOption = None,
+    output_kind: OutputKindName = None,
+    scores: ScoresEntry = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to look for in a picture without a label: predicted, top5, or a class by name or index; repeat "
+            "it for several. [default: predicted]",
+            show_default=False,
+        ),
+    ] = None,
+    min_probability: Annotated[
+        float,
+        typer.Option(help="In a picture without a label, look only for classes with at least this probability."),
+    ] = 0.0,
+    method: Annotated[str, typer.Option(help="A name from `looktwice methods`, or FILE.py:METHOD.")] = DEFAULT_METHOD,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method.", show_default=False)
+    ] = None,
+    box: BoxKindName = None,
+    threshold: Threshold = None,
+    threshold_by: ThresholdBy = None,
+    min_score: MinScore = None,
+    max_boxes: MaxBoxes = None,
+    split: Annotated[float, typer.Option(help="Share of the pictures for validation, from 0 to below 1.")] = 0.2,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Also draw maps and boxes on the pictures.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Pictures in one pass of the network.", min=1)] = 8,
+    device: Device = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode, and as many that find boxes. [default: up to 4]", min=0)
+    ] = None,
+) -> None:
+    """Find the objects in a folder of pictures and write them as a labelled detection data set.
+
+    The class of a picture is its label, if SOURCE has one; else what the network predicts. Boxes are in pixels of the
+    upright picture. The same command goes on with a stopped run, and adds further forms without looking again. Under
+    torchrun or SLURM the processes share the pictures.
+    """
+    forms = [name.strip() for name in form.split(",")]
+    chosen = chosen_method(method, option or [])
+    rule = box_rule(box, threshold, threshold_by, min_score=min_score, max_boxes=max_boxes)
+    choices = input_choices(size, crop, mean, std, interpolation, channels)
+
+    from looktwice.evaluation.processes import Shard
+    from looktwice.labelling.label import check_forms, label_images
+    from looktwice.labelling.plan import LabelPlan
+
+    check_forms(forms, split)
+    shard = Shard.from_environment()
+    network = load_network(
+        model,
+        weights,
+        squash=squash,
+        device=device,
+        classes=names_of_outputs(classes, model, weights),
+        choices=choices,
+        output_kind=output_kind,
+        scores=scores,
+    )
+    plan = LabelPlan(
+        method=chosen,
+        rule=rule,
+        target=_target(network, target),
+        min_probability=min_probability,
+        batch_size=batch_size,
+        maps="wsol" in forms,
+        pictures=pictures,
+    )
+    known = _known(network)
+    dataset = _read(source, layout, subset, classes, known, output)
+    if shard.rank == 0:
+        for note in dataset.notes:
+            complain(note)
+        complain_of(dataset.problems, f"{output}/problems.txt")
+    with told_warnings(), progress_bar("pictures", shown=shard.rank == 0) as progress:
+        status = label_images(
+            dataset,
+            network,
+            output,
+            plan,
+            forms=forms,
+            split=split,
+            workers=workers,
+            shard=shard,
+            progress=progress,
+        )
+    _tell(status, dataset)
+
+
+def _target(network: "Model", texts: Sequence[str] | None) -> str | tuple[int, ...]:
+    """What the options --target name."""
+    from looktwice.labelling.plan import PREDICTED
+
+    if not texts:
+        return "predicted"
+    automatic = [text for text in texts if text in PREDICTED]
+    if automatic and len(texts) > 1:
+        raise OptionError(f"--target {automatic[0]} takes the network's own classes; leave the other --target out")
+    return (
+        automatic[0]
+        if automatic
+        else tuple(index for text in texts if (index := class_index(network, text)) is not None)
+    )
+
+
+def _known(network: "Model") -> "Classes":
+    from looktwice.datasets.classes import known_classes
+
+    return known_classes(network.classes)
+
+
+def _read(
+    source: Path, layout: str | None, subset: str | None, classes: Path | None, known: "Classes", output: Path
+) -> "Dataset":
+    """The pictures of SOURCE, those without a label too. A line says how it is read."""
+    from looktwice.datasets.classes import read_classes
+    from looktwice.datasets.find_layout import find_layout
+    from looktwice.datasets.load import load_dataset
+
+    if layout is None:
+        named = known if classes is None else read_classes(classes)
+        layout = find_layout(source, named, split=subset, leave_out=output)
+    dataset = load_dataset(
+        source, layout, split=subset, classes=classes, known=known, unlabelled=True, leave_out=output
+    )
+    labelled = sum(bool(sample.labels) for sample in dataset.samples)
+    complain(f"{source}: {len(dataset.samples):,} pictures, {labelled:,} with a label (layout {layout})")
+    return dataset
+
+
+def _tell(status: "LabelStatus", dataset: "Dataset") -> None:
+    """What was found and where it is, or how much is missing."""
+    if status.labels is None:
+        complain(
+            f"{status.folder}: {status.missing} of {status.parts} parts are still missing; other processes may be "
+            "working on them; if not, the same command goes on"
+        )
+        return
+    found = [line for line in status.problems if line not in set(dataset.problems)]
+    complain_of(found, f"{status.folder}/problems.txt")
+    count = status.labels.count
+    complain(f"{count:,} picture{'s' * (count != 1)}, {status.boxes:,} box{'es' * (status.boxes != 1)}")
+    for number, what in (
+        (len(status.problems), "problems; each picture that could not be used is in problems.txt"),
+        (status.without_class, "pictures have no class that is probable enough, and no box"),
+        (status.without_box, "pictures have a class, but no box"),
+        (status.turned, "pictures are stored turned; their boxes are in pixels of the upright picture"),
+    ):
+        if number:
+            complain(f"{number:,} {what}")
+    for path in status.written:
+        tell(path)

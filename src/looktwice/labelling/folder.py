@@ -1,0 +1,168 @@
+"""The folder of a labelled data set while it is made: what is labelled, and the parts that are done.
+
+    OUTPUT/labels.json             what is labelled and how; written first, never changed
+    OUTPUT/classes.json            the id, name and network's index of each class
+    OUTPUT/parts/part-000000.json  what was found in each chunk of images
+    OUTPUT/problems.txt            a line for each image that cannot be used
+    OUTPUT/…                       the forms, written when all parts are there
+
+A file gets its name only when it is complete. Any number of processes may work in one folder.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from looktwice.atomic_files import as_json, claim, unfinished_path, unwritable, write_atomically, write_synced
+from looktwice.errors import RunError
+from looktwice.labelling.images import RunImage
+from looktwice.labelling.records import FoundImage, from_record, to_record
+from looktwice.runs.folder import differences
+
+MANIFEST, CLASSES, PROBLEMS = "labels.json", "classes.json", "problems.txt"
+
+
+@dataclass(frozen=True)
+class LabelManifest:
+    """What is labelled, and how.
+
+    Attributes:
+        about: what is only told, such as the number of threads.
+        facts: everything on which the boxes depend, as plain JSON values.
+    """
+
+    about: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """The SHA-256 of the facts, in hex digits; every part carries it."""
+        return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
+
+
+def open_folder(folder: Path, manifest: LabelManifest) -> LabelManifest:
+    """Begins to label into a folder, or goes on if its manifest has the same facts.
+
+    Returns:
+        The manifest in the folder.
+
+    Raises:
+        RunError: the folder holds other files or other labels, and each difference is named; or it cannot be written.
+    """
+    path = folder / MANIFEST
+    part = unfinished_path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _check_is_empty(folder)
+            write_synced(part, as_json({"about": manifest.about, "facts": manifest.facts}))
+            claim(path, part)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    before = read_manifest(folder)
+    found = differences(before.facts, json.loads(json.dumps(manifest.facts)))
+    if found:
+        raise RunError(
+            f"{folder} holds other labels: {'; '.join(found)}; name another --output, or go on with the choices that "
+            "began it"
+        )
+    return before
+
+
+def _check_is_empty(folder: Path) -> None:
+    there = next((entry for entry in sorted(folder.iterdir()) if not entry.name.endswith(".tmp")), None)
+    if there is not None and there.name != MANIFEST:  # another process may have written it just now
+        raise RunError(f"{folder} holds other files, such as {there.name}; name a new or empty folder as --output")
+
+
+def read_manifest(folder: Path) -> LabelManifest:
+    """The manifest in a folder.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return LabelManifest({**content["about"]}, {**content["facts"]})
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} holds no labels; name the folder that label wrote to (--output)") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read ({error}); it is needed to go on: name another --output") from error
+
+
+def part_path(folder: Path, index: int) -> Path:
+    """The file of a chunk of images."""
+    return folder / "parts" / f"part-{index:06d}.json"
+
+
+def write_part(folder: Path, index: int, found: Sequence[FoundImage], identity: str) -> None:
+    """Writes what was found in a chunk: a line that tells whose it is, with a checksum, and a line of records.
+
+    Raises:
+        RunError: the folder holds these labels no more; or the file cannot be written.
+    """
+    check_is_still(folder, identity)
+    body = json.dumps([to_record(each) for each in found], separators=(",", ":")).encode()
+    head = {"labels": identity, "part": index, "sha256": hashlib.sha256(body).hexdigest()}
+    write_atomically(part_path(folder, index), json.dumps(head).encode() + b"\n" + body + b"\n")
+
+
+def check_is_still(folder: Path, identity: str) -> None:
+    """Checks that a folder still holds the labels that this process works on.
+
+    Raises:
+        RunError: the manifest is gone, or is now of other labels.
+    """
+    found = None
+    with suppress(RunError):
+        found = read_manifest(folder)
+    if found is None or found.identity != identity:
+        now = "is gone or damaged" if found is None else "is now of other labels"
+        raise RunError(
+            f"{folder}: the manifest of these labels {now}, so this process stops, and no labels of two runs mix; "
+            "repeat the command with another --output"
+        )
+
+
+def read_part(folder: Path, index: int, images: Sequence[RunImage], identity: str) -> list[FoundImage]:
+    """What was found in a chunk.
+
+    Args:
+        folder: of the labels.
+        index: the chunk's number.
+        images: the chunk's images.
+        identity: of the labels.
+
+    Raises:
+        RunError: the part is missing, damaged or of other labels.
+    """
+    path = part_path(folder, index)
+    try:
+        head, _, body = path.read_bytes().partition(b"\n")
+        body = body.removesuffix(b"\n")
+        expected = {"labels": identity, "part": index, "sha256": hashlib.sha256(body).hexdigest()}
+        if json.loads(head) != expected:
+            raise ValueError("it is damaged, or of other labels")
+        records = json.loads(body)
+        return [from_record(image, record) for image, record in zip(images, records, strict=True)]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{path} cannot be read ({why}); run the same command again to redo it") from error
+
+
+def has_part(folder: Path, index: int, images: Sequence[RunImage], identity: str) -> bool:
+    """Whether the part of a chunk is there and right. One that is not is removed, or another process would count it."""
+    try:
+        read_part(folder, index, images, identity)
+    except RunError:
+        part_path(folder, index).unlink(missing_ok=True)
+        return False
+    return True

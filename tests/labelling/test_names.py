@@ -1,0 +1,48 @@
+"""A name for the files of each image: unique on every file system."""
+
+from pathlib import Path
+
+import pytest
+
+from looktwice.datasets import Sample
+from looktwice.labelling.names import image_names
+
+
+def names(*ids):
+    return image_names([Sample(id, Path("/data") / id, (), ()) for id in ids])
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["a.jpg", "b/a.jpg"], ["a", "b/a"]),
+        (["a.jpg", "a.png"], ["a_jpg", "a_png"]),
+        (["a.jpg", "A.jpg"], ["a_jpg", "A_jpg-2"]),
+        (["a.jpg", "a_jpg.png", "a.png"], ["a_jpg", "a_jpg-2", "a_png"]),
+        (["archive.tar.gz.jpg"], ["archive.tar.gz"]),
+        ([".jpg"], [".jpg"]),
+        (["a b/ü.jpeg"], ["a b/ü"]),
+    ],
+)
+def test_stems_that_are_shared_stay_apart(ids, expected):
+    assert names(*ids) == expected
+
+
+def test_an_id_without_the_suffix_of_its_file_is_the_name():
+    assert image_names([Sample("val_1.2", Path("/data/val_1.2.JPEG"), (), ())]) == ["val_1.2"]
+
+
+def test_a_long_name_leaves_room_for_an_ending():
+    (name,) = names(f"{'ä' * 125}.jpg")
+    assert len(name.encode()) <= 200
+    assert name == "ä" * 100
+
+
+def test_long_names_that_are_cut_to_the_same_stay_apart():
+    found = names(f"{'x' * 240}1.jpg", f"{'x' * 240}2.jpg")
+    assert len({name.casefold() for name in found}) == 2
+
+
+def test_ten_thousand_of_one_stem_stay_apart():
+    found = names(*[f"a.{number:05d}" for number in range(10_000)])
+    assert len({name.casefold() for name in found}) == 10_000
