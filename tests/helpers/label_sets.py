@@ -138,7 +138,7 @@ def awkward(root: Path) -> SetMaker:
     maker.add("sub/a.jpg", (4, region_box(PARTS, (50, 40), at=(2, 1), map_size=(8, 8), score=0.31)))
     maker.add("sub/a b.png", looked_for=(3, 1))
     maker.add("turned.jpg", (0, Box(0.0, 0.0, 20.0, 10.0, 0.5)), size=(60, 30), exif=6)
-    maker.add("turned.png", (1, Box(1.0, 2.0, 20.0, 10.0, 0.5)), size=(60, 30), exif=5)
+    maker.add("stored/turned.png", (1, Box(1.0, 2.0, 20.0, 10.0, 0.5)), size=(60, 30), exif=5)
     maker.add("packed/x.jpg", (3, Box(0.0, 0.0, 50.0, 40.0, 1.0)), packed=True)
     maker.add("packed/turned.jpeg", (3, Box(0.5, 0.5, 9.4, 9.6, 0.25)), size=(30, 40), exif=8, packed=True)
     maker.add("one.png", (0, region_box([[1]], (1, 1), at=(50, 60), map_size=(112, 112))), size=(1, 1))

@@ -15,7 +15,7 @@ from looktwice.localization.boxes import Box
 
 BOX = (0, Box(1.0, 2.0, 20.0, 10.0, 0.5))
 WITHOUT_MAPS = [name for name, form in FORMS.items() if not form.needs_maps]
-LINKING = ["yolo", "csv"]
+LINKING = ["yolo", "csv", "voc"]
 
 
 def simple(root: Path) -> SetMaker:
@@ -63,7 +63,7 @@ def test_a_writing_that_was_stopped_anywhere_is_made_good_by_the_next(form, tmp_
 
         with pytest.raises(KeyboardInterrupt):
             write(form, replace(labels, images=stopping), tmp_path / "out")
-        assert not FILES[form] or not (tmp_path / "out" / FILES[form]).exists()
+        assert not (tmp_path / "out" / FILES[form]).exists()
     write(form, labels, tmp_path / "out")
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
@@ -72,13 +72,19 @@ FILES = {
     "coco": "coco.json",
     "yolo": "yolo/data.yaml",
     "csv": "labels.csv",
+    "voc": "voc/ImageSets/Main/train.txt",
+    "label-studio": "label-studio.json",
+    "masks": "masks/classes.json",
 }
 """The file of each form that appears last."""
 
 
 @pytest.mark.parametrize("form", WITHOUT_MAPS)
-def test_it_returns_the_file_that_appears_last(form, tmp_path):
-    assert write(form, simple(tmp_path / "photos").done(), tmp_path / "out") == tmp_path / "out" / FILES[form]
+def test_it_returns_what_a_user_opens(form, tmp_path):
+    last = tmp_path / "out" / FILES[form]
+    expected = tmp_path / "out" / form if form in ("voc", "masks") else last
+    assert write(form, simple(tmp_path / "photos").done(), tmp_path / "out") == expected
+    assert last.is_file()
 
 
 @pytest.mark.parametrize("form", WITHOUT_MAPS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from looktwice.export.forms import coco, csv, yolo
+from looktwice.export.forms import coco, csv, label_studio, masks, voc, wsol, yolo
 from looktwice.export.label_set import LabelSet
 
 
@@ -32,7 +32,11 @@ FORMS: Mapping[str, Form] = MappingProxyType(
     {
         "coco": Form(coco.write, "one JSON file, for pycocotools, detectron2, CVAT and others"),
         "yolo": Form(yolo.write, "pictures and label files, for ultralytics"),
+        "voc": Form(voc.write, "pictures and XML files, as PASCAL VOC"),
+        "label-studio": Form(label_studio.write, "tasks with predictions, to correct in Label Studio"),
         "csv": Form(csv.write, "one CSV file, which the layout csv of looktwice reads"),
+        "masks": Form(masks.write, "a PNG for each picture with the class of every pixel"),
+        "wsol": Form(wsol.write, "metadata and maps, for wsolevaluation", needs_maps=True),
     }
 )
 """Every form, by the name that ``label_images`` and ``--form`` take."""

@@ -1,0 +1,62 @@
+"""The form ``wsol``: pictures, metadata and maps as wsolevaluation has them (Choe et al. 2020)."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from looktwice.atomic_files import writing_atomically
+from looktwice.errors import InputError
+from looktwice.export.label_set import LabelledImage, LabelSet
+from looktwice.export.naming import check_plain
+from looktwice.export.placing import claim_empty, link, upright_file
+from looktwice.export.shapes import whole_pixels
+
+
+def map_file(folder: Path, image_id: str) -> Path:
+    """Where the map of an image lies: a NumPy file (224, 224) with values 0 … 1, for the first class of the image."""
+    return folder / "wsol" / "maps" / f"{image_id}.npy"
+
+
+def write(labels: LabelSet, folder: Path) -> Path:
+    """Writes ``wsol/metadata/`` and ``wsol/images/``; the maps in ``wsol/maps/`` must be there.
+
+    wsolevaluation knows one class of an image, and needs a box. So the class of an image is the first one, the boxes
+    are those of this class, and an image without such a box is left out. A label is the network's index of the class.
+    Boxes are whole pixels, counted from 0; the last ones are inside. Sides go to the nearest border of a pixel.
+
+    Returns:
+        The folder ``wsol/metadata``.
+
+    Raises:
+        InputError: a folder of the user's is there, an image cannot be read, its map is missing, or its name is no
+            plain text or has a comma.
+        RunError: a file cannot be written.
+    """
+    images = claim_empty(labels, folder / "wsol" / "images", folder)
+    root = claim_empty(labels, folder / "wsol" / "metadata", folder)
+    with ExitStack() as stack:
+        ids, classes, sizes, boxes = (
+            stack.enter_context(writing_atomically(root / f"{name}.txt"))
+            for name in ("image_ids", "class_labels", "image_sizes", "localization")
+        )
+        for image in labels.images():
+            first = next((one.id for one in image.classes), None)
+            own = [found.box for found in image.objects if found.id == first]
+            if first is not None and own:
+                _check(image, folder)
+                link(images / image.id, upright_file(labels, image, folder), folder)
+                ids.write(f"{image.id}\n".encode())
+                classes.write(f"{image.id},{labels.classes[first].index}\n".encode())
+                sizes.write(f"{image.id},{image.width},{image.height}\n".encode())
+                for box in own:
+                    x1, y1, x2, y2 = whole_pixels(box, image.width, image.height)
+                    boxes.write(f"{image.id},{x1},{y1},{x2 - 1},{y2 - 1}\n".encode())
+    return root
+
+
+def _check(image: LabelledImage, folder: Path) -> None:
+    check_plain(image.id, "image name", "wsol")
+    if "," in image.id:
+        raise InputError(f"the image name {image.id!r} has a comma, which wsolevaluation splits at; rename the picture")
+    file = map_file(folder, image.id)
+    if not file.is_file():
+        raise InputError(f"{file} is missing, and the form wsol needs a map of each image; run it again with wsol")
