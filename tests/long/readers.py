@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import sys
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ import mutations
 import numpy as np
 from PIL import Image
 
-from looktwice.datasets import Dataset, load_dataset
+from looktwice.datasets import Dataset, known_classes, load_dataset
 from looktwice.images import MAX_PIXELS, read_image
 
 Files = Mapping[Path, bytes]
@@ -152,6 +153,30 @@ def _wsol(folder: Path) -> Files:
 def _csv(folder: Path) -> Files:
     rows = 'image,label,x1,y1,x2,y2\na.jpg,0,1,2,30,40\n"b, c.jpg",1,,,,\na.jpg,2,1.5,2.5,3,4\n'
     return _only(_write(folder, {"images.csv": rows, "a.jpg": "", "b, c.jpg": ""}), "images.csv")
+
+
+def _tar(folder: Path) -> Files:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name, data in (
+            ("0.jpg", b"x" * 700),
+            ("0.cls", b"1"),
+            (f"{'d' * 120}/1.png", b"y"),
+            (f"{'d' * 120}/1.json", b'{"label": "cat"}'),
+            ("2.jpg", b"z"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return _write(folder, {"x.tar": content.getvalue()})
+
+
+def _load_tar(folder: Path, broken: Path, chance: Random) -> None:
+    dataset = load_dataset(broken, "webdataset", known=known_classes(["cat", "dog"]), unlabelled=chance.random() < 0.5)
+    _check(dataset)
+    for sample in dataset.samples:
+        assert sample.content is not None
+        assert len(sample.content.read()) <= len(broken.read_bytes())
 
 
 def _load(layout: str, folder: Path, broken: Path, chance: Random, classes: str | None = None) -> None:
@@ -293,6 +318,7 @@ READERS: Mapping[str, Reader] = {
     "coco": Reader(_coco, mutations.broken_json, partial(_load, "coco", classes="classes.json")),
     "wsol": Reader(_wsol, mutations.broken_text, partial(_load, "wsol")),
     "csv": Reader(_csv, mutations.broken_text, partial(_load, "csv")),
+    "tar": Reader(_tar, mutations.broken_bytes, _load_tar),
     "classes.json": Reader(_classes(".json", '{"cat": 281, "dog": null}'), mutations.broken_json, _load_classes),
     "classes.csv": Reader(_classes(".csv", "name,index\ncat,2\ndog,\n"), mutations.broken_text, _load_classes),
     "classes.txt": Reader(_classes(".txt", "n01440764 cat, kitty\ndog\n"), mutations.broken_text, _load_classes),

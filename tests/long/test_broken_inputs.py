@@ -14,12 +14,23 @@ CASES = int(os.environ.get("LOOKTWICE_CASES", "4000"))
 SEED = int(os.environ.get("LOOKTWICE_SEED", "0"))
 HERE = Path(__file__).parent
 GROUPS = {
-    "annotations": ("voc", "ilsvrc", "solution", "coco", "wsol", "csv", "classes.json", "classes.csv", "classes.txt"),
+    "annotations": (
+        "voc",
+        "ilsvrc",
+        "solution",
+        "coco",
+        "wsol",
+        "csv",
+        "tar",
+        "classes.json",
+        "classes.csv",
+        "classes.txt",
+    ),
     "pictures": ("pictures",),
     "runs": ("manifest", "summary", "parts", "older parts", "maps", "older maps"),
 }
 SHARES = {
-    **{"voc": 14, "ilsvrc": 10, "solution": 6, "coco": 14, "wsol": 8, "csv": 10},
+    **{"voc": 12, "ilsvrc": 8, "solution": 6, "coco": 12, "wsol": 8, "csv": 10, "tar": 6},
     **{"classes.json": 4, "classes.csv": 2, "classes.txt": 2, "pictures": 20},
     **{"manifest": 3, "summary": 2, "parts": 1, "older parts": 2, "maps": 1, "older maps": 1},
 }

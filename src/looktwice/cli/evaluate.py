@@ -49,10 +49,13 @@ if TYPE_CHECKING:
 
 def evaluate_command(
     root: Annotated[
-        Path, typer.Argument(help="Folder of the data set.", show_default=False, parser=named_path, metavar="ROOT")
+        Path,
+        typer.Argument(help="Folder or file of the data set.", show_default=False, parser=named_path, metavar="ROOT"),
     ],
     output: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on with it.", **AS_PATH)],
-    layout: Annotated[str, typer.Option(help="ilsvrc, wsol, voc, coco, folders or csv.")] = "ilsvrc",
+    layout: Annotated[
+        str, typer.Option(help="ilsvrc, wsol, voc, coco, folders, csv, webdataset or huggingface.")
+    ] = "ilsvrc",
     split: Annotated[str | None, typer.Option(help="Part of the data set. [default: the layout's own]")] = None,
     classes: Annotated[Path | None, typer.Option(help="File: the network's index of each class.", **AS_PATH)] = None,
     metadata: Annotated[Path | None, typer.Option(help="wsolevaluation's metadata folder.", **AS_PATH)] = None,
