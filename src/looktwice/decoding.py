@@ -89,6 +89,19 @@ class Orientation:
         """The size of the upright image."""
         return self.stored[::-1] if self.value >= 5 else self.stored
 
+    def to_upright(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """A half-open box in stored pixels → the same box in pixels of the upright image.
+
+        >>> Orientation(6, (40, 30)).to_upright((0.0, 0.0, 10.0, 5.0))
+        (25.0, 0.0, 30.0, 10.0)
+        """
+        (x1, y1, x2, y2), (width, height) = box, self.stored
+        if self.value in (2, 3, 7, 8):  # the stored columns run backwards
+            x1, x2 = width - x2, width - x1
+        if self.value in (3, 4, 6, 7):  # the stored rows run backwards
+            y1, y2 = height - y2, height - y1
+        return (y1, x1, y2, x2) if self.value >= 5 else (x1, y1, x2, y2)
+
 
 @dataclass(frozen=True)
 class Picture:

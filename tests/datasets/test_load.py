@@ -80,6 +80,14 @@ def test_unknown_layout_and_missing_root(tmp_path):
             load_dataset(tmp_path / "nowhere", layout)
 
 
+def test_annotations_are_read_without_their_images(tmp_path):
+    root = ilsvrc(tmp_path / "i", {"a": xml(TENCH), "b": xml(TENCH)}, images=["a"])
+    assert [sample.id for sample in load_dataset(root, "ilsvrc").samples] == ["a"]
+    found = load_dataset(root, "ilsvrc", images_needed=False)
+    assert [sample.id for sample in found.samples] == ["a", "b"]
+    assert found.problems == ()
+
+
 def test_text_that_is_not_utf8(tmp_path):
     root = voc(tmp_path, {"a": xml(("dog", 1, 1, 5, 5))})
     (root / "ImageSets/Main/val.txt").write_bytes(b"caf\xe9\n")

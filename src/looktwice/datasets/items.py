@@ -58,6 +58,7 @@ class Request:
         known: the network's own classes; they count where no classes file is given.
         unlabelled: whether images without a label are kept.
         leave_out: a folder below the root in which nothing is read, for example one for results.
+        images_needed: whether an image is left out if its file is missing.
     """
 
     root: Path
@@ -68,6 +69,7 @@ class Request:
     known: Classes | None = None
     unlabelled: bool = False
     leave_out: Path | None = None
+    images_needed: bool = True
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def to_samples(items: Iterable[Item], classes: Classes, request: Request, log: L
             log.problem(item.source, f"{item.id!r} is no name of an image; left out")
         elif name.is_absolute() or ".." in name.parts:
             log.problem(item.source, f"{item.id} leads out of the image folder, which is not allowed; left out")
-        elif item.content is None and not request.folders.have(item.image):
+        elif item.content is None and request.images_needed and not request.folders.have(item.image):
             log.problem(item.image, "the image is missing; left out")
         elif not item.objects and not request.unlabelled:
             log.problem(item.source, f"{item.id} has no object; left out")

@@ -21,6 +21,7 @@ def load_dataset(
     known: Classes | None = None,
     unlabelled: bool = False,
     leave_out: str | Path | None = None,
+    images_needed: bool = True,
 ) -> Dataset:
     """Reads the data set in a folder.
 
@@ -43,6 +44,7 @@ def load_dataset(
         unlabelled: also keep images that have no label at all; ``labels`` and ``boxes`` of their samples are empty. An
             image whose labels are all unknown is still a problem, and it is left out.
         leave_out: a folder in which ``pictures`` and ``folders`` read nothing, such as one for results.
+        images_needed: leave out images whose file is missing. With False only the annotations are read.
 
     Returns:
         The samples, and what was wrong with the images that could not be used.
@@ -68,6 +70,7 @@ def load_dataset(
         known=known,
         unlabelled=unlabelled,
         leave_out=left_out,
+        images_needed=images_needed,
     )
     has_path = request.root.exists()
     if not has_path and not LAYOUTS[layout].takes_name(str(root)):

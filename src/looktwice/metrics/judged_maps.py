@@ -116,6 +116,31 @@ class JudgedMaps:
     boxes: JudgedBoxes | None = None
     drawn: Floats | None = None
 
+    @classmethod
+    def of_boxes(cls, boxes: JudgedBoxes) -> "JudgedMaps":
+        """Maps of which nothing is known but their boxes; the measures of all boxes need no more.
+
+        Each map is of a label of an image of its own.
+        """
+        count = len(boxes.counts)
+        zeros, no_curve = np.zeros(count, dtype=np.int64), np.zeros((count, 0), dtype=np.float32)
+        return cls(
+            image=np.arange(count),
+            images=count,
+            rank=zeros,
+            target_place=zeros,
+            label_place=zeros,
+            right=np.ones(count, dtype=np.bool_),
+            judged=np.where(boxes.truths > 0, 0, -1),
+            measured={},
+            seconds=np.zeros(count),
+            curve=None,
+            energy_box=no_curve,
+            largest=no_curve,
+            best=no_curve,
+            boxes=boxes,
+        )
+
     def overlap_at(self, threshold: float | None) -> NDArray[np.floating]:
         """IoU of the box that counts, at a threshold of the box rule; None: of the box that was drawn without one (U,).
 

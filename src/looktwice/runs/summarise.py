@@ -14,13 +14,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from looktwice.atomic_files import write_json
 from looktwice.errors import RunError
-from looktwice.localization.sweep import GRID, Floats
-from looktwice.metrics.intervals import OfCounts, resampled_counts
-from looktwice.metrics.judged_maps import PooledSample, Sample, Thresholds, Undefined
+from looktwice.localization.sweep import GRID
+from looktwice.metrics.judged_maps import Thresholds, Undefined
 from looktwice.metrics.localization_error import HIT_IOU
 from looktwice.metrics.max_box_acc import V1_LEVELS, V2_LEVELS_IN_SINGLE, best_thresholds
 from looktwice.metrics.measures import MEASURES
@@ -28,6 +25,7 @@ from looktwice.runs.arrow import arrow
 from looktwice.runs.counted import count_images, first_guesses, maps_by_method, reported
 from looktwice.runs.folder import SUMMARY, PartReader, of_method, part_path, read_manifest
 from looktwice.runs.manifest import Manifest
+from looktwice.runs.resampled import Resampled, resample
 from looktwice.runs.scoring import Scoring
 from looktwice.runs.summary import BoxChoice, MethodSummary, PairedDifferences, Score, Summary
 
@@ -146,13 +144,13 @@ def summarise(rows: Any, scoring: Scoring) -> Summary:
     thresholds = scoring.thresholds
     if thresholds is None:
         thresholds = choose_thresholds(tuning, scoring)
-    samples: dict[str, dict[str, _Resampled | Undefined]] = {}
+    samples: dict[str, dict[str, Resampled | Undefined]] = {}
     methods: dict[str, MethodSummary] = {}
     drawn_at: dict[str, float | None] = {}
     without_boxes = 0
     for name, maps in maps_by_method(judged, scoring):
         at = thresholds[name]
-        samples[name] = _resample(
+        samples[name] = resample(
             {key: each.values_of(maps, at, scoring.target, scoring.subject) for key, each in MEASURES.items()}
         )
         scores = {key: each if isinstance(each, Undefined) else each.score for key, each in samples[name].items()}
@@ -177,55 +175,13 @@ def summarise(rows: Any, scoring: Scoring) -> Summary:
     )
 
 
-@dataclass(frozen=True)
-class _Resampled:
-    """A measure over all n images or maps, then over each bootstrap resample of them (1 + R,)."""
-
-    draws: Floats
-    n: int
-
-    @property
-    def score(self) -> Score:
-        low, high = np.quantile(self.draws[1:], [0.025, 0.975])
-        # Nine digits: how a library splits a sum over processors must not show. Adding 0 makes −0 a 0.
-        value, low, high = (round(float(number), 9) + 0.0 for number in (self.draws[0], low, high))
-        return Score(value, low, high, self.n)
-
-
-def _resample(samples: Mapping[str, Sample | PooledSample | Undefined]) -> dict[str, _Resampled | Undefined]:
-    """Each measure over all images and over each resample of them; measures of as many images share the resamples."""
-    found = {name: _undefined(sample) for name, sample in samples.items()}
-    by_size: dict[int, dict[str, OfCounts]] = {}
-    for name, sample in samples.items():
-        if found[name] is None and not isinstance(sample, Undefined):
-            by_size.setdefault(len(sample), {})[name] = sample.of_counts
-    drawn: dict[str, _Resampled] = {}
-    for size, measures in by_size.items():
-        parts: dict[str, list[Floats]] = {name: [] for name in measures}
-        for counts in resampled_counts(size):
-            for name, of_counts in measures.items():
-                parts[name].append(of_counts(counts))
-        drawn |= {name: _Resampled(np.concatenate(each), size) for name, each in parts.items()}
-    return {name: reason or drawn[name] for name, reason in found.items()}
-
-
-def _undefined(sample: Sample | PooledSample | Undefined) -> Undefined | None:
-    """Why a measure has no number, if it has none."""
-    if isinstance(sample, Sample):
-        if not len(sample):
-            return Undefined(sample.empty)
-        if not np.isfinite(np.asarray(sample.values, dtype=np.float64)).all():
-            return Undefined("some maps have no number for it; evaluate into another folder to have it")
-    return sample if isinstance(sample, Undefined) else None
-
-
 def _differences(
-    first: Mapping[str, _Resampled | Undefined], second: Mapping[str, _Resampled | Undefined]
+    first: Mapping[str, Resampled | Undefined], second: Mapping[str, Resampled | Undefined]
 ) -> dict[str, Score]:
     """``first`` − ``second`` by measure; each resample takes the same images of both."""
     found = {}
     for name, measure in MEASURES.items():
         one, other = first[name], second[name]
-        if measure.is_paired and isinstance(one, _Resampled) and isinstance(other, _Resampled):
-            found[name] = _Resampled(one.draws - other.draws, one.n).score
+        if measure.is_paired and isinstance(one, Resampled) and isinstance(other, Resampled):
+            found[name] = Resampled(one.draws - other.draws, one.n).score
     return found

@@ -1,0 +1,158 @@
+"""How good labels are: they are held against a few images with boxes drawn by hand.
+
+Precision, recall, F1 and AP50 are the measures of all boxes of an evaluation, by the same code. If the same images have
+the same boxes, and the class is known, ``looktwice evaluate --target true`` gives the same numbers to the last digit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from looktwice.datasets.records import Dataset
+from looktwice.errors import DatasetError, cut, printable
+from looktwice.export.label_set import LabelSet
+from looktwice.labelling.box_scores import MinScore, ScoreGroup, choose_min_score, group_by_score
+from looktwice.labelling.corrections import LEVELS, Corrections, count_corrections
+from looktwice.labelling.judged import FoundBoxes, JudgedImage, as_judged_boxes, judge_image
+from looktwice.labelling.matching import AnnotatedNames, Pairing
+from looktwice.labelling.truths import UnplacedError, placed
+from looktwice.metrics.judged_maps import JudgedBoxes, JudgedMaps, Sample, Thresholds, Undefined
+from looktwice.metrics.measures import ALL_BOXES
+from looktwice.runs.json_forms import to_json
+from looktwice.runs.resampled import Resampled, resample
+from looktwice.runs.summary import Score
+
+
+@dataclass(frozen=True)
+class CheckedImages:
+    """Which images were judged, and what became of the other annotated ones.
+
+    Attributes:
+        judged: how many were judged.
+        by_path_end: how many of these have another name in the annotation, and were found by the end of their path.
+        unmatched: the annotated images that are not among the labelled ones, by name.
+        ambiguous: a line for each annotated image that may be several labelled ones.
+        left_out: a line for each image whose boxes drawn by hand cannot be used, with the reason.
+        notes: a line for each box drawn by hand that was mended.
+    """
+
+    judged: int
+    by_path_end: int = 0
+    unmatched: tuple[str, ...] = ()
+    ambiguous: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """How good labels are.
+
+    Attributes:
+        images: the images that were judged.
+        scores: the measures of all boxes by name, as a run's summary has them. Each is of images and their classes.
+        right_class: the share of images whose first class is in the image.
+        min_score: the least score with the best F1; or why none is chosen.
+        score_groups: how often boxes of a score are right.
+        corrections: what a person would have to correct, at each IoU of ``LEVELS``.
+    """
+
+    images: CheckedImages
+    scores: Mapping[str, Score | Undefined]
+    right_class: Score
+    min_score: MinScore | Undefined
+    score_groups: tuple[ScoreGroup, ...]
+    corrections: tuple[Corrections, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """As a file holds it. A number that is not defined has the value null and a reason."""
+        content: dict[str, Any] = to_json(self)
+        content["scores"] = {name: _score_as_json(score) for name, score in self.scores.items()}
+        content["min_score"] = _score_as_json(self.min_score)
+        return content
+
+
+def _score_as_json(score: Score | MinScore | Undefined) -> Any:
+    return {"value": None, "reason": score.reason} if isinstance(score, Undefined) else to_json(score)
+
+
+def check_labels(labels: LabelSet, truths: Dataset) -> LabelCheck:
+    """Holds labels against the boxes drawn by hand for some of the images.
+
+    Args:
+        labels: the labels. They are read once.
+        truths: the images with boxes drawn by hand. Their classes are the network's indices.
+
+    Raises:
+        DatasetError: no image of the labels has boxes drawn by hand.
+    """
+    samples = {sample.id: sample for sample in truths.samples}
+    names = AnnotatedNames(list(samples))
+    indices = [each.index for each in labels.classes]
+    found: dict[str, FoundBoxes] = {}
+    example: str | None = None
+    for image in labels.images():
+        example = example or image.id
+        if names.may_hold(image.id):
+            found[image.id] = FoundBoxes.of(image, indices)
+    pairing = names.pair(found)
+    if not pairing.pairs:
+        raise _none_matched(example, pairing, truths)
+    judged: list[JudgedImage] = []
+    left_out: list[str] = []
+    notes: list[str] = []
+    by_path_end = 0
+    for annotated, labelled in pairing.pairs:
+        boxes = found[labelled]
+        try:
+            sample, faults = placed(samples[annotated], boxes.size, boxes.orientation)
+        except UnplacedError as error:
+            left_out.append(f"{annotated}: {error}")
+            continue
+        notes += [f"{annotated}: {fault.removeprefix(f'{sample.image}: ')}" for fault in faults]
+        image_judged = judge_image(boxes, sample)
+        if image_judged is None:
+            left_out.append(f"{annotated}: no box was drawn on it by hand")
+        else:
+            judged.append(image_judged)
+            by_path_end += annotated != labelled
+    if not judged:
+        raise DatasetError(f"no annotated image can be used; the first of {len(left_out)}: {printable(left_out[0])}")
+    others = (tuple(map(printable, each)) for each in (pairing.unmatched, pairing.ambiguous, left_out, notes))
+    return _counted(sorted(judged, key=lambda each: each.id), CheckedImages(len(judged), by_path_end, *others))
+
+
+def _none_matched(example: str | None, pairing: Pairing, truths: Dataset) -> DatasetError:
+    if example is None:
+        return DatasetError("there are no labelled images to check; label some images first")
+    if pairing.ambiguous:
+        return DatasetError(
+            f"no annotated image can be told from the others: {printable(cut(pairing.ambiguous[0], most=300))}; "
+            "name images in the annotation as the labels do"
+        )
+    other = truths.samples[0].id if truths.samples else "none"
+    return DatasetError(
+        f"no annotated image is among the labelled ones: the annotation names {printable(cut(other, most=200))}, for "
+        f"example, and the labels {printable(cut(example, most=200))}; the ends of the paths must be the same"
+    )
+
+
+def _counted(judged: Sequence[JudgedImage], images: CheckedImages) -> LabelCheck:
+    boxes = as_judged_boxes(judged)
+    right = resample({"right_class": Sample([float(image.right_class) for image in judged])})["right_class"]
+    assert isinstance(right, Resampled)
+    return LabelCheck(
+        images=images,
+        scores=_box_scores(boxes),
+        right_class=right.score,
+        min_score=choose_min_score(judged),
+        score_groups=group_by_score(boxes.score, boxes.right),
+        corrections=tuple(count_corrections(judged, level) for level in LEVELS),
+    )
+
+
+def _box_scores(boxes: JudgedBoxes) -> dict[str, Score | Undefined]:
+    """The measures of all boxes, resampled over the same maps as an evaluation resamples them."""
+    maps, at = JudgedMaps.of_boxes(boxes), Thresholds(None)
+    found = resample({measure.name: measure.values_of(maps, at, "true") for measure in ALL_BOXES})
+    return {name: each if isinstance(each, Undefined) else each.score for name, each in found.items()}
