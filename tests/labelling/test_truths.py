@@ -8,6 +8,7 @@ from PIL import Image
 
 from label_checks import drawn
 from layouts import TENCH, box, ilsvrc, voc, write, xml
+from looktwice.datasets.classes import known_classes
 from looktwice.decoding import Orientation
 from looktwice.errors import DatasetError, OptionError
 from looktwice.images import read_picture
@@ -101,6 +102,20 @@ def test_a_coco_folder(tmp_path):
     write(tmp_path / "classes.json", '{"cat": 281}')
     (sample,) = read_truths(tmp_path, "coco", classes=tmp_path / "classes.json").samples
     assert (sample.id, sample.labels, sample.boxes) == ("a.jpg", (281,), (((10, 20, 40, 60),),))
+
+
+def test_a_coco_file_with_the_names_of_the_network(tmp_path):
+    content = {
+        "images": [{"id": 1, "file_name": "cats/a.jpg", "width": 100, "height": 80}, {"id": 2, "file_name": "b.jpg"}],
+        "annotations": [box(1, 5, 10, 20, 30, 40), box(2, 6, 1, 2, 3, 4)],
+        "categories": [{"id": 5, "name": "Egyptian_cat"}, {"id": 6, "name": "unicorn"}],
+    }
+    file = write(tmp_path / "annotations.json", json.dumps(content))
+    found = read_truths(file, known=known_classes(["dog", "Egyptian cat"]))
+    assert [(sample.id, sample.labels, sample.boxes) for sample in found.samples] == [
+        ("cats/a.jpg", (1,), (((10, 20, 40, 60),),))
+    ]
+    assert "unicorn" in "".join((*found.problems, *found.notes))
 
 
 def test_images_without_a_single_box_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from looktwice.datasets.classes import Classes
 from looktwice.datasets.load import load_dataset
 from looktwice.datasets.records import Dataset, Sample, fit_to_image
 from looktwice.decoding import Orientation, Size
@@ -16,7 +17,12 @@ class UnplacedError(Exception):
 
 
 def read_truths(
-    path: str | Path, layout: str | None = None, *, split: str | None = None, classes: str | Path | None = None
+    path: str | Path,
+    layout: str | None = None,
+    *,
+    split: str | None = None,
+    classes: str | Path | None = None,
+    known: Classes | None = None,
 ) -> Dataset:
     """Reads the images with boxes drawn by hand. The image files need not lie there.
 
@@ -25,15 +31,16 @@ def read_truths(
         layout: of the folder, a name of ``LAYOUTS``. A file needs none.
         split: the part of the data set, as for ``load_dataset``.
         classes: the classes file, as for ``load_dataset``.
+        known: the network's own classes, as for ``load_dataset``: without a classes file, labels are their names.
 
     Raises:
         DatasetError: there is no usable annotation, or it names no box.
         OptionError: the layout is unknown, or it is missing, or it does not fit the file.
     """
-    root = Path(path)
-    if not root.exists():
+    if layout is None and not Path(path).exists():
         raise DatasetError(f"{path} does not exist; name the file or folder with the boxes that were drawn by hand")
-    dataset = load_dataset(root, _layout(root, layout), split=split, classes=classes, images_needed=False)
+    own = _layout(Path(path), layout)
+    dataset = load_dataset(path, own, split=split, classes=classes, known=known, images_needed=False)
     if not any(boxes for sample in dataset.samples for boxes in sample.boxes):
         raise DatasetError(f"{path} has images and no box; name annotations with boxes that were drawn by hand")
     return dataset
