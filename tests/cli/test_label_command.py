@@ -66,7 +66,7 @@ def found(folder):
 def test_a_folder_of_pictures_gets_the_predicted_classes(label, photos, tmp_path):
     ran = label(photos, "--form", "coco,csv")
     assert ran.code == 0
-    assert ran.out == [f"{tmp_path}/labels/coco.json", f"{tmp_path}/labels/labels.csv"]
+    assert ran.out == [f"{tmp_path}/labels/{name}" for name in ("coco.json", "labels.csv", "review.html")]
     assert f"looktwice: {photos}: 3 pictures, 0 with a label (layout pictures)" in ran.err
     assert "looktwice: 3 pictures, 3 boxes" in ran.err
     assert found(tmp_path) == [("0.png", "red"), ("1.png", "green"), ("2.png", "blue")]
@@ -167,6 +167,24 @@ def test_the_same_command_goes_on_and_another_is_refused(label, photos):
 )
 def test_mistakes_are_one_line_and_leave_nothing(label, photos, tmp_path, arguments, said):
     refused(label(photos, *arguments), said)
+    assert not (tmp_path / "labels").exists()
+
+
+def test_a_check_prints_a_table_and_writes_it(label, photos, tmp_path):
+    (tmp_path / "hand.csv").write_text(
+        "image,label,x1,y1,x2,y2\n0.png,red,20,10,40,26\n1.png,green,20,10,40,26\n2.png,blue,50,30,64,48\n"
+    )
+    ran = label(photos, "--check", tmp_path / "hand.csv")
+    assert ran.code == 0
+    assert any(line.startswith("Labels of 3 images, held against boxes drawn by hand") for line in ran.out)
+    scores = json.loads((tmp_path / "labels" / "check.json").read_text())["scores"]
+    assert scores["box_recall"]["value"] == pytest.approx(2 / 3)
+
+
+def test_boxes_by_hand_that_cannot_be_read_are_refused_before_the_work(label, photos, tmp_path):
+    ran = label(photos, "--check", tmp_path / "hand.json")
+    assert ran.code == 1
+    assert "hand.json does not exist" in ran.err[-1]
     assert not (tmp_path / "labels").exists()
 
 

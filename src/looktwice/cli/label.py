@@ -43,6 +43,7 @@ from looktwice.errors import OptionError
 if TYPE_CHECKING:
     from looktwice.datasets.classes import Classes
     from looktwice.datasets.records import Dataset
+    from looktwice.export.label_set import LabelSet
     from looktwice.labelling.label import LabelStatus
     from looktwice.models.model import Model
 
@@ -114,6 +115,16 @@ def label_command(
     max_boxes: MaxBoxes = None,
     split: Annotated[float, typer.Option(help="Share of the pictures for validation, from 0 to below 1.")] = 0.2,
     pictures: Annotated[bool, typer.Option("--pictures", help="Also draw maps and boxes on the pictures.")] = False,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            help="A few boxes drawn by hand, as a file or folder: how good are the labels? Classes as in SOURCE.",
+            **AS_PATH,
+        ),
+    ] = None,
+    check_layout: Annotated[
+        str | None, typer.Option(help="How the boxes drawn by hand are arranged. [default: found out]")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Pictures in one pass of the network.", min=1)] = 8,
     device: Device = None,
     workers: Annotated[
@@ -158,6 +169,7 @@ def label_command(
     )
     known = _known(network)
     dataset = _read(source, layout, subset, classes, known, output)
+    truths = None if check is None else _truths(check, check_layout, classes, known)
     if shard.rank == 0:
         for note in dataset.notes:
             complain(note)
@@ -175,6 +187,8 @@ def label_command(
             progress=progress,
         )
     _tell(status, dataset)
+    if truths is not None and status.labels is not None:
+        _check(status.labels, truths, output)
 
 
 def _target(network: "Model", texts: Sequence[str] | None) -> str | tuple[int, ...]:
@@ -216,6 +230,27 @@ def _read(
     labelled = sum(bool(sample.labels) for sample in dataset.samples)
     complain(f"{source}: {len(dataset.samples):,} pictures, {labelled:,} with a label (layout {layout})")
     return dataset
+
+
+def _truths(check: Path, layout: str | None, classes: Path | None, known: "Classes") -> "Dataset":
+    """The boxes drawn by hand. They are read first: a mistake should not show after hours of work."""
+    from looktwice.datasets.find_layout import find_layout
+    from looktwice.labelling.truths import read_truths
+
+    if layout is None and check.is_dir():
+        layout = find_layout(check, known)
+    return read_truths(check, layout, classes=classes, known=known)
+
+
+def _check(labels: "LabelSet", truths: "Dataset", output: Path) -> None:
+    """Prints how good the labels are, and writes it to OUTPUT/check.json."""
+    from looktwice.atomic_files import write_json
+    from looktwice.labelling.check import check_labels
+    from looktwice.labelling.check_table import check_table
+
+    found = check_labels(labels, truths)
+    write_json(output / "check.json", found.as_json())
+    tell(f"\n{check_table(found)}")
 
 
 def _tell(status: "LabelStatus", dataset: "Dataset") -> None:

@@ -24,6 +24,7 @@ from looktwice.evaluation.progress import ChunkCounter, Progress
 from looktwice.evaluation.workers import handing_over
 from looktwice.export.forms import FORMS
 from looktwice.export.label_set import LabelClass, LabelledImage, LabelSet
+from looktwice.export.review import write_review
 from looktwice.labelling.boxes import Credit, Workplace, write_chunk
 from looktwice.labelling.classes import label_classes
 from looktwice.labelling.facts import about_labels, label_facts
@@ -61,7 +62,7 @@ class LabelStatus:
         without_box: how many further images have no box.
         turned: how many images are stored turned. Their boxes are in pixels of the upright picture.
         problems: a line for each image that cannot be used.
-        written: what to open, for each form.
+        written: what to open: one for each form, then the contact sheet.
     """
 
     folder: Path
@@ -263,7 +264,7 @@ def _finish(
         validation=_validation(usable, split),
         about=_told(manifest),
     )
-    written = tuple(FORMS[form].write(labels, folder) for form in dict.fromkeys(forms))
+    written = (*(FORMS[form].write(labels, folder) for form in dict.fromkeys(forms)), write_review(labels, folder))
     return LabelStatus(
         folder, 0, len(parts.chunks), labels, boxes, without_class, without_box, turned, tuple(problems), written
     )
