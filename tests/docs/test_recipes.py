@@ -1,4 +1,4 @@
-"""The five recipes of CONTRIBUTING, carried out on a copy of the package: a new file and a row need no other change."""
+"""The recipes of CONTRIBUTING, carried out on a copy of the package: a new file and a row need no other change."""
 
 import json
 import os
@@ -73,6 +73,33 @@ def write_line(finding, stem):
     """Writes ``STEM.txt``."""
     return write_whole(stem.with_name(f"{stem.name}.txt"), f"{finding.class_name} {len(finding.boxes)}".encode())
 '''
+FORM = '''
+"""The form ``counts``: how many objects each image has."""
+
+from looktwice.export.placing import claim, write_file
+
+
+def write(labels, folder):
+    """Writes ``counts.txt``."""
+    path = claim(labels, folder / "counts.txt", folder)
+    lines = [f"{image.id} {len(image.objects)}\\n" for image in labels.images()]
+    write_file(path, "".join(lines).encode(), folder)
+    return path
+'''
+FORM_ROW = """        "counts": Form(counts.write, "how many objects each image has"),
+"""
+USE_FORM = """
+import sys
+from pathlib import Path
+from looktwice.export.forms import FORMS
+from looktwice.export.label_set import LabelledImage, LabelSet
+from looktwice.images import Window
+
+folder = Path(sys.argv[1])
+image = LabelledImage("a.png", "a", folder / "a.png", 5, 4, Window.whole(5, 4), (), ())
+labels = LabelSet((), lambda: iter([image]), 1, folder, frozenset(), {})
+print(FORMS["counts"].write(labels, folder / "out").read_text())
+"""
 NETWORK = """
 import torch
 from torch import nn
@@ -105,7 +132,7 @@ def add(package: Path, file: str, before: str, *lines: str) -> None:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy with all five parts added as CONTRIBUTING says: a file, a row, and the row's import."""
+    """A copy with all parts added as CONTRIBUTING says: a file, a row, and the row's import."""
     source = tmp_path_factory.mktemp("copy")
     package = source / "looktwice"
     shutil.copytree(Path(looktwice.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -114,6 +141,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "datasets/layouts/lines.py": LAYOUT,
         "metrics/close_hits.py": MEASURE,
         "export/line.py": EXPORTER,
+        "export/forms/counts.py": FORM,
     }.items():
         (package / file).write_text(text)
     methods = "attention/methods.py"
@@ -132,6 +160,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     measures = "metrics/measures.py"
     add(package, measures, '    Measure(\n        "mean_iou"', MEASURE_ROW)
     add(package, measures, "from looktwice.metrics.mean_iou", "from looktwice.metrics.close_hits import close_hits\n")
+    forms = "export/forms/__init__.py"
+    add(package, forms, '        "coco": Form(', FORM_ROW)
+    add(package, forms, "from looktwice.export.forms import", "from looktwice.export.forms import counts\n")
     exporters = "export/__init__.py"
     add(package, exporters, "from looktwice.export.finding", "from looktwice.export.line import write_line\n")
     text = (package / exporters).read_text()
@@ -196,3 +227,15 @@ def test_an_exporter_writes_beside_the_others(package: Path, data: Path, tmp_pat
                       "--output", tmp_path)  # fmt: skip
     assert [Path(line).name for line in printed.split()] == ["0.1.png", "0.1.json", "0.1.txt"]
     assert (tmp_path / "0.1.txt").read_text().startswith("class 1 ")
+
+
+def test_a_form_writes_a_labelled_data_set(package: Path, tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", USE_FORM, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(package)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "a.png 0\n\n"

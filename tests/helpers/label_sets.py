@@ -105,7 +105,7 @@ def draw(file: Path, size, *, exif=None, kind=None):
         tags = Image.Exif()
         tags[0x0112] = exif
         options["exif"] = tags.tobytes()
-    suffixes = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".ppm": "PPM"}
+    suffixes = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".tif": "TIFF"}
     kind = kind or suffixes[file.suffix.lower()]
     picture.save(file, kind, **(options | ({"quality": 100, "subsampling": 0} if kind == "JPEG" else {})))
 

@@ -197,11 +197,20 @@ def test_a_name_as_long_as_the_file_system_allows(form, tmp_path):
     write(form, labels, tmp_path / "out")
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("value", range(2, 9))
-def test_every_orientation_becomes_upright(value, tmp_path):
-    labels = SetMaker(tmp_path / "photos").add("a.jpg", BOX, size=(60, 30), exif=value).done()
+def test_every_orientation_becomes_upright(value, suffix, packed, tmp_path):
+    labels = SetMaker(tmp_path / "photos").add(f"a.{suffix}", BOX, size=(60, 30), exif=value, packed=packed).done()
     write("yolo", labels, tmp_path / "out")
-    assert is_upright(tmp_path / "out/yolo/images/train/a.jpg", (60, 30))
+    written = "jpg" if suffix == "jpg" else "png"
+    assert is_upright(tmp_path / f"out/yolo/images/train/a.{written}", (60, 30))
+
+
+@pytest.mark.parametrize("form", WITHOUT_MAPS)
+def test_a_data_set_without_an_image(form, tmp_path):
+    write(form, SetMaker(tmp_path).done(), tmp_path / "out")
+    assert (tmp_path / "out" / FILES[form]).is_file()
 
 
 @pytest.mark.parametrize(("name", "kind", "suffix"), [("a", "JPEG", ".jpg"), ("b.img", "PNG", ".png")])

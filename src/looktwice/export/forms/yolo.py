@@ -71,7 +71,7 @@ def _data(labels: LabelSet, splits: dict[str, None]) -> str:
 
     All names are in quotation marks, so names like "no" and "1e3" stay texts.
     """
-    train, val = (split if split in splits else other for split, other in (("train", "val"), ("val", "train")))
+    train, val = (other if [*splits] == [other] else split for split, other in (("train", "val"), ("val", "train")))
     lines = [f"train: images/{train}", f"val: images/{val}", f"nc: {len(labels.classes)}", "names:"]
     lines += [f"  {number}: {_quoted(name)}" for number, name in enumerate(class_names(labels.classes))]
     return "".join(f"{line}\n" for line in lines)
