@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from looktwice.export.forms import FORMS
+from looktwice.export.forms.wsol import map_file
+from looktwice.export.label_set import LabelSet
 from looktwice.export.shapes import whole_pixels
 
 
@@ -50,3 +52,12 @@ def is_upright(file: Path, size) -> bool:
     height, width = pixels.shape[:2]
     red = pixels[..., 0] > 128
     return (width, height) == tuple(size) and red[0, 0] and not red[-1, 0] and not red[0, -1] and not red[-1, -1]
+
+
+def with_maps(labels: LabelSet, folder) -> LabelSet:
+    """Makes the maps that the form wsol needs in the output folder, and returns the data set."""
+    for image in labels.images():
+        file = map_file(folder, image.id)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, np.zeros((224, 224), dtype=np.float32))
+    return labels

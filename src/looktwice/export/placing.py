@@ -4,11 +4,12 @@ Some forms need the pictures in folders of their own. A picture that lies uprigh
 stored turned, and one that lies in an archive, gets an upright file in the folder ``images``.
 
 Nothing of the user's is overwritten: each file or folder is claimed when it is new, and only a claimed one is replaced.
+Several processes may write the same data set into one folder at the same time.
 """
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -61,7 +62,8 @@ def claim(labels: LabelSet, path: Path, folder: Path) -> Path:
         raise InputError(f"{labels.root}: the pictures lie where {path} would be written; name another output folder")
     mark = folder / _CLAIMS / "-".join(path.relative_to(folder).parts)
     if not mark.exists():
-        if os.path.lexists(path):
+        # Another process of the same command may have marked it just now, and have written it then.
+        if os.path.lexists(path) and not mark.exists():
             raise InputError(
                 f"{path} is there already and was not written by looktwice; move it, or name another folder"
             )
@@ -69,16 +71,28 @@ def claim(labels: LabelSet, path: Path, folder: Path) -> Path:
     return path
 
 
-def claim_empty(labels: LabelSet, path: Path, folder: Path) -> Path:
-    """As ``claim``, and removes what an earlier writing left there."""
-    claim(labels, path, folder)
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    return path
+def sweep(folder: Path, kept: Container[str]) -> None:
+    """Removes what an earlier writing left below a claimed folder: files that are not kept, and empty folders.
+
+    Other processes may write the same data set there at the same time: they write the files that are kept.
+
+    Args:
+        folder: the folder.
+        kept: the paths of the files that belong to the data set. All of them have been written.
+
+    Raises:
+        RunError: a file cannot be removed.
+    """
+    for parent, _, names in os.walk(folder, topdown=False):
+        for path in (os.path.join(parent, name) for name in names):  # noqa: PTH118 - a text is what is compared
+            if path not in kept:
+                try:
+                    Path(path).unlink(missing_ok=True)
+                except OSError as error:
+                    raise unwritable(Path(path), error) from error
+        if parent != str(folder):
+            with suppress(OSError):  # it is not empty
+                Path(parent).rmdir()
 
 
 def absolute(path: Path) -> Path:

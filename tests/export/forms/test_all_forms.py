@@ -2,11 +2,12 @@
 
 import errno
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from forms import files, is_upright, write
+from forms import files, is_upright, with_maps, write
 from label_sets import SetMaker, awkward
 from looktwice.errors import InputError, LooktwiceError, RunError
 from looktwice.export.forms import FORMS
@@ -114,6 +115,25 @@ def test_images_are_read_one_by_one(form, tmp_path):
             assert len(held) <= 1
 
     write(form, replace(labels, images=images), tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_several_processes_write_at_the_same_time(form, tmp_path):
+    """As the processes of a shared labelling do; one of them begins while others write and sweep."""
+    maker = awkward(tmp_path / "photos")
+    for number in range(20):
+        maker.add(f"more/{number}/a.png", BOX)
+    labels = with_maps(with_maps(maker.done("a.jpg"), tmp_path / "out"), tmp_path / "whole")
+    write(form, labels, tmp_path / "whole")
+    context = get_context("fork")
+    for _ in range(3):
+        writers = [context.Process(target=write, args=(form, labels, tmp_path / "out")) for _ in range(4)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert [writer.exitcode for writer in writers] == [0] * 4
+        assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
 # What is the user's.

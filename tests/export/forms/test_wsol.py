@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forms import files, in_pixels, is_upright, write
+from forms import files, in_pixels, is_upright, with_maps, write
 from label_sets import SetMaker, awkward
 from looktwice.datasets import load_dataset
 from looktwice.errors import InputError
@@ -13,14 +13,6 @@ from looktwice.images import read_annotated
 from looktwice.localization.boxes import Box
 
 BOX = (0, Box(1.0, 2.0, 20.0, 10.0, 0.5))
-
-
-def with_maps(labels: LabelSet, folder) -> LabelSet:
-    for image in labels.images():
-        file = map_file(folder, image.id)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, np.zeros((224, 224), dtype=np.float32))
-    return labels
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from looktwice.atomic_files import as_json
 from looktwice.errors import InputError
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import class_names
-from looktwice.export.placing import claim_empty, upright_file, write_file
+from looktwice.export.placing import claim, sweep, upright_file, write_file
 from looktwice.export.shapes import whole_pixels
 
 
@@ -34,12 +34,17 @@ def write(labels: LabelSet, folder: Path) -> Path:
     if len(labels.classes) > np.iinfo(np.uint16).max:
         raise InputError(f"{len(labels.classes):,} classes are more than the 65,535 of the form masks; leave masks out")
     dtype = np.dtype(np.uint8 if len(labels.classes) <= np.iinfo(np.uint8).max else np.uint16)
-    root = claim_empty(labels, folder / "masks", folder)
+    root = claim(labels, folder / "masks", folder)
+    table = root / "classes.json"
+    kept = {str(table)}
     for image in labels.images():
         upright_file(labels, image, folder)
-        write_file(root / f"{image.name}.png", _png(_values(image, dtype)), folder)
+        mask = root / f"{image.name}.png"
+        write_file(mask, _png(_values(image, dtype)), folder)
+        kept.add(str(mask))
+    sweep(root, kept)
     names = {str(number): name for number, name in enumerate(("background", *class_names(labels.classes)))}
-    write_file(root / "classes.json", as_json(names), folder)
+    write_file(table, as_json(names), folder)
     return root
 
 

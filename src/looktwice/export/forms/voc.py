@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 from looktwice.atomic_files import writing_atomically
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import check_plain, plain_names
-from looktwice.export.placing import claim_empty, place, write_file
+from looktwice.export.placing import claim, place, sweep, write_file
 from looktwice.export.shapes import whole_pixels
 
 
@@ -26,7 +26,8 @@ def write(labels: LabelSet, folder: Path) -> Path:
         RunError: a file cannot be written.
     """
     names = plain_names(labels.classes, "voc")
-    root = claim_empty(labels, folder / "voc", folder)
+    root = claim(labels, folder / "voc", folder)
+    kept: set[str] = set()
     with ExitStack() as stack:
         lists = root / "ImageSets" / "Main"
         both, train, val = (
@@ -34,10 +35,14 @@ def write(labels: LabelSet, folder: Path) -> Path:
         )
         for image in labels.images():
             check_plain(image.name, "image name", "voc")
-            place(labels, image, root / "JPEGImages" / image.name, folder, kinds=("JPEG",), other="JPEG")
-            write_file(root / "Annotations" / f"{image.name}.xml", _annotation(image, names).encode(), folder)
+            picture = place(labels, image, root / "JPEGImages" / image.name, folder, kinds=("JPEG",), other="JPEG")
+            annotation = root / "Annotations" / f"{image.name}.xml"
+            write_file(annotation, _annotation(image, names).encode(), folder)
+            kept |= {str(picture), str(annotation)}
             for file in (both, val if image.id in labels.validation else train):
                 file.write(f"{image.name}\n".encode())
+    for part in ("JPEGImages", "Annotations"):
+        sweep(root / part, kept)
     return root
 
 

@@ -7,7 +7,7 @@ from looktwice.atomic_files import writing_atomically
 from looktwice.errors import InputError
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import check_plain
-from looktwice.export.placing import claim_empty, link, upright_file
+from looktwice.export.placing import claim, link, sweep, upright_file
 from looktwice.export.shapes import whole_pixels
 
 
@@ -31,8 +31,9 @@ def write(labels: LabelSet, folder: Path) -> Path:
             plain text or has a comma.
         RunError: a file cannot be written.
     """
-    images = claim_empty(labels, folder / "wsol" / "images", folder)
-    root = claim_empty(labels, folder / "wsol" / "metadata", folder)
+    images = claim(labels, folder / "wsol" / "images", folder)
+    root = claim(labels, folder / "wsol" / "metadata", folder)
+    kept: set[str] = set()
     with ExitStack() as stack:
         ids, classes, sizes, boxes = (
             stack.enter_context(writing_atomically(root / f"{name}.txt"))
@@ -44,12 +45,14 @@ def write(labels: LabelSet, folder: Path) -> Path:
             if first is not None and own:
                 _check(image, folder)
                 link(images / image.id, upright_file(labels, image, folder), folder)
+                kept.add(str(images / image.id))
                 ids.write(f"{image.id}\n".encode())
                 classes.write(f"{image.id},{labels.classes[first].index}\n".encode())
                 sizes.write(f"{image.id},{image.width},{image.height}\n".encode())
                 for box in own:
                     x1, y1, x2, y2 = whole_pixels(box, image.width, image.height)
                     boxes.write(f"{image.id},{x1},{y1},{x2 - 1},{y2 - 1}\n".encode())
+    sweep(images, kept)
     return root
 
 

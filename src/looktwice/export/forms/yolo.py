@@ -5,7 +5,7 @@ from pathlib import Path
 
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import class_names
-from looktwice.export.placing import claim_empty, place, write_file
+from looktwice.export.placing import claim, place, sweep, write_file
 
 _KINDS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Kinds of pictures that ultralytics opens. All others are written as PNG."""
@@ -26,14 +26,19 @@ def write(labels: LabelSet, folder: Path) -> Path:
         InputError: a folder of the user's is there, or an image cannot be read.
         RunError: a file cannot be written.
     """
-    root = claim_empty(labels, folder / "yolo", folder)
+    root = claim(labels, folder / "yolo", folder)
     splits: dict[str, None] = {}
+    kept: set[str] = set()
     for image in labels.images():
         split = "val" if image.id in labels.validation else "train"
         splits[split] = None
         name = _safe(image.name)
-        place(labels, image, root / "images" / split / name, folder, kinds=_KINDS, other="PNG")
-        write_file(root / "labels" / split / f"{name}.txt", _lines(image).encode(), folder)
+        picture = place(labels, image, root / "images" / split / name, folder, kinds=_KINDS, other="PNG")
+        lines = root / "labels" / split / f"{name}.txt"
+        write_file(lines, _lines(image).encode(), folder)
+        kept |= {str(picture), str(lines)}
+    for part in ("images", "labels"):
+        sweep(root / part, kept)
     path = root / "data.yaml"
     write_file(path, _data(labels, splits).encode(), folder)
     return path
