@@ -291,11 +291,13 @@ def test_other_processes_can_read_a_member(tmp_path):
 def test_images_are_not_read_when_they_are_listed(tmp_path):
     path = tar(tmp_path / "x.tar", [(f"{n}.jpg", bytes(200_000)) for n in range(50)])
     read(path)
-    tracemalloc.start()
-    read(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 1_000_000  # the file holds 10 MB
+    peaks = []
+    for _ in range(2):  # a table of the interpreter's own may grow by megabytes in one run, but not in both
+        tracemalloc.start()
+        read(path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert min(peaks) < 1_000_000  # the file holds 10 MB
 
 
 def test_tar_files_are_found(tmp_path):

@@ -44,15 +44,23 @@ def image_folders(
         read.add(place)
         try:
             with os.scandir(folder) as entries:
-                shown = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+                shown = [(entry.name, is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
             unreadable(folder, error.strerror or str(error))
             continue
         shown.sort()
-        waiting += [(*parts, name) for name, is_folder in reversed(shown) if is_folder]
-        images = tuple(name for name, is_folder in shown if not is_folder and has_image_suffix(name))
+        waiting += [(*parts, name) for name, is_dir in reversed(shown) if is_dir]
+        images = tuple(name for name, is_dir in shown if not is_dir and has_image_suffix(name))
         if images:
             yield ImageFolder(parts, images)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a folder or leads to one; a link in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def has_image_suffix(name: str) -> bool:

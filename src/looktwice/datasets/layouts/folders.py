@@ -6,6 +6,7 @@ from pathlib import Path
 
 from looktwice.datasets.classes import Classes, mapped_classes
 from looktwice.datasets.items import Item, Log, Request, chosen_classes
+from looktwice.datasets.walk import is_folder
 from looktwice.errors import DatasetError
 
 _IMAGE_ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -32,7 +33,7 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder, but a folder with class folders is needed; check root and split")
     left_out = None if request.leave_out is None else os.path.realpath(request.leave_out)
-    found = [entry for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
+    found = [entry for entry in os.scandir(root) if is_folder(entry) and not entry.name.startswith(".")]
     names = sorted(entry.name for entry in found if left_out is None or os.path.realpath(entry.path) != left_out)
     own = mapped_classes((name, number) for number, name in enumerate(names))
     classes = chosen_classes(request, own)

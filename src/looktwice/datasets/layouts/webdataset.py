@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product, takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from looktwice.datasets.classes import Classes
@@ -135,16 +135,16 @@ def _grouped(file: Path, log: Log) -> dict[str, dict[str, TarMember]]:
     """The members of a tar file by the name of their sample, and by the ending of their own name."""
     samples: dict[str, dict[str, TarMember]] = {}
     for name, member in tar_members(file, lambda what: log.problem(file, what)):
-        path = PurePosixPath(name)
-        key, dot, ending = path.name.partition(".")
+        folder, slash, file_name = name.rpartition("/")
+        key, dot, ending = file_name.partition(".")
         if not (key and dot and ending):  # a hidden file, or one without an ending
             continue
-        if path.is_absolute() or ".." in path.parts:
+        if name.startswith("/") or ".." in folder.split("/"):
             log.problem(file, f"{name} leads out of the tar file, which is not allowed; left out")
             continue
-        if ending.lower() not in _LABEL_ENDINGS and not has_image_suffix(path.name):
+        if ending.lower() not in _LABEL_ENDINGS and not has_image_suffix(file_name):
             continue
-        members = samples.setdefault(normal_id(str(path.parent / key)), {})
+        members = samples.setdefault(normal_id(folder + slash + key), {})
         if members.setdefault(ending.lower(), member) is not member:
             log.problem(file, f"{name} is there twice; the first is kept")
     return samples
