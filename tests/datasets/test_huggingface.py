@@ -137,10 +137,12 @@ def test_labels_as_texts_and_as_whole_numbers(tmp_path):
 
 
 def test_a_class_that_the_network_lacks_and_one_that_is_ambiguous(tmp_path):
-    data = read(saved(tmp_path / "d", made(labels=[0, 1, 2], names=("gnu", "crane", "dog"))))
+    data = read(saved(tmp_path / "d", made(labels=[0, 1, 2, 0], names=("gnu", "crane", "dog", "emu"))))
     assert found(data) == [("000002", (1,))]
-    assert "unknown class 'gnu'" in data.problems[0]
-    assert "the classes 2, 3" in data.problems[1]
+    assert [line.removeprefix(f"{tmp_path / 'd'}: ") for line in data.problems] == [  # a line for each class
+        "unknown class 'gnu', 2 images left out; name it in the classes file",
+        "class 'crane' is ambiguous: it means the classes 2, 3; 1 images left out; give its index in a classes file",
+    ]
 
 
 def test_as_many_classes_as_the_network_with_other_names_are_refused(tmp_path):

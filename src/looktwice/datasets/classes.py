@@ -46,6 +46,14 @@ class Classes:
         meanings = () if key in self.index else self._meanings(key)
         return meanings[0] if len(meanings) == 1 else self.index[key]
 
+    def finds(self, key: str) -> bool:
+        """Whether a key means exactly one class, or one that is left out on purpose."""
+        try:
+            self.find(key)
+        except KeyError:
+            return False
+        return True
+
     def knows(self, key: str) -> bool:
         """Whether a key means a class, or several, or one that is left out on purpose."""
         return key in self.index or bool(self._meanings(key))

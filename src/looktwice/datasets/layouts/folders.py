@@ -53,20 +53,12 @@ def _folder_items(root: Path, names: Iterable[str], classes: Classes, request: R
         others += len(files) - len(images)
         if not images:
             log.problem(folder, "the class folder holds no image")
-        elif not _is_found(name, classes):
+        elif not classes.finds(name):
             log.problem(folder, classes.fault(name, lost=f"{len(images)} images left out"))
         else:
             yield from (Item(f"{name}/{file}", folder / file, folder, [(name, None)]) for file in images)
     if others:
         log.note(root, f"{others} files ignored: their names do not end like an image's")
-
-
-def _is_found(name: str, classes: Classes) -> bool:
-    try:
-        classes.find(name)
-    except KeyError:
-        return False
-    return True
 
 
 def _looks_like_image(file: str) -> bool:

@@ -50,7 +50,7 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     files = tuple(each["filename"] for each in table.cache_files)
     if not files:
         raise DatasetError(f"{request.root}: the data set has no row in a file; save it with save_to_disk")
-    return _row_items(request, table, label, names, ArrowTable(files, image, len(table))), classes
+    return _row_items(request, table, label, names, ArrowTable(files, image, len(table)), classes, log), classes
 
 
 def is_hub_name(root: str) -> bool:
@@ -140,12 +140,25 @@ def _classes(request: Request, names: list[str] | None) -> Classes:
 
 
 def _row_items(
-    request: Request, table: Any, label: str | None, names: list[str] | None, images: ArrowTable
+    request: Request,
+    table: Any,
+    label: str | None,
+    names: list[str] | None,
+    images: ArrowTable,
+    classes: Classes,
+    log: Log,
 ) -> Iterator[Item]:
     digits = max(6, len(str(len(table) - 1)))
+    lost = dict.fromkeys((number for number, name in enumerate(names or ()) if not classes.finds(name)), 0)
     for row, value in enumerate(_labels(table, label)):
+        if value in lost:
+            lost[value] += 1
+            continue
         name = f"{row:0{digits}d}"
         yield Item(name, request.root / name, request.root, _objects(value, names), content=DatasetRow(images, row))
+    for number, count in lost.items():
+        if count and names is not None:
+            log.problem(request.root, classes.fault(names[number], lost=f"{count} images left out"))
 
 
 def _labels(table: Any, label: str | None) -> Iterator[Any]:
