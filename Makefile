@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-long test-browser lint format types contract bench docs check clean
+.PHONY: install demo test test-slow test-long test-browser lint format types contract bench docs check clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -16,6 +16,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	# Quantus asks for opencv-python, which would overwrite opencv-python-headless; the group test has its other needs.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps "quantus>=0.6"
 	touch $@
+
+install: $(VENV)/.installed  ## looktwice and what it needs, in .venv
 
 demo: $(VENV)/.installed  ## maps and boxes for the sample pictures, with the embedded network: pictures and JSON in out/
 	$(BIN)/looktwice attend examples/images --output out

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,6 +116,44 @@ def test_networks_by_name_are_made_as_the_page_says(tmp_path: Path, monkeypatch:
     model = names["looktwice"].load_model("hf:out/my-network")
     assert model.classes == ("cat", "cup", "rocket")
     assert model.preprocessing == names["model"].preprocessing
+
+
+def command_of(page: Path, start: str) -> list[str]:
+    """The first command of a page's blocks that begins so, in words."""
+    blocks = "\n".join(re.findall(r"```(?:sh)?\n(.*?)```", page.read_text(), re.DOTALL))
+    return shlex.split(next(line for line in blocks.splitlines() if line.startswith(start)))[1:]
+
+
+def test_the_first_example_of_readme_and_docs_labels_the_sample_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from looktwice.cli import run
+
+    command = command_of(ROOT / "README.md", ".venv/bin/looktwice label")
+    assert command == command_of(DOCS / "index.md", "looktwice label")
+    assert command == command_of(DOCS / "howto" / "label-data.md", "looktwice label")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["looktwice", *command, "--workers", "0"])
+    with pytest.raises(SystemExit) as end:
+        run()
+    assert end.value.code == 0
+    made = {file.name for file in (tmp_path / "labels").iterdir()}
+    assert {"coco.json", "yolo", "label-studio.json", "label-studio.xml", "review.html", "classes.json"} <= made
+    assert "problems.txt" not in made
+    images = json.loads((tmp_path / "labels" / "coco.json").read_text())["images"]
+    assert len(images) == 6
+
+
+def test_the_python_of_label_a_data_set_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    (block,) = python_of(DOCS / "howto" / "label-data.md")
+    exec(block, {})
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert {"coco.json", "labels.csv"} <= {file.name for file in (tmp_path / "labels").iterdir()}
 
 
 @pytest.mark.slow

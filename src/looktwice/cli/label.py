@@ -185,6 +185,7 @@ def label_command(
             workers=workers,
             shard=shard,
             progress=progress,
+            written=tell,
         )
     _tell(status, dataset)
     if truths is not None and status.labels is not None:
@@ -254,7 +255,7 @@ def _check(labels: "LabelSet", truths: "Dataset", output: Path) -> None:
 
 
 def _tell(status: "LabelStatus", dataset: "Dataset") -> None:
-    """What was found and where it is, or how much is missing."""
+    """What was found, or how much is missing."""
     if status.labels is None:
         complain(
             f"{status.folder}: {status.missing} of {status.parts} parts are still missing; other processes may be "
@@ -273,5 +274,3 @@ def _tell(status: "LabelStatus", dataset: "Dataset") -> None:
     ):
         if number:
             complain(f"{number:,} {what}")
-    for path in status.written:
-        tell(path)

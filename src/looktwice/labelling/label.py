@@ -62,7 +62,6 @@ class LabelStatus:
         without_box: how many further images have no box.
         turned: how many images are stored turned. Their boxes are in pixels of the upright picture.
         problems: a line for each image that cannot be used.
-        written: what to open: one for each form, then the contact sheet.
     """
 
     folder: Path
@@ -74,7 +73,6 @@ class LabelStatus:
     without_box: int = 0
     turned: int = 0
     problems: tuple[str, ...] = ()
-    written: tuple[Path, ...] = ()
 
 
 def label_images(
@@ -88,6 +86,7 @@ def label_images(
     workers: int | None = None,
     shard: Shard | None = None,
     progress: Progress | None = None,
+    written: Callable[[Path], None] | None = None,
 ) -> LabelStatus:
     """Finds the objects in all images of a data set and writes them, or goes on where an earlier call was stopped.
 
@@ -103,9 +102,11 @@ def label_images(
             default.
         shard: which process of how many this one is; the environment tells it by default.
         progress: called after each chunk.
+        written: called with each file or folder to open, as soon as it is written: one for each form, then the contact
+            sheet.
 
     Returns:
-        What was written, or how much is missing.
+        What was found, or how much is missing.
 
     Raises:
         OptionError: a choice that is not possible.
@@ -143,7 +144,9 @@ def label_images(
     absent = parts.absent()
     if absent:
         return LabelStatus(place, absent, len(chunks))
-    return _finish(place, parts, dataset, classes, manifest, forms=forms, split=split)
+    status = _counted(place, parts, dataset, classes, manifest, split=split)
+    _write_forms(status, forms, written or (lambda _: None))
+    return status
 
 
 def check_forms(forms: Sequence[str], split: float) -> None:
@@ -228,17 +231,16 @@ class _Parts:
             yield from read_part(self.folder, index, self.chunks.images(index), self.identity)
 
 
-def _finish(
+def _counted(
     folder: Path,
     parts: _Parts,
     dataset: Dataset,
     classes: tuple[LabelClass, ...],
     manifest: LabelManifest,
     *,
-    forms: Sequence[str],
     split: float,
 ) -> LabelStatus:
-    """Counts what the parts hold, writes the problems and the forms."""
+    """Counts what the parts hold, and writes the problems."""
     usable: list[Sample] = []
     problems = list(dataset.problems)
     boxes = without_class = without_box = turned = 0
@@ -264,10 +266,15 @@ def _finish(
         validation=_validation(usable, split),
         about=_told(manifest),
     )
-    written = (*(FORMS[form].write(labels, folder) for form in dict.fromkeys(forms)), write_review(labels, folder))
-    return LabelStatus(
-        folder, 0, len(parts.chunks), labels, boxes, without_class, without_box, turned, tuple(problems), written
-    )
+    return LabelStatus(folder, 0, len(parts.chunks), labels, boxes, without_class, without_box, turned, tuple(problems))
+
+
+def _write_forms(status: LabelStatus, forms: Sequence[str], written: Callable[[Path], None]) -> None:
+    """Writes the forms and the contact sheet."""
+    if status.labels is not None:
+        for form in dict.fromkeys(forms):
+            written(FORMS[form].write(status.labels, status.folder))
+        written(write_review(status.labels, status.folder))
 
 
 def _validation(samples: Sequence[Sample], share: float) -> frozenset[str]:

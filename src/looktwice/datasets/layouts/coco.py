@@ -20,9 +20,9 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     The images lie in the folder SPLIT, images/SPLIT, images, or beside the JSON file; the folder ``annotations`` does
     not count for "beside". The folder is taken that has most of the listed images.
 
-    A crowd region is not a single object, so it is ignored; an image that has nothing else is one without an object. The
-    notes count crowd regions and images without an object. These images are kept if images without a label are, but not
-    where an annotation is broken.
+    A crowd region is not a single object, so it is ignored. An image that has nothing else has no object. The notes
+    count crowd regions and images without an object. These images are kept if images without a label are, but not where
+    an annotation is broken.
 
     Args:
         request: its root is the folder, or the JSON file. A classes file by category name or category id is needed, or
