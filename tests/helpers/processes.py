@@ -48,9 +48,9 @@ def finish(process):
     return told
 
 
-def wait_for(parts, run, process):
+def wait_for(parts, run, process, folder="rows"):
     deadline = time.monotonic() + 120
-    while len(list(run.glob("rows/part-*"))) < parts:
+    while len(list(run.glob(f"{folder}/part-*"))) < parts:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from looktwice.labelling.folder import write_part
 from looktwice.labelling.look import Chunk
 from looktwice.labelling.records import FoundImage
 from looktwice.localization.boxes import Box, BoxRule, locate
+from looktwice.models.model import Model
 
 WSOL_SIZE = 224
 """Side, in pixels, of the maps that wsolevaluation reads."""
@@ -49,11 +51,18 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Credit:
-    """What a picture tells below its map: the network and its weights, and the method."""
+    """What a picture tells below its map: the network and its weights, the method and its options."""
 
     model: str
     weights: str
-    method: ChosenMethod
+    method: str
+    title: str
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, model: Model, method: ChosenMethod) -> "Credit":
+        """Plain values: they go to other processes."""
+        return cls(model.name, model.weights, method.name, method.label.title, dict(method.options))
 
 
 def write_chunk(place: Workplace, chunk: Chunk) -> None:
@@ -122,9 +131,9 @@ def _write_picture(place: Workplace, credit: Credit, chunk: Chunk, number: int, 
         class_index=wanted.index,
         class_name=place.classes[wanted.index].name,
         probability=wanted.probability,
-        method=credit.method.name,
-        method_title=credit.method.label.title,
-        options=credit.method.options,
+        method=credit.method,
+        method_title=credit.title,
+        options=credit.options,
         scores=(),
         closed_layers=0,
         heat=chunk.maps[number],

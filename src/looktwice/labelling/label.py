@@ -176,7 +176,7 @@ def _check_maps(forms: Sequence[str], plan: LabelPlan, model: Model) -> None:
 def _workplace(
     folder: Path, manifest: LabelManifest, plan: LabelPlan, model: Model, classes: Sequence[LabelClass]
 ) -> Workplace:
-    credit = Credit(model.name, model.weights, plan.chosen) if plan.pictures else None
+    credit = Credit.of(model, plan.chosen) if plan.pictures else None
     by_index = {each.index: each for each in classes}
     return Workplace(folder, manifest.identity, plan.rule, by_index, plan.maps, credit)
 
