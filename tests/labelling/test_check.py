@@ -139,6 +139,17 @@ def test_boxes_are_matched_with_their_own_class_only():
     assert value(check, "box_precision_one") == 0
 
 
+def test_a_stray_counts_with_the_first_class_that_has_boxes():
+    # As an evaluation judges the map of a wrong class. The first class has one object, the other two.
+    labels = label_set(labelled("a", (2, UNIT, 0.9), classes=((2, 0.5, False),)))
+    check = check_labels(labels, truths(drawn("a", {DOG + 1: [], CAT: [UNIT], DOG: [UNIT, FAR]})))
+    assert check.scores["box_ap50_one"].n == check.scores["box_ap50_several"].n == 1
+    assert (value(check, "boxes_per_image"), value(check, "box_f1_one"), value(check, "box_f1_several")) == (0.5, 0, 0)
+    found = judge_image(FoundBoxes.of(next(labels.images()), [CAT, DOG, CUP]), drawn("a", {CAT: [UNIT], DOG: [FAR]}))
+    assert [len(label.scores) for label in found.labels] == [0, 1]  # by index: the dog, then the cat
+    assert check.right_class.value == 0
+
+
 def test_a_class_that_the_image_shows_without_drawn_boxes_is_not_judged():
     labels = label_set(labelled("a", (0, UNIT, 0.9), (1, FAR, 0.8), classes=((0, 1.0, True), (1, 1.0, True))))
     check = check_labels(labels, truths(drawn("a", {CAT: [UNIT], DOG: []})))
