@@ -197,6 +197,8 @@ def test_names_are_no_elements(tmp_path):
     assert found.tags == empty.tags
     assert found.sources == empty.sources == []
     assert data_of(path)["classes"]["2"] == EVIL.replace("\u2028", "\\u2028")
+    data = text[text.index('id="data">') + len('id="data">') : text.rindex("</script>\n<script>")]
+    assert not set(data) & set("<>&")  # "</script " would do without a ">"
     assert text.count("window.hacked") == 4  # of the name and the class, in the data
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in text
