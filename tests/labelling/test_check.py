@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -235,6 +236,16 @@ def test_pictures_that_are_stored_turned():
     assert check.images.judged == 2
     assert check.corrections[1].images_untouched.value == 1
     assert [line.partition(":")[0] for line in check.images.left_out] == ["scaled", "unknown"]
+
+
+def test_what_the_annotation_lacks_is_told():
+    # An object that is left out makes the recall too good.
+    by_person = replace(
+        truths(drawn("a", {CAT: [UNIT]})), problems=("boxes.csv: a: unknown class 'unicorn', left out",)
+    )
+    check = check_labels(label_set(labelled("a", (0, UNIT, 0.9))), by_person)
+    assert check.images.problems == by_person.problems
+    assert "  1 that could not be read in the annotation:\n    boxes.csv: a: unknown class" in check_table(check)
 
 
 def test_names_cannot_steer_the_terminal():
@@ -486,7 +497,8 @@ def test_the_file_of_a_check_holds_every_number():
     check = by_hand()
     content = json.loads(json.dumps(check.as_json(), allow_nan=False))
     assert content["images"] == {
-        "judged": 4, "by_path_end": 0, "unmatched": [], "ambiguous": [], "left_out": [], "notes": []
+        "judged": 4, "by_path_end": 0, "unmatched": [], "ambiguous": [], "left_out": [], "notes": [],
+        "problems": [],
     }  # fmt: skip
     assert content["scores"]["box_f1"]["value"] == 0.4
     assert content["min_score"]["value"] is None

@@ -34,6 +34,7 @@ class CheckedImages:
         ambiguous: a line for each annotated image that may be several labelled ones.
         left_out: a line for each image whose boxes drawn by hand cannot be used, with the reason.
         notes: a line for each box drawn by hand that was mended.
+        problems: a line for each part of the annotation that could not be read, such as a class that is unknown.
     """
 
     judged: int
@@ -42,6 +43,7 @@ class CheckedImages:
     ambiguous: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ def check_labels(labels: LabelSet, truths: Dataset) -> LabelCheck:
             by_path_end += annotated != labelled
     if not judged:
         raise DatasetError(f"no annotated image can be used; the first of {len(left_out)}: {printable(left_out[0])}")
-    others = (tuple(map(printable, each)) for each in (pairing.unmatched, pairing.ambiguous, left_out, notes))
+    lists = (pairing.unmatched, pairing.ambiguous, left_out, notes, truths.problems)
+    others = (tuple(map(printable, each)) for each in lists)
     return _counted(sorted(judged, key=lambda each: each.id), CheckedImages(len(judged), by_path_end, *others))
 
 

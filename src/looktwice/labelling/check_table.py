@@ -46,6 +46,7 @@ def _about_images(images: CheckedImages) -> Iterator[str]:
     yield from _listed("may be several labelled images", images.ambiguous)
     yield from _listed("left out", images.left_out)
     yield from _listed("with a box drawn by hand that was mended", images.notes)
+    yield from _listed("that could not be read in the annotation", images.problems)
 
 
 def _listed(what: str, lines: Sequence[str]) -> Iterator[str]:
