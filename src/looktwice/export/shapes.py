@@ -64,11 +64,14 @@ def segment(box: Box, width: int, height: int) -> Segment:
     if box.region is None or grid is None or grid.area == 0:
         x1, y1, x2, y2 = rounded(box)
         return Segment([[x1, y1, x2, y1, x2, y2, x1, y2]], round((x2 - x1) * (y2 - y1), 2 * DECIMALS))
-    polygons = [points for points in map(grid.along_pixels, outlines(box.region.pixels)) if _area(points) > 0]
-    if sum(map(_area, polygons)) != grid.area:
+    placed = [
+        (_area(points), points.ravel().tolist()) for points in map(grid.along_pixels, outlines(box.region.pixels))
+    ]
+    polygons = [(area, points) for area, points in placed if area > 0]
+    if sum(area for area, _ in polygons) != grid.area:
         return Segment(box.region.rle(width, height), grid.area)
-    largest_first = sorted(polygons, key=lambda points: (-_area(points), points.tolist()))
-    return Segment([points.ravel().tolist() for points in largest_first], grid.area)
+    largest_first = sorted(polygons, key=lambda polygon: (-polygon[0], polygon[1]))
+    return Segment([points for _, points in largest_first], grid.area)
 
 
 @dataclass(frozen=True)

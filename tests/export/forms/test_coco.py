@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from torchvision.datasets import CocoDetection
 
 from forms import assert_close, exact, files, is_upright, write
-from label_sets import NAMES, SetMaker, awkward
+from label_sets import NAMES, RING, SetMaker, awkward, region_box
 from looktwice.datasets import load_dataset
 from looktwice.export.label_set import LabelClass, LabelSet
 from looktwice.localization.boxes import Box
@@ -176,3 +176,12 @@ def test_names_that_json_must_escape_come_back(tmp_path):
     maker = SetMaker(tmp_path / "photos", classes).add("a.png", (5, Box(0.0, 0.0, 1.0, 1.0, 0.5)))
     coco = opened(write("coco", maker.done(), tmp_path / "out"))
     assert [one["name"] for one in coco.cats.values()] == names
+
+
+def test_supervision_makes_the_mask_of_a_region_with_a_hole(tmp_path):
+    box = region_box(RING, (50, 40), at=(1, 1), map_size=(7, 7))
+    labels = SetMaker(tmp_path / "photos").add("a.jpg", (0, box)).done()
+    path = write("coco", labels, tmp_path / "out")
+    read = supervision.DetectionDataset.from_coco(str(tmp_path / "photos"), str(path), force_masks=True)
+    ((_, _, found),) = read
+    assert np.array_equal(found.mask[0], box.region.mask(50, 40))

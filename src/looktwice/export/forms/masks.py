@@ -14,6 +14,13 @@ from looktwice.export.naming import class_names
 from looktwice.export.placing import claim, sweep, upright_file, write_file
 from looktwice.export.shapes import whole_pixels
 
+_PALETTE = tuple(
+    sum(((value >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
+    for value in range(256)
+    for channel in range(3)
+)
+"""PASCAL VOC's colours: the bits of a value, three at a time, are the highest bits of red, green and blue."""
+
 
 def write(labels: LabelSet, folder: Path) -> Path:
     """Writes ``masks/NAME.png`` for each picture, of the size of the upright picture, and ``masks/classes.json``.
@@ -64,16 +71,7 @@ def _values(image: LabelledImage, dtype: "np.dtype[np.unsignedinteger]") -> NDAr
 def _png(values: NDArray[np.unsignedinteger]) -> bytes:
     picture = Image.fromarray(values)
     if values.dtype == np.uint8:
-        picture.putpalette(_palette())
+        picture.putpalette(_PALETTE)
     stream = BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()
-
-
-def _palette() -> list[int]:
-    """PASCAL VOC's colours: the bits of a value, three at a time, are the highest bits of red, green and blue."""
-    return [
-        sum(((value >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
-        for value in range(256)
-        for channel in range(3)
-    ]
