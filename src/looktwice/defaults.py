@@ -32,3 +32,12 @@ GRID_SQUARES = 10
 
 GRID_PROBABILITY = 0.7
 """The least probability with which the network recognises each image of a square."""
+
+
+FAITHFULNESS_STEPS = 28
+"""In how many steps insertion and deletion replace all pixels."""
+
+
+FAITHFULNESS_BLUR = 0.05
+"""σ of the blurred picture of insertion and deletion, as a share of the input's shorter side. With less, networks still
+recognise some of the blurred pictures."""

@@ -9,7 +9,7 @@ from looktwice.metrics import MEASURES, Guess, gt_known_hit, iou, max_box_acc, m
 from looktwice.metrics.judged_maps import JudgedMaps, Sample, Thresholds, Undefined
 from looktwice.metrics.localization_error import is_hit, is_right
 from looktwice.metrics.max_box_acc import V2_LEVELS_IN_SINGLE
-from looktwice.metrics.measures import MAP_NUMBERS, TABLED
+from looktwice.metrics.measures import MAP_NUMBERS, NETWORK_NUMBERS, TABLED
 from looktwice.runs.columns import COLUMNS
 from squares import boxes_within
 
@@ -126,11 +126,13 @@ def test_the_table():
         "energy_in_box": "double",
     }
     assert all(COLUMNS[name] == number.kind for name, number in MAP_NUMBERS.items())
+    assert NETWORK_NUMBERS == ("insertion", "deletion")
+    assert not {*NETWORK_NUMBERS} & {*COLUMNS}  # a run has them only if it is asked for them
 
 
 @pytest.mark.parametrize("name", [each.name for each in MEASURES.values() if each.lower_is_better])
 def test_errors_and_costs_are_better_when_lower(name):
-    assert "error" in name or "seconds" in name
+    assert "error" in name or "seconds" in name or name == "deletion_auc"
 
 
 def test_a_measure_is_defined_on_its_own_subject_only():

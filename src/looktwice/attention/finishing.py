@@ -31,7 +31,7 @@ def finish_map(maps: Tensor, *, values: Values, blur: float) -> Tensor:
     sigma = blur * min(heat.shape[-2:])
     if sigma > 0:
         with torch.autocast(heat.device.type, enabled=False):
-            heat = unit_maximum(_gaussian_blur(heat, sigma))
+            heat = unit_maximum(gaussian_blur(heat, sigma))
     return cumulative_shares(heat) if values == "cumulative" else heat
 
 
@@ -56,8 +56,13 @@ def check_finish(values: str, blur: float) -> None:
         raise OptionError(f"blur is {blur}; a share of the shorter side in [0, 0.5] is needed")
 
 
-def _gaussian_blur(heat: Tensor, sigma: float) -> Tensor:
-    """A separable Gaussian cut off at 3σ, zero outside the map and renormalised there: (N, H, W) → (N, H, W)."""
+def gaussian_blur(heat: Tensor, sigma: float) -> Tensor:
+    """A separable Gaussian cut off at 3σ, zero outside the map and renormalised there: (N, H, W) → (N, H, W).
+
+    Args:
+        heat: maps, or the channels of images.
+        sigma: in pixels, above 0.
+    """
     radius = max(1, round(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, device=heat.device, dtype=heat.dtype)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)

@@ -37,7 +37,7 @@ from looktwice.cli.preprocessing import (
     input_choices,
     names_of_outputs,
 )
-from looktwice.defaults import DEFAULT_MODEL, GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
+from looktwice.defaults import DEFAULT_MODEL, FAITHFULNESS_STEPS, GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
 from looktwice.errors import OptionError
 from looktwice.labels import PAPER_METHODS
 from looktwice.options import check_known
@@ -96,6 +96,15 @@ def evaluate_command(
             f"[default: {GRID_PROBABILITY}]"
         ),
     ] = None,
+    faithfulness: Annotated[
+        bool,
+        typer.Option(
+            "--faithfulness",
+            help="Also measure insertion and deletion: how probable is the class while the pixels that a map ranks "
+            "first are put into a blurred picture, or are blurred? Each map takes "
+            f"{2 * FAITHFULNESS_STEPS - 2} more passes of the network.",
+        ),
+    ] = False,
     target: Annotated[
         str | None,
         typer.Option(
@@ -143,7 +152,7 @@ def evaluate_command(
 
     from looktwice.datasets.load import load_dataset
     from looktwice.evaluation.evaluate import evaluate
-    from looktwice.evaluation.plan import EvaluationPlan, GridPlan
+    from looktwice.evaluation.plan import EvaluationPlan, FaithfulnessPlan, GridPlan
     from looktwice.evaluation.processes import Shard
 
     plan = EvaluationPlan(
@@ -158,6 +167,7 @@ def evaluate_command(
         save_maps=save_maps,
         save_npy=save_npy,
         grid=None if grid is None else GridPlan(**grid),
+        faithfulness=FaithfulnessPlan() if faithfulness else None,
     )
     shard = Shard.from_environment()
     dataset = load_dataset(root, layout, split=split, classes=classes, metadata=metadata, strict=strict)

@@ -19,6 +19,7 @@ from looktwice.evaluation.workers import worker_context, worker_killed
 from looktwice.images import Window, read_annotated
 from looktwice.localization.boxes import BoxRule
 from looktwice.models.preprocessing import Preprocessing
+from looktwice.runs.columns import COLUMNS
 from looktwice.runs.manifest import GridFacts
 
 
@@ -75,6 +76,29 @@ class TargetClass:
 
 
 @dataclass(frozen=True)
+class Faithfulness:
+    """How faithful a map is to the network; see ``metrics.perturbation``.
+
+    Attributes:
+        insertion: the area under the insertion curve, 0 … 1; None if it is not measured.
+        deletion: the area under the deletion curve, 0 … 1; None likewise.
+        error: why they cannot be measured.
+        seconds: how long both took.
+    """
+
+    insertion: float | None = None
+    deletion: float | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """The numbers by their columns in a run's rows; none if they are not measured."""
+        found = {"insertion": self.insertion, "deletion": self.deletion}
+        return {name: number for name, number in found.items() if number is not None}
+
+
+@dataclass(frozen=True)
 class Chunk:
     """The images of a chunk and their maps.
 
@@ -86,6 +110,7 @@ class Chunk:
         extents: the same, of the maps that boxes are drawn from; see ``Attention``.
         seconds: for each method the seconds that each of the T maps took.
         size: (H, W).
+        faithfulness: for each method and baseline the numbers of each of the T maps, if the run measures them.
     """
 
     index: int
@@ -95,6 +120,7 @@ class Chunk:
     extents: Mapping[str, NDArray[np.float32]]
     seconds: Mapping[str, Sequence[float]]
     size: tuple[int, int]
+    faithfulness: Mapping[str, Sequence[Faithfulness]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,6 +134,7 @@ class MeasurementPlan:
         identity: of the run; rows carry it.
         save_maps: whether maps are written too.
         save_npy: whether they are written as wsolevaluation reads them.
+        columns: names and types of the rows' columns.
     """
 
     run: Path
@@ -116,6 +143,7 @@ class MeasurementPlan:
     identity: str = field(kw_only=True)
     save_maps: bool = False
     save_npy: bool = False
+    columns: Mapping[str, str] = field(default_factory=lambda: dict(COLUMNS))
 
 
 def images_in_order(

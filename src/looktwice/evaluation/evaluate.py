@@ -32,8 +32,9 @@ from looktwice.evaluation.progress import ChunkCounter, Progress
 from looktwice.evaluation.thresholds import run_thresholds
 from looktwice.localization.boxes import BoxRule
 from looktwice.metrics.judged_maps import Thresholds
+from looktwice.metrics.perturbation import step_counts
 from looktwice.models.model import Model
-from looktwice.runs.columns import BASELINES, COLUMNS
+from looktwice.runs.columns import BASELINES, columns_of
 from looktwice.runs.folder import (
     MANIFEST,
     check_is_still,
@@ -107,6 +108,9 @@ def evaluate(
             "wsolevaluation's maps cover whole images, and these cover only their centres; squash the images"
         )
     model.preprocessing.mode  # noqa: B018 - it refuses an input that no picture gives
+    if plan.faithfulness is not None:
+        height, width = model.preprocessing.input_shape[1:]
+        step_counts(height * width, plan.faithfulness.steps)  # it refuses more steps than there are pixels
     images = images_in_order(dataset.samples, seed=plan.seed, limit=plan.limit, tuning_share=plan.tuning_share)
     _check_labels(images, len(model.classes))
     workers = min(4, os.cpu_count() or 1) if workers is None else workers
@@ -166,7 +170,15 @@ def _measurement_plan(
 ) -> MeasurementPlan:
     rules = {name: _rule_of(name, plan, thresholds) for name in manifest.run.names}
     options = options_of(manifest)
-    return MeasurementPlan(run, rules, options, plan.save_maps, plan.save_npy, identity=manifest.identity)
+    return MeasurementPlan(
+        run,
+        rules,
+        options,
+        plan.save_maps,
+        plan.save_npy,
+        columns_of(manifest.run),
+        identity=manifest.identity,
+    )
 
 
 def _rule_of(name: str, plan: EvaluationPlan, thresholds: Mapping[str, Thresholds] | None) -> BoxRule:
@@ -183,7 +195,7 @@ def _rule_of(name: str, plan: EvaluationPlan, thresholds: Mapping[str, Threshold
 
 def _unfinished(measurement: MeasurementPlan, own: Iterable[int], chunks: Chunks[EvaluationImage]) -> list[int]:
     """The chunks that have no part yet. A part that cannot be used is removed, or another process would count it."""
-    run, schema = measurement.run, row_schema(COLUMNS)
+    run, schema = measurement.run, row_schema(measurement.columns)
     missing = []
     for index in own:
         keys = {(image.sample.id, method) for image in chunks.images(index) for method in measurement.rules}
@@ -214,6 +226,6 @@ def _work(
                 problems += (found := decoded.problems)
                 if strict and found:
                     raise _strict(found[0])
-                measure(attend_chunk(model, decoded, plan.chosen, plan.target))
+                measure(attend_chunk(model, decoded, plan))
     finally:
         add_problems(measurement.run, measurement.identity, problems)

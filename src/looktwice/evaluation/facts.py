@@ -28,6 +28,7 @@ from looktwice.runs.manifest import (
     About,
     BoxFacts,
     DataFacts,
+    FaithfulnessFacts,
     ImageFacts,
     NetworkFacts,
     PreprocessingFacts,
@@ -59,6 +60,7 @@ def run_facts(dataset: Dataset, model: Model, plan: EvaluationPlan, of: RunImage
         device=model.device.type,
         save=SaveFacts(plan.save_maps, plan.save_npy),
         grid=of.grid,
+        faithfulness=None if plan.faithfulness is None else FaithfulnessFacts(**asdict(plan.faithfulness)),
     )
 
 

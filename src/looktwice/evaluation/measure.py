@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from looktwice.atomic_files import write_atomically
 from looktwice.datasets.records import Sample
 from looktwice.errors import InputError
-from looktwice.evaluation.chunks import Chunk, EvaluationImage, MeasurementPlan, TargetClass
+from looktwice.evaluation.chunks import Chunk, EvaluationImage, Faithfulness, MeasurementPlan, TargetClass
 from looktwice.images import Window
 from looktwice.localization.boxes import Box, BoxRule, find_boxes, to_image
 from looktwice.localization.sweep import Floats, Traces, trace
@@ -29,7 +29,7 @@ from looktwice.metrics.energy_in_box import energy_in_box
 from looktwice.metrics.max_box_acc import ProtocolBoxes, protocol_boxes, protocol_curve
 from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.metrics.overlap import iou
-from looktwice.runs.columns import BASELINES, COLUMNS, CURVES
+from looktwice.runs.columns import BASELINES, CURVES
 from looktwice.runs.folder import row_schema, write_part, writing_into
 from looktwice.runs.saved_maps import write_maps
 
@@ -48,7 +48,7 @@ def write_chunk(plan: MeasurementPlan, chunk: Chunk) -> None:
     if plan.save_npy:
         with writing_into(plan.run, plan.identity):
             _save_npy(plan.run, chunk)
-    write_part(plan.run, chunk.index, list(measure_chunk(plan, chunk)), row_schema(COLUMNS), plan.identity)
+    write_part(plan.run, chunk.index, list(measure_chunk(plan, chunk)), row_schema(plan.columns), plan.identity)
 
 
 def measure_chunk(plan: MeasurementPlan, chunk: Chunk) -> Iterator[dict[str, Any]]:
@@ -67,6 +67,8 @@ def measure_chunk(plan: MeasurementPlan, chunk: Chunk) -> Iterator[dict[str, Any
                 begun = time.perf_counter()
                 row = _row(plan, chunk, method, number)
                 row["overhead_seconds"] = time.perf_counter() - begun + decoding
+                if method in chunk.faithfulness:
+                    row["overhead_seconds"] += chunk.faithfulness[method][number].seconds
                 yield row
 
 
@@ -83,17 +85,20 @@ def _row(plan: MeasurementPlan, chunk: Chunk, method: str, number: int) -> dict[
         "height": image.window.height,
         "seconds_method": chunk.seconds[method][number] if method in chunk.seconds else 0.0,
     }
+    faithfulness = chunk.faithfulness[method][number] if method in chunk.faithfulness else Faithfulness()
+    if faithfulness.error is not None:
+        return row | {"error": faithfulness.error}
     judged = judged_label(image.sample, target.target)
     truths = np.array(image.sample.boxes_of(judged) if judged is not None else ()).reshape(-1, 4)
     try:
         if method == "full_image":
-            return row | {"judged": judged} | _measure_full_image(truths, image.window)
+            return row | faithfulness.columns | {"judged": judged} | _measure_full_image(truths, image.window)
         rule = plan.rules[method]
         if method == "center_box":
             seen = _center_map(chunk.size, rule)
         else:
             seen = _Map(chunk.maps[method][number], chunk.extents[method][number], rule)
-        return row | {"judged": judged} | _measure(seen, truths, image.window)
+        return row | faithfulness.columns | {"judged": judged} | _measure(seen, truths, image.window)
     except InputError as error:  # a map with NaN, for example
         return row | {"error": str(error)}
 
@@ -226,9 +231,14 @@ def _as_columns(
 
 @lru_cache(maxsize=4)
 def _center_map(size: tuple[int, int], rule: BoxRule) -> _Map:
-    down, across = (_bell(side) for side in size)
-    bell = np.outer(down, across).astype(np.float32)
+    bell = center_map(size)
     return _Map(bell, bell, rule)
+
+
+def center_map(size: tuple[int, int]) -> NDArray[np.float32]:
+    """The map (H, W) of the baseline in the middle."""
+    down, across = (_bell(side) for side in size)
+    return np.outer(down, across).astype(np.float32)
 
 
 def _bell(side: int) -> Floats:

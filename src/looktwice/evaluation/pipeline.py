@@ -3,7 +3,7 @@
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -16,34 +16,34 @@ from looktwice.attention.api import attend_look
 from looktwice.attention.choice import ChosenMethod
 from looktwice.attention.look import Look, look_at
 from looktwice.errors import LooktwiceWarning, RunError
-from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, MeasurementPlan, TargetClass
+from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, Faithfulness, MeasurementPlan, TargetClass
+from looktwice.evaluation.faithfulness import chunk_faithfulness
 from looktwice.evaluation.measure import write_chunk
+from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.evaluation.workers import handing_over
 from looktwice.metrics.judged_maps import TOP_CLASSES, Target
 from looktwice.models.model import Model, as_input
 
 
-def attend_chunk(
-    model: Model, decoded: Decoded[EvaluationImage], methods: Sequence[ChosenMethod], target: Target
-) -> Chunk:
-    """The network's part of a chunk: one plain pass, then the maps of each method for each class.
+def attend_chunk(model: Model, decoded: Decoded[EvaluationImage], plan: EvaluationPlan) -> Chunk:
+    """The network's part of a chunk: one plain pass, the maps of each method for each class, and how faithful they are.
 
     Args:
         model: the network.
         decoded: the chunk.
-        methods: all methods of the run.
-        target: the classes that get a map.
+        plan: the methods, the classes that get a map, and whether faithfulness is measured.
 
     Raises:
         RunError: the device's memory is too small. The batch is not split, because what else is in a batch changes the
             last bits of an image's numbers.
     """
-    size = len(decoded.images)
+    size, methods = len(decoded.images), plan.chosen
     maps: dict[str, NDArray[np.float32]] = {}
     extents: dict[str, NDArray[np.float32]] = {}
     seconds: dict[str, list[float]] = {}
+    faithfulness: Mapping[str, Sequence[Faithfulness]] = {}
     with look_at_pixels(model, decoded.pixels, methods) as look:
-        targets = tuple(_target_classes(look, decoded.images, target))
+        targets = tuple(_target_classes(look, decoded.images, plan.target))
         for method in methods:
             parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
             seconds[method.name] = []
@@ -55,8 +55,12 @@ def attend_chunk(
             maps[method.name] = extents[method.name] = np.concatenate([heat for heat, _ in parts])
             if any(extent is not heat for heat, extent in parts):
                 extents[method.name] = np.concatenate([extent for _, extent in parts])
+        if plan.faithfulness is not None:
+            faithfulness = chunk_faithfulness(
+                look, decoded.images, targets, maps, plan.faithfulness, batch_size=plan.batch_size
+            )
     height, width = decoded.pixels.shape[-2:]
-    return Chunk(decoded.index, decoded.images, targets, maps, extents, seconds, (height, width))
+    return Chunk(decoded.index, decoded.images, targets, maps, extents, seconds, (height, width), faithfulness)
 
 
 def rehearse(model: Model, methods: Sequence[ChosenMethod], image: Tensor) -> None:

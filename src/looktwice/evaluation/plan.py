@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from looktwice.attention.choice import ChosenMethod, choose_methods
 from looktwice.attention.methods import Method
-from looktwice.defaults import GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
+from looktwice.defaults import FAITHFULNESS_BLUR, FAITHFULNESS_STEPS, GRID_FINISH, GRID_PROBABILITY, GRID_SQUARES
 from looktwice.errors import OptionError
 from looktwice.localization.boxes import BoxRule
 from looktwice.localization.sweep import grid_index
@@ -41,6 +41,32 @@ class GridPlan:
 
 
 @dataclass(frozen=True)
+class FaithfulnessPlan:
+    """Insertion and deletion (Petsiuk et al. 2018): in how many steps, and how blurred is the other picture.
+
+    Each map takes 2 · (steps − 1) passes of the network.
+
+    Attributes:
+        steps: all pixels are replaced in this many steps of equally many pixels; 2 or more.
+        blur: σ of the Gaussian that blurs the picture, as a share of the input's shorter side, in (0, 0.5].
+
+    Raises:
+        OptionError: a number outside its range.
+    """
+
+    steps: int = FAITHFULNESS_STEPS
+    blur: float = FAITHFULNESS_BLUR
+
+    def __post_init__(self) -> None:
+        if self.steps < 2:
+            raise OptionError(f"faithfulness has {self.steps} steps; 2 or more are needed")
+        if not 0 < self.blur <= 0.5:
+            raise OptionError(
+                f"the blur of faithfulness is {self.blur}; a share of the shorter side in (0, 0.5] is needed"
+            )
+
+
+@dataclass(frozen=True)
 class EvaluationPlan:
     """Which methods are evaluated, on which images, and how their maps are judged.
 
@@ -62,6 +88,7 @@ class EvaluationPlan:
         batch_size: images in one pass of the network.
         save_maps: also write RUN/maps/part-000000.npz, in half precision.
         save_npy: also write RUN/npy/METHOD/ID.npy, which wsolevaluation reads; images must be squashed.
+        faithfulness: also measure insertion and deletion for the maps of the judged images.
         grid: play the grid pointing game on squares of four images, instead of judging boxes. Its maps are of the true
             classes (``target="true"``). They are shares of the maximum without a blur, unless a method's options say
             otherwise. ``tune_on="hash:0.4"`` leaves out the images on which other runs choose thresholds.
@@ -82,6 +109,7 @@ class EvaluationPlan:
     save_maps: bool = False
     save_npy: bool = False
     grid: GridPlan | None = None
+    faithfulness: FaithfulnessPlan | None = None
 
     def __post_init__(self) -> None:
         check_known("target", self.target, get_args(Target))
@@ -126,6 +154,11 @@ class EvaluationPlan:
             )
         if self.save_npy:
             raise OptionError("wsolevaluation reads maps of images, and a grid's maps are of squares; save maps only")
+        if self.faithfulness is not None:
+            raise OptionError(
+                "faithfulness is measured on single images, and a grid pointing game has squares of four; measure "
+                "boxes (--measure boxes), or leave out faithfulness"
+            )
 
     @property
     def tuning_share(self) -> float | None:

@@ -41,6 +41,7 @@ from looktwice.metrics.max_box_acc import (
     oracle_max_box_acc_v2_hits,
 )
 from looktwice.metrics.mean_iou import overlaps
+from looktwice.metrics.perturbation import deletion_aucs, insertion_aucs
 from looktwice.metrics.pointing import pointing_hits, points_at_object
 from looktwice.metrics.seconds import seconds_of_images
 
@@ -86,6 +87,8 @@ class Measure:
         targets: the classes of maps with which it is defined.
         otherwise: why it is not defined with other classes.
         from_map: the number of each map that it needs, if any.
+        from_network: the column of a run's rows with the number of each map that it needs, if only the network can tell
+            it. A run has this column if it was asked for.
         subjects: what it is measured on.
     """
 
@@ -100,6 +103,7 @@ class Measure:
     targets: tuple[Target, ...] = get_args(Target)
     otherwise: str = ""
     from_map: MapNumber | None = None
+    from_network: str | None = None
     subjects: tuple[Subject, ...] = ("images",)
 
     @property
@@ -279,6 +283,23 @@ _ROWS = (
         "mean IoU of the map’s box with the object",
         overlaps,
     ),
+    Measure(
+        "insertion_auc",
+        "Insertion AUC",
+        "insertion",
+        "mean probability of the class while a blurred picture gets back its pixels, the map’s highest first (RISE)",
+        insertion_aucs,
+        from_network="insertion",
+    ),
+    Measure(
+        "deletion_auc",
+        "Deletion AUC",
+        "deletion",
+        "mean probability of the class while the picture’s pixels are blurred, the map’s highest first (RISE)",
+        deletion_aucs,
+        lower_is_better=True,
+        from_network="deletion",
+    ),
     *_box_rows("one", "_one", "images with one object", ", one"),
     *_box_rows("several", "_several", "images with several objects", ", several"),
     *_box_rows("all", "", "all images", ""),
@@ -320,6 +341,10 @@ MAP_NUMBERS: Mapping[str, MapNumber] = MappingProxyType(
     {measure.from_map.column: measure.from_map for measure in _ROWS if measure.from_map}
 )
 """The numbers that are taken from each map, by the column of a run's rows, in the order of the columns."""
+
+
+NETWORK_NUMBERS: tuple[str, ...] = tuple(measure.from_network for measure in _ROWS if measure.from_network)
+"""The columns with numbers that only the network can tell, in the order of the columns."""
 
 
 TABLED: tuple[Measure, ...] = tuple(

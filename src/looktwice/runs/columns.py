@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from looktwice.metrics.measures import MAP_NUMBERS
+from looktwice.metrics.measures import MAP_NUMBERS, NETWORK_NUMBERS
+from looktwice.runs.manifest import RunFacts
 
 CURVES = (
     "iou_by_max_largest",
@@ -68,6 +69,15 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "overhead_seconds": "double",  # decoding the image and measuring the row
     }
 )
+
+
+FAITHFULNESS: Mapping[str, str] = MappingProxyType(dict.fromkeys(NETWORK_NUMBERS, "double"))
+"""The columns that a run has besides if it measures faithfulness: areas under curves, null for tuning images."""
+
+
+def columns_of(run: RunFacts) -> dict[str, str]:
+    """The names and types of the columns of a run's rows."""
+    return {**COLUMNS, **({} if run.faithfulness is None else FAITHFULNESS)}
 
 
 TIMES = ("seconds_method", "overhead_seconds")

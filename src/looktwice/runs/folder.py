@@ -18,7 +18,7 @@ from looktwice.atomic_files import as_json, claim, unfinished_path, unwritable, 
 from looktwice.errors import LooktwiceError, RunError, cut
 from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.runs.arrow import arrow
-from looktwice.runs.columns import YOUNGER
+from looktwice.runs.columns import FAITHFULNESS, YOUNGER
 from looktwice.runs.json_forms import to_json
 from looktwice.runs.manifest import Manifest
 from looktwice.runs.part_checks import CHECKED, WrongRowsError, check_lists, check_rows
@@ -321,9 +321,9 @@ class PartReader:
 
 
 def _with_all(table: Any, columns: Sequence[str]) -> Any:
-    """The table with these columns in this order. A column may be younger than the run: then it has no values."""
-    younger = {name: number.kind for name, number in MAP_NUMBERS.items()} | dict(YOUNGER)
-    missing = {name: kind for name, kind in younger.items() if name in columns and name not in table.column_names}
+    """The table with these columns in this order. What is younger than the run, or not measured, has no values."""
+    optional = {name: number.kind for name, number in MAP_NUMBERS.items()} | dict(YOUNGER) | dict(FAITHFULNESS)
+    missing = {name: kind for name, kind in optional.items() if name in columns and name not in table.column_names}
     for field in row_schema(missing):
         table = table.append_column(field, arrow().nulls(len(table), field.type))
     return table.select(list(columns))

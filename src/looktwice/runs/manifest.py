@@ -107,6 +107,16 @@ class GridFacts:
 
 
 @dataclass(frozen=True)
+class FaithfulnessFacts:
+    """How insertion and deletion are measured: the number of steps, and σ of the blur as a share of the input's shorter
+    side.
+    """
+
+    steps: int
+    blur: float
+
+
+@dataclass(frozen=True)
 class BoxFacts:
     """How boxes are drawn and which count.
 
@@ -147,7 +157,7 @@ class RunFacts:
     """Everything on which rows depend: two runs with the same facts have the same rows.
 
     ``methods`` and ``baselines`` hold the options of each. ``grid`` is of a grid pointing game; then the run's images
-    are its squares.
+    are its squares. ``faithfulness`` is of a run that measures it.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -163,6 +173,7 @@ class RunFacts:
     device: str = "cpu"
     save: SaveFacts = SaveFacts()
     grid: GridFacts | None = None
+    faithfulness: FaithfulnessFacts | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -270,8 +281,9 @@ def _run_content(run: RunFacts) -> dict[str, Any]:
     that does not use a younger fact has the identity that it always had.
     """
     content: dict[str, Any] = to_json(run)
-    if run.grid is None:
-        del content["grid"]
+    for part in ("grid", "faithfulness"):
+        if content[part] is None:
+            del content[part]
     declared = ("output_kind", "scores")
     content["model"] = {k: value for k, value in content["model"].items() if k not in declared or value is not None}
     scorer = {} if run.box.scorer is None else {"scorer": run.box.scorer}

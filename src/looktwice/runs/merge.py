@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from looktwice.atomic_files import remove_unfinished, write_atomically
 from looktwice.errors import RunError
 from looktwice.metrics.measures import MAP_NUMBERS
-from looktwice.runs.columns import COLUMNS, TIMES, YOUNGER
+from looktwice.runs.columns import COLUMNS, FAITHFULNESS, TIMES, YOUNGER, columns_of
 from looktwice.runs.folder import (
     PROBLEMS,
     PartReader,
@@ -188,7 +188,7 @@ def _joined_rows(index: int, sources: Sequence[_Source]) -> Any:
     """Image after image the rows of all methods, then the rows of the baselines."""
     found: dict[str, tuple[_Source, Any]] = {}
     for source in sources:
-        rows = source.parts.read(index, tuple(COLUMNS))
+        rows = source.parts.read(index, tuple(columns_of(source.run)))
         for name in source.run.names:
             own = of_method(rows, name)
             first, before = found.setdefault(name, (source, own))
@@ -200,7 +200,7 @@ def _joined_rows(index: int, sources: Sequence[_Source]) -> Any:
 
 def _check_same(method: str, before: Any, now: Any, where: str) -> None:
     """Checks that two runs have the same rows of a method, as far as both have the columns."""
-    for column in COMPARABLE:
+    for column in (name for name in (*COMPARABLE, *FAITHFULNESS) if name in before.column_names):
         empty = len(before) == len(now) and len(before) in (before[column].null_count, now[column].null_count)
         if not (empty and column in _YOUNGER) and not before[column].equals(now[column]):
             pairs = zip(before[column].to_pylist(), now[column].to_pylist(), strict=False)

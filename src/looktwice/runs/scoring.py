@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from looktwice.localization.boxes import BoxRule
 from looktwice.metrics.judged_maps import Target, Thresholds
-from looktwice.metrics.measures import MAP_NUMBERS, Subject
+from looktwice.metrics.measures import MAP_NUMBERS, NETWORK_NUMBERS, Subject
 from looktwice.runs.columns import ALL_BOXES
 from looktwice.runs.manifest import Boxes, Manifest
 
 READ = (
     *("sample", "tuning", "method", "rank", "target", "target_place", "predicted", "label_place", "right", "judged"),
     *MAP_NUMBERS,
+    *NETWORK_NUMBERS,
     *("max_box_acc_iou", "max_box_acc_v2_iou", "iou_energy_box", "note", "error", "seconds_method"),
     *("labels", "predicted_probability", "threshold", "boxes", "iou_per_truth", *ALL_BOXES),
 )
