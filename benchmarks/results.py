@@ -9,6 +9,9 @@ images that both runs have.
 Runs with boxes of objects (``--box objects``) are told by all boxes of an image. Where runs have
 ``benchmarks/variants.py:gp_without_lambda`` and ``gp_open``, tables tell what the trace norm and the gates bring.
 
+Runs with insertion and deletion (``looktwice evaluate --faithfulness``) make one table together, and are told by these
+alone.
+
 Runs of the grid pointing game (``looktwice evaluate --measure grid``) make one table together: a row for each method, a
 column for each network. An OTHER has the same squares or some of them.
 """
@@ -67,12 +70,16 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN[:OTHER…]")
     runs = [[Path(part) for part in text.split(":")] for text in parser.parse_args().runs]
     games = [folders for folders in runs if read_manifest(folders[0]).run.grid]
+    faithful = [folders[0] for folders in runs if read_manifest(folders[0]).run.faithfulness]
+    if faithful:
+        print(faithfulness_section(faithful))  # noqa: T201 - a script's output
+    runs = [folders for folders in runs if folders[0] not in faithful]
     objects = [folders[0] for folders in runs if read_manifest(folders[0]).run.box.rule == "objects"]
     for run, *others in (folders for folders in runs if folders not in games and folders[0] not in objects):
         print(section(run, others))  # noqa: T201 - a script's output
     for run in objects:
         print(objects_section(run))  # noqa: T201
-    for variant in VARIANTS:
+    for variant in VARIANTS if runs else ():
         print(alone_section([folders[0] for folders in runs], variant))  # noqa: T201
     if games:
         print(grid_section(games))  # noqa: T201 - a script's output
@@ -210,6 +217,34 @@ def joined(run: Path, other: Path, method: str) -> tuple[str, Summary]:
     )
     scoring = replace(Scoring.of_manifest(manifest), methods=(label, "global_feedback"), thresholds=thresholds)
     return label, summarise(table, scoring)
+
+
+FAITHFUL = ("insertion_auc", "deletion_auc")
+"""The measures of faithfulness."""
+
+
+def faithfulness_section(runs: list[Path]) -> str:
+    """Insertion and deletion of several networks: areas in per cent, and differences from global feedback."""
+    columns: list[str] = []
+    areas: dict[str, dict[str, str]] = {}
+    gaps: dict[str, dict[str, str]] = {}
+    for run in runs:
+        manifest, summary = read_manifest(run), read_summary(run)
+        for measure in FAITHFUL:
+            columns.append(f"{manifest.run.model.short_name}, {MEASURES[measure].short_title}")
+            for name, own in summary.methods.items():
+                areas.setdefault(name, {})[columns[-1]] = interval(own.score(measure))
+                gap = summary.difference("global_feedback", name).get(measure)
+                gaps.setdefault(name, {})[columns[-1]] = difference(gap)
+    order = [*(name for name in LABELS if name in areas), *(name for name in areas if name not in LABELS)]
+    images = ", ".join(f"{read_manifest(run).run.model.short_name} {read_summary(run).images}" for run in runs)
+    head = [f"| {{}} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines = ["## Insertion and deletion", "", f"Images: {images}.", "", head[0].format("%"), head[1]]
+    lines += [row(shown(name), areas[name], columns) for name in order]
+    lines += ["", "Paired differences in points; bold if the interval excludes 0:", "", head[0].format(""), head[1]]
+    ours = shown("global_feedback")
+    lines += [row(f"{ours} − {shown(name)}", gaps[name], columns) for name in order if name != "global_feedback"]
+    return "\n".join([*lines, ""])
 
 
 GAME = "grid_pointing_game"

@@ -1,5 +1,7 @@
 """Insertion and deletion without a network: the order of pixels, the steps, the area, and what a summary averages."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -119,7 +121,7 @@ def test_maps_without_boxes_count_and_further_guesses_do_not():
 
 
 def test_a_run_without_them_says_how_to_have_them():
-    found = MEASURES["insertion_auc"].values(maps_with([np.nan, np.nan]), Thresholds(0.2))
+    found = MEASURES["insertion_auc"].values(replace(maps_with([0.5, 0.5]), measured={}), Thresholds(0.2))
     assert isinstance(found, Undefined)
     assert "without --faithfulness" in found.reason
     assert len(MEASURES["insertion_auc"].values(maps_with([]), Thresholds(0.2))) == 0

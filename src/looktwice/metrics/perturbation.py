@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from looktwice.errors import InputError, OptionError
 from looktwice.localization.boxes import check_map
 from looktwice.metrics.judged_maps import JudgedMaps, Sample, Thresholds, Undefined
-from looktwice.metrics.overlap import Floats
 
 
 def pixel_ranks(heat: ArrayLike) -> NDArray[np.int32]:
@@ -101,7 +100,6 @@ def deletion_aucs(maps: JudgedMaps, _: Thresholds) -> Sample | Undefined:
 
 def _areas(maps: JudgedMaps, column: str) -> Sample | Undefined:
     """The areas of maps with and without boxes; no box is needed for them."""
-    areas: Floats = maps.measured[column][maps.rank == 0]
-    if len(areas) and np.isnan(areas).all():
+    if column not in maps.measured:
         return Undefined("the run was evaluated without --faithfulness; evaluate into another folder to have it")
-    return Sample(areas, empty="no image can be judged")
+    return Sample(maps.measured[column][maps.rank == 0], empty="no image can be judged")

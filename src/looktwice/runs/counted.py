@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from looktwice.localization.sweep import GRID, Floats
 from looktwice.metrics.first_guesses import FirstGuesses
 from looktwice.metrics.judged_maps import JudgedBoxes, JudgedMaps
-from looktwice.metrics.measures import MAP_NUMBERS, NETWORK_NUMBERS
+from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.runs.arrow import arrow
 from looktwice.runs.folder import of_method
 from looktwice.runs.scoring import Scoring
@@ -78,7 +78,7 @@ def _as_judged_maps(rows: Any, scoring: Scoring) -> JudgedMaps:
         label_place=column("label_place", 0).astype(np.int64),
         right=column("right", 0).astype(np.bool_),
         judged=column("judged", -1).astype(np.int64),
-        measured={name: column(name, np.nan) for name in (*MAP_NUMBERS, *NETWORK_NUMBERS)},
+        measured={name: column(name, np.nan) for name in (*MAP_NUMBERS, *scoring.network_numbers)},
         seconds=column("seconds_method", 0),
         curve=None if scoring.curve is None else _curves(rows[scoring.curve]),
         energy_box=_curves(rows["iou_energy_box"]),

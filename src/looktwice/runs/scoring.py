@@ -12,7 +12,6 @@ from looktwice.runs.manifest import Boxes, Manifest
 READ = (
     *("sample", "tuning", "method", "rank", "target", "target_place", "predicted", "label_place", "right", "judged"),
     *MAP_NUMBERS,
-    *NETWORK_NUMBERS,
     *("max_box_acc_iou", "max_box_acc_v2_iou", "iou_energy_box", "note", "error", "seconds_method"),
     *("labels", "predicted_probability", "threshold", "boxes", "iou_per_truth", *ALL_BOXES),
 )
@@ -30,6 +29,7 @@ class Scoring:
         boxes: which boxes of a map count.
         thresholds: by method; None: they are chosen on the rows of the tuning images.
         subject: what the rows are of; it decides which measures there are.
+        faithfulness: whether the rows have the numbers that only the network can tell.
     """
 
     methods: tuple[str, ...]
@@ -38,12 +38,21 @@ class Scoring:
     boxes: Boxes
     thresholds: Mapping[str, Thresholds] | None
     subject: Subject = "images"
+    faithfulness: bool = False
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> "Scoring":
         """As the run's manifest says."""
         run = manifest.run
-        return cls(run.names, run.target, run.box.box_rule, run.box.boxes, run.box.thresholds, run.subject)
+        return cls(
+            run.names,
+            run.target,
+            run.box.box_rule,
+            run.box.boxes,
+            run.box.thresholds,
+            run.subject,
+            run.faithfulness is not None,
+        )
 
     @property
     def curve(self) -> str | None:
@@ -63,6 +72,11 @@ class Scoring:
         return tuple(filter(None, (self.curve, self.drawn)))
 
     @property
+    def network_numbers(self) -> tuple[str, ...]:
+        """The columns with numbers that only the network can tell, if the rows have them."""
+        return NETWORK_NUMBERS if self.faithfulness else ()
+
+    @property
     def columns(self) -> list[str]:
         """The columns that ``summarise`` and ``choose_thresholds`` read."""
-        return list(dict.fromkeys((*READ, *self.overlaps)))
+        return list(dict.fromkeys((*READ, *self.network_numbers, *self.overlaps)))
