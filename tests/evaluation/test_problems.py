@@ -208,7 +208,7 @@ def test_a_killed_decoding_worker_is_one_line_and_the_rest_stays(dataset, tmp_pa
 
 
 def test_an_error_of_a_decoding_worker_that_is_no_kill_is_not_called_one(dataset, tmp_path, monkeypatch):
-    def fail(model, decoded, methods, target):
+    def fail(model, decoded, plan):
         raise RuntimeError("a mistake of ours")
 
     monkeypatch.setattr(evaluate, "attend_chunk", fail)

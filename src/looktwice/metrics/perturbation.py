@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from looktwice.errors import InputError, OptionError
-from looktwice.localization.boxes import check_map
+from looktwice.images import check_map
 from looktwice.metrics.judged_maps import JudgedMaps, Sample, Thresholds, Undefined
 
 
