@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from looktwice.datasets import Sample
+from looktwice.datasets import Sample, known_classes
 from looktwice.errors import DatasetError, OptionError
 from looktwice.labelling.classes import label_classes, wanted_classes
 from looktwice.labelling.plan import LabelPlan
@@ -27,6 +27,16 @@ def test_the_classes_are_the_labels_in_the_networks_order():
         (1, "blue", 2),
         (2, "magenta", 4),
     ]
+
+
+def test_classes_of_one_name_carry_their_index_and_are_found_by_it_again():
+    names = ("crane", "tench", "crane")
+    found = label_classes([sample("a", 2)], names, LabelPlan())
+    assert [(each.id, each.name, each.index) for each in found] == [(0, "crane (2)", 2)]
+    known = known_classes(names)
+    assert [known.find(name) for name in ("crane (2)", "Crane_(0)", "tench")] == [2, 0, 1]
+    with pytest.raises(KeyError):
+        known.find("crane")
 
 
 def test_an_image_without_a_label_may_be_of_any_class():

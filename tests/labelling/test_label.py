@@ -14,8 +14,8 @@ from torch import nn
 
 from evaluations import PREPROCESSING, colours
 from labelling import PLAN, annotations, files, label
-from looktwice.datasets import Dataset, Sample
-from looktwice.errors import DatasetError, ModelError, OptionError, RunError
+from looktwice.datasets import Dataset, Sample, load_dataset
+from looktwice.errors import DatasetError, InputError, ModelError, OptionError, RunError
 from looktwice.evaluation.processes import Shard
 from looktwice.images import read_image
 from looktwice.labelling.plan import LabelPlan
@@ -342,3 +342,25 @@ def test_the_ids_of_the_classes_are_in_a_file(dataset, undisturbed):
         {"id": 3, "name": "m", "index": 4},
         {"id": 4, "name": "y", "index": 5},
     ]
+
+
+def test_a_form_that_cannot_hold_a_name_is_told_after_the_others_are_written(dataset, tmp_path):
+    first = dataset.samples[0]
+    odd = tmp_path / " odd .png"
+    odd.write_bytes(first.image.read_bytes())
+    samples = (replace(first, id=" odd ,1.png", image=odd), *dataset.samples[1:3])
+    written = []
+    with pytest.raises(InputError, match="wsol"):
+        label(
+            replace(dataset, samples=samples),
+            tmp_path / "labels",
+            plan=replace(PLAN, maps=True),
+            forms=["wsol", "coco"],
+            written=written.append,
+        )
+    assert [path.name for path in written] == ["coco.json", "review.html"]
+
+
+def test_the_file_of_classes_is_a_classes_file(dataset, undisturbed):
+    found = load_dataset(dataset.source.root, "csv", classes=undisturbed / "classes.json")
+    assert [sample.labels for sample in found.samples] == [sample.labels for sample in dataset.samples]

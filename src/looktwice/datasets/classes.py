@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from looktwice.datasets.files import read_csv, read_json, read_lines
 from looktwice.errors import DatasetError
@@ -91,7 +92,8 @@ def known_classes(names: Sequence[str]) -> Classes:
 
     A class is found by its whole name or, if that has commas, by one of its synonyms. Upper and lower case count only
     if two names differ in nothing else. So do blanks, underscores and hyphens. A name of a data set may have several
-    synonyms too, with commas between them. A word that means several classes finds none.
+    synonyms too, with commas between them. A word that means several classes finds none; then "crane (134)" has the
+    index too.
 
     Args:
         names: the name of each class, by index.
@@ -107,6 +109,8 @@ def known_classes(names: Sequence[str]) -> Classes:
         for key in _keys(name):
             spellings.setdefault(_spelling(key), {})[number] = None
     exact = ordered_classes(names).index
+    for number, name in enumerate(names):  # as a labelled data set calls classes of one name
+        spellings.setdefault(_spelling(f"{name} ({number})"), {number: None})
     return Classes(exact, dict(enumerate(names)), spellings={key: tuple(found) for key, found in spellings.items()})
 
 
@@ -132,15 +136,22 @@ def read_classes(path: Path, *, numeric: bool = False) -> Classes:
             content = read_json(path)
             if not isinstance(content, dict | list):
                 raise TypeError(f"it holds {content!r}")
+            content = _of_labels(content)
             classes = mapped_classes(content.items()) if isinstance(content, dict) else ordered_classes(content)
         else:
             classes = ordered_classes(read_lines(path))
         if not classes.index:
             raise ValueError("it names no class")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         forms = '"name,index" in each line (.csv), {"name": index} or ["name", …] (.json), or one class a line (.txt)'
         raise DatasetError(f"{path} is not a classes file ({error}); needed: {forms}") from error
     return replace(classes, numeric=numeric)
+
+
+def _of_labels(content: Any) -> Any:
+    """The classes of a labelled data set (``classes.json``) by name; other content as it is."""
+    classes = content.get("classes") if isinstance(content, dict) else None
+    return {each["name"]: each["index"] for each in classes} if isinstance(classes, list) else content
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

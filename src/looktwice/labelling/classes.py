@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from looktwice.datasets.records import Sample
 from looktwice.errors import DatasetError, OptionError
 from looktwice.export.label_set import LabelClass
+from looktwice.export.naming import class_names
 from looktwice.labelling.plan import PREDICTED, LabelPlan
 
 
@@ -34,7 +35,7 @@ def label_classes(samples: Sequence[Sample], names: Sequence[str], plan: LabelPl
 
     These are known before any image is looked at, so their ids are the same however the work ends. They are the labels
     of the data set. If an image has no label, also those that its boxes may have: the classes that the user names, or
-    else all classes of the network.
+    else all classes of the network. Where two classes of the network have the same name, their indices come after it.
 
     Args:
         samples: of the data set.
@@ -65,7 +66,8 @@ def label_classes(samples: Sequence[Sample], names: Sequence[str], plan: LabelPl
         )
     if unlabelled:
         labels |= set(plan.named or range(len(names)))
-    return tuple(LabelClass(number, names[index], index) for number, index in enumerate(sorted(labels)))
+    own = class_names([LabelClass(index, name, index) for index, name in enumerate(names)])
+    return tuple(LabelClass(number, own[index], index) for number, index in enumerate(sorted(labels)))
 
 
 def wanted_classes(

@@ -16,7 +16,7 @@ import torch
 
 from looktwice.atomic_files import as_json, remove_unfinished, write_atomically
 from looktwice.datasets.records import Dataset, Sample, shuffled, split_by_hash
-from looktwice.errors import DatasetError, OptionError, printable
+from looktwice.errors import DatasetError, LooktwiceError, OptionError, printable
 from looktwice.evaluation.chunks import Chunks, decoded_chunks
 from looktwice.evaluation.pipeline import rehearse, repeatable
 from looktwice.evaluation.processes import Shard
@@ -113,6 +113,7 @@ def label_images(
         RunError: the folder holds something else (what differs is named), or it cannot be written.
         ModelError: the network has no activation that can be gated.
         DatasetError: a label that the network does not have, or no image can be used.
+        InputError: a form cannot hold a name; all other forms are written.
     """
     place, plan = Path(folder), plan or LabelPlan()
     shard = Shard.from_environment() if shard is None else shard
@@ -270,11 +271,28 @@ def _counted(
 
 
 def _write_forms(status: LabelStatus, forms: Sequence[str], written: Callable[[Path], None]) -> None:
-    """Writes the forms and the contact sheet."""
-    if status.labels is not None:
-        for form in dict.fromkeys(forms):
-            written(FORMS[form].write(status.labels, status.folder))
-        written(write_review(status.labels, status.folder))
+    """Writes the forms and the contact sheet. A form that cannot be written does not keep the others from it.
+
+    Raises:
+        LooktwiceError: a form cannot hold a name, or a file cannot be written; after all others are written.
+    """
+    if status.labels is None:
+        return
+    writers = (*(FORMS[form].write for form in dict.fromkeys(forms)), write_review)
+    failed = [error for write in writers if (error := _failure(write, status.labels, status.folder, written))]
+    if failed:
+        raise failed[0]
+
+
+def _failure(
+    write: Callable[[LabelSet, Path], Path], labels: LabelSet, folder: Path, written: Callable[[Path], None]
+) -> LooktwiceError | None:
+    """Writes a form; returns why it cannot be written."""
+    try:
+        written(write(labels, folder))
+    except LooktwiceError as error:
+        return error
+    return None
 
 
 def _validation(samples: Sequence[Sample], share: float) -> frozenset[str]:
