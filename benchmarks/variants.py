@@ -26,3 +26,6 @@ paper_without_lambda = changed(
     "#777777",
     trace_weight=0.0,
 )
+gp_not_carried = changed(
+    "global_feedback", "Global feedback, not carried over", "Global, not carried over", "#9a8a5a", propagate=False
+)
