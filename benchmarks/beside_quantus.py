@@ -1,6 +1,6 @@
 """The randomization check beside Quantus' own ``MPRT`` (Hedström et al. 2023): are the numbers the same?
 
-    pip install quantus
+    pip install "looktwice[quantus]"
     python benchmarks/beside_quantus.py ILSVRC FILE.json --model NAME[=WEIGHTS] [--images 20] [--methods gradient,…]
 
 Quantus makes random networks, calls for maps and correlates them. Our check makes the same random weights, the maps

@@ -61,6 +61,9 @@ ANOTHER = "another image"
 GAP = f"all − {ANOTHER}"
 """How much more alike the map of the wholly random network is than chance."""
 
+FEW = 10
+"""With fewer images, a table has no intervals: they would say more than is known."""
+
 MEASURES = ("spearman", "ssim", "brightest")
 
 
@@ -316,8 +319,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = ["### {network}, {draw}, {layers} layers".format(**rows[0]), "", f"| {' | '.join(heads)} |"]
     lines.append("|---" * len(heads) + "|")
     for row in rows:
-        cells = [shown(row[stage]) for stage in (*STAGES, ANOTHER)]
-        cells += [shown_difference(row[GAP]), f"{row['all, brightest']:.2f}"]
+        cells = [shown(row[stage], row["images"]) for stage in (*STAGES, ANOTHER)]
+        cells += [shown_difference(row[GAP], row["images"]), f"{row['all, brightest']:.2f}"]
         lines.append(f"| {title(row['method'])} | {row['images']} | {' | '.join(cells)} |")
     empty = sum(row["pairs with an empty map"] for row in rows)
     pairs = sum(row["images"] for row in rows) * (len(STAGES) + 1)
@@ -328,7 +331,8 @@ def together(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> list
     """A row for each method, a column for each network."""
     lines = [f"| | {' | '.join(networks)} |", "|---" * (len(networks) + 1) + "|"]
     for method in dict.fromkeys(row["method"] for row in rows):
-        gaps = {row["network"]: shown_difference(row[GAP]) for row in rows if row["method"] == method}
+        own = [row for row in rows if row["method"] == method]
+        gaps = {row["network"]: shown_difference(row[GAP], row["images"]) for row in own}
         lines.append(f"| {title(method)} | {' | '.join(gaps.get(network, '–') for network in networks)} |")
     return lines
 
@@ -345,13 +349,16 @@ def title(method: str) -> str:
     return f"**{label}**" if method == "global_feedback" else label
 
 
-def shown(interval: Sequence[float]) -> str:
-    """Two decimals with the interval."""
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*interval).replace("-", "−")
+def shown(interval: Sequence[float], images: int) -> str:
+    """Two decimals, with the interval if it is of enough images."""
+    text = "{:.2f} [{:.2f}, {:.2f}]" if images >= FEW else "{:.2f}"
+    return text.format(*interval).replace("-", "−")
 
 
-def shown_difference(interval: Sequence[float]) -> str:
-    """With signs; bold if the interval is above or below 0."""
+def shown_difference(interval: Sequence[float], images: int) -> str:
+    """As ``shown``, with signs; bold if the interval is above or below 0."""
+    if images < FEW:
+        return f"{interval[0]:+.2f}".replace("-", "−")
     text = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*interval).replace("-", "−")
     return f"**{text}**" if interval[1] > 0 or interval[2] < 0 else text
 

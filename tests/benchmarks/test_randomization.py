@@ -168,17 +168,19 @@ def test_a_killed_measurement_goes_on_and_has_each_row_once(check: Any, trained:
     assert {row["network"] for row in rows} == {"branching"}
 
 
-def test_tables_have_a_row_for_each_method_and_say_how_many_maps_are_empty(check: Any) -> None:
+def test_tables_say_how_many_maps_are_empty_and_have_no_interval_of_few_images(check: Any) -> None:
     alike = {"spearman": 0.5, "ssim": 0.25, "brightest": 0.75}
     nothing = dict.fromkeys(alike)
     facts = {"network": "net", "draw": "normal", "layers": 7}
     stages = {**dict.fromkeys(check.STAGES, alike), check.ANOTHER: nothing}
-    rows = [{**facts, "image": str(number), "method": "global_feedback", **stages} for number in range(3)]
+    rows = [{**facts, "image": str(number), "method": "global_feedback", **stages} for number in range(10)]
     page = check.tables(check.summary(rows))
     assert "### net, normal, 7 layers" in page
-    assert "| **Global feedback** | 3 | 0.50 [0.50, 0.50]" in page
+    assert "| **Global feedback** | 10 | 0.50 [0.50, 0.50]" in page
     assert "**+0.50 [+0.50, +0.50]** | 0.75 |" in page
-    assert "3 of 15 pairs have a map that is the same everywhere" in page
+    assert "10 of 50 pairs have a map that is the same everywhere" in page
+    few = check.tables(check.summary(rows[:3]))
+    assert "| **Global feedback** | 3 | 0.50 | 0.50 | 0.50 | 0.50 | 0.00 | +0.50 | 0.75 |" in few
 
 
 def test_quantus_has_the_same_numbers(check: Any, trained: Branching, monkeypatch: pytest.MonkeyPatch) -> None:
