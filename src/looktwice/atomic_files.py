@@ -136,6 +136,21 @@ def _alive(process: int) -> bool:
     return True
 
 
+def write_once(path: Path, content: bytes) -> None:
+    """Writes a file as ``write_atomically`` does into an existing folder, unless another process was first.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    part = unfinished_path(path)
+    try:
+        write_synced(part, content)
+        claim(path, part)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def claim(path: Path, part: Path) -> None:
     """Gives a complete file its name, unless another process was first."""
     try:

@@ -8,11 +8,9 @@ column ``right`` tells the two cases apart: no localization error counts a row a
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +18,7 @@ from looktwice.atomic_files import write_atomically
 from looktwice.datasets.records import Sample
 from looktwice.errors import InputError
 from looktwice.evaluation.chunks import Chunk, EvaluationImage, Faithfulness, MeasurementPlan, TargetClass
+from looktwice.export.forms.wsol import map_bytes
 from looktwice.images import Window
 from looktwice.localization.boxes import Box, BoxRule, find_boxes, to_image
 from looktwice.localization.sweep import Floats, Traces, trace
@@ -32,9 +31,6 @@ from looktwice.metrics.overlap import iou
 from looktwice.runs.columns import BASELINES, CURVES
 from looktwice.runs.folder import row_schema, write_part, writing_into
 from looktwice.runs.saved_maps import write_maps
-
-WSOL_SIZE = 224
-"""Side, in pixels, of the maps that wsolevaluation reads."""
 
 
 def write_chunk(plan: MeasurementPlan, chunk: Chunk) -> None:
@@ -267,8 +263,5 @@ def _save_npy(run: Path, chunk: Chunk) -> None:
             continue
         written.add(target.image)
         for method, maps in chunk.extents.items():  # what boxes are drawn from is what wsolevaluation judges
-            heat = np.clip(cv2.resize(maps[number], (WSOL_SIZE, WSOL_SIZE)), 0.0, 1.0).astype(np.float32)
             path = run / "npy" / method / f"{image.sample.id}.npy"
-            buffer = BytesIO()
-            np.save(buffer, heat)
-            write_atomically(path, buffer.getvalue())
+            write_atomically(path, map_bytes(maps[number]))

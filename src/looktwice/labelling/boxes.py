@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from looktwice.atomic_files import write_atomically
 from looktwice.attention.choice import ChosenMethod
 from looktwice.errors import InputError
 from looktwice.export.finding import Finding
+from looktwice.export.forms.wsol import map_bytes, map_file
 from looktwice.export.label_set import ImageClass, LabelClass, LabelledObject
 from looktwice.export.picture import picture
 from looktwice.figures.encode import png_bytes
@@ -23,9 +22,6 @@ from looktwice.labelling.look import Chunk
 from looktwice.labelling.records import FoundImage
 from looktwice.localization.boxes import Box, BoxRule, locate
 from looktwice.models.model import Model
-
-WSOL_SIZE = 224
-"""Side, in pixels, of the maps that wsolevaluation reads."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +103,8 @@ def _boxes(chunk: Chunk, number: int, window: Window, rule: BoxRule) -> tuple[Bo
 
 
 def _write_map(place: Workplace, chunk: Chunk, number: int) -> None:
-    """Writes OUTPUT/wsol/maps/ID.npy as wsolevaluation reads it: 224 × 224, 0 … 1."""
     image = chunk.images[chunk.wanted[number].image]
-    heat = cv2.resize(chunk.extents[number], (WSOL_SIZE, WSOL_SIZE))
-    buffer = BytesIO()
-    np.save(buffer, np.clip(heat, 0.0, 1.0).astype(np.float32))
-    write_atomically(place.folder / "wsol" / "maps" / f"{image.sample.id}.npy", buffer.getvalue(), synced=False)
+    write_atomically(map_file(place.folder, image.sample.id), map_bytes(chunk.extents[number]), synced=False)
 
 
 def _write_picture(place: Workplace, credit: Credit, chunk: Chunk, number: int, boxes: tuple[Box, ...]) -> None:

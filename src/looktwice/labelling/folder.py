@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from looktwice.atomic_files import as_json, claim, unfinished_path, unwritable, write_atomically, write_synced
+from looktwice.atomic_files import as_json, unwritable, write_atomically, write_once
 from looktwice.errors import RunError
 from looktwice.labelling.images import RunImage
 from looktwice.labelling.records import FoundImage, from_record, to_record
@@ -54,18 +54,13 @@ def open_folder(folder: Path, manifest: LabelManifest) -> LabelManifest:
         RunError: the folder holds other files or other labels, and each difference is named; or it cannot be written.
     """
     path = folder / MANIFEST
-    part = unfinished_path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             _check_is_empty(folder)
-            write_synced(part, as_json({"about": manifest.about, "facts": manifest.facts}))
-            claim(path, part)
+            write_once(path, as_json({"about": manifest.about, "facts": manifest.facts}))
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     before = read_manifest(folder)
     found = differences(before.facts, json.loads(json.dumps(manifest.facts)))
     if found:

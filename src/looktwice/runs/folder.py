@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from looktwice.atomic_files import as_json, claim, unfinished_path, unwritable, write_atomically, write_synced
+from looktwice.atomic_files import as_json, unwritable, write_atomically, write_once
 from looktwice.errors import LooktwiceError, RunError, cut
 from looktwice.metrics.measures import MAP_NUMBERS
 from looktwice.runs.arrow import arrow
@@ -38,18 +38,13 @@ def open_run(run: Path, manifest: Manifest) -> Manifest:
         RunError: the folder belongs to another evaluation, and each difference is named; or it cannot be written.
     """
     path = run / MANIFEST
-    part = unfinished_path(path)
     try:
         run.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             _remove_leftovers(run)
-            write_synced(part, as_json(manifest.as_json()))
-            claim(path, part)
+            write_once(path, as_json(manifest.as_json()))
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     before = read_manifest(run)
     found = differences(to_json(before.run), to_json(manifest.run))
     if found:

@@ -1,7 +1,12 @@
 """The form ``wsol``: pictures, metadata and maps as wsolevaluation has them (Choe et al. 2020)."""
 
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from looktwice.atomic_files import writing_atomically
 from looktwice.errors import InputError
@@ -9,6 +14,16 @@ from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import check_plain
 from looktwice.export.placing import claim, link, sweep, upright_file
 from looktwice.export.shapes import whole_pixels
+
+MAP_SIZE = 224
+"""Side, in pixels, of the maps that wsolevaluation reads."""
+
+
+def map_bytes(heat: NDArray[np.floating]) -> bytes:
+    """A map (H, W) as wsolevaluation reads it: a NumPy file (224, 224) with values 0 … 1, in single precision."""
+    buffer = BytesIO()
+    np.save(buffer, np.clip(cv2.resize(heat, (MAP_SIZE, MAP_SIZE)), 0.0, 1.0).astype(np.float32))
+    return buffer.getvalue()
 
 
 def map_file(folder: Path, image_id: str) -> Path:
