@@ -414,3 +414,26 @@ def test_gates_lie_as_the_maps_do():
     assert attend(network, images, layers=None).gates[0].is_contiguous(memory_format=torch.channels_last)
     exact = attend(network.double(), images.double(), layers=None)
     assert exact.gates[0].is_contiguous()
+
+
+@pytest.mark.parametrize("given", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "first", [nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.Unflatten(1, (4, 1, 1)))]
+)
+def test_images_of_another_precision_than_the_weights_are_one_line(first, given):
+    model = nn.Sequential(first, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)).eval()
+    with pytest.raises(InputError, match=rf"the images are {given}, and the network's weights torch\.float32; give"):
+        attend(model, torch.rand(1, 3, 8, 8).to(given))
+
+
+def test_an_error_of_the_network_s_own_that_speaks_of_types_stays():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(3, 4, 3)
+
+        def forward(self, images):
+            raise RuntimeError("an unknown type of thing")
+
+    with pytest.raises(RuntimeError, match="an unknown type of thing"):
+        attend(Own().eval(), torch.rand(1, 3, 8, 8))

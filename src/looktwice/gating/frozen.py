@@ -75,6 +75,7 @@ class FrozenNetwork(nn.Module):
             answer = self.module(images.clone(memory_format=layout))
         except RuntimeError as error:
             _check_channels(error, images)
+            _check_precision(error, images, self.module)
             _check_views(error)
             raise
         found = class_scores(answer, len(images), self.output.scores)
@@ -99,6 +100,20 @@ def _check_channels(error: RuntimeError, images: Tensor) -> None:
         return
     needed, given = (f"{number} channel{'s' * (number != '1')}" for number in found.groups())
     raise InputError(f"the images have {given}, and the network takes {needed}; give images with {needed}") from error
+
+
+def _check_precision(error: RuntimeError, images: Tensor, module: nn.Module) -> None:
+    """Says it in one line if the network failed because the images have another precision than its weights.
+
+    Raises:
+        InputError: so it is.
+    """
+    kinds = {weight.dtype for weight in module.parameters() if weight.is_floating_point()}
+    if "type" in str(error) and kinds and images.dtype not in kinds:
+        needed = " or ".join(sorted(str(kind) for kind in kinds))
+        raise InputError(
+            f"the images are {images.dtype}, and the network's weights {needed}; give images.to({needed})"
+        ) from error
 
 
 def _check_views(error: RuntimeError) -> None:
