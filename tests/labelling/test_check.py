@@ -527,6 +527,14 @@ def test_the_table_says_what_a_least_score_is_worth():
     assert "The difference is +33.3 (+33.3…+33.3)." in told
 
 
+def test_the_table_says_that_all_boxes_are_best():
+    names = [f"{number}.png" for number in range(40)]
+    found = [labelled(name, (0, UNIT, 0.9)) for name in names]
+    told = check_table(check_labels(label_set(*found), truths(*(drawn(name, {CAT: [UNIT]}) for name in names))))
+    assert "F1 is best on these images with all boxes: no least score makes it better." in told
+    assert "Without the boxes" not in told
+
+
 def test_a_check_needs_neither_torch_nor_pyarrow():
     loaded = "import sys, looktwice.labelling.check_table; print({'torch', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)

@@ -83,6 +83,9 @@ def _about_min_score(chosen: MinScore | Undefined) -> Iterator[str]:
         yield f"No least score: {chosen.reason}."
         return
     low, high = min(chosen.of_parts), max(chosen.of_parts)
+    if chosen.min_score == 0:
+        yield "F1 is best on these images with all boxes: no least score makes it better."
+        return
     yield (
         f"Without the boxes below a score of {chosen.min_score:.2f}, F1 is best on these images: "
         f"{100 * chosen.f1_here:.1f}."
