@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from looktwice.evaluation.evaluate import evaluate as evaluate
     from looktwice.evaluation.plan import EvaluationPlan as EvaluationPlan
     from looktwice.images import read_image as read_image
+    from looktwice.labelling.label import label_images as label_images
+    from looktwice.labelling.plan import LabelPlan as LabelPlan
     from looktwice.localization import locate as locate
     from looktwice.models import load_model as load_model
 
@@ -23,9 +25,11 @@ _HOMES = {
     "METHODS": "attention",
     "Attention": "attention",
     "EvaluationPlan": "evaluation.plan",
+    "LabelPlan": "labelling.plan",
     "LooktwiceError": "errors",
     "attend": "attention",
     "evaluate": "evaluation.evaluate",
+    "label_images": "labelling.label",
     "load_model": "models",
     "locate": "localization",
     "read_image": "images",
@@ -34,10 +38,12 @@ __all__ = [
     "METHODS",
     "Attention",
     "EvaluationPlan",
+    "LabelPlan",
     "LooktwiceError",
     "__version__",
     "attend",
     "evaluate",
+    "label_images",
     "load_model",
     "locate",
     "read_image",

@@ -114,6 +114,22 @@ def label_images(
         ModelError: the network has no activation that can be gated.
         DatasetError: a label that the network does not have, or no image can be used.
         InputError: a form cannot hold a name; all other forms are written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> import looktwice
+        >>> from looktwice.datasets import load_dataset
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> Image.new("RGB", (300, 200), "red").save(Path(folder.name) / "red.png")
+        >>> dataset = load_dataset(folder.name, "pictures", unlabelled=True)
+        >>> model = looktwice.load_model("squeezenet1_1", weights="random", squash=True)
+        >>> plan = looktwice.LabelPlan("gradient", target=(7,))
+        >>> status = looktwice.label_images(dataset, model, Path(folder.name) / "labels", plan, workers=0)
+        >>> status.labels.count, [each.name for each in status.labels.classes]
+        (1, ['cock'])
+        >>> folder.cleanup()
     """
     place, plan = Path(folder), plan or LabelPlan()
     shard = Shard.from_environment() if shard is None else shard
