@@ -67,8 +67,8 @@ def test_a_folder_of_pictures_gets_the_predicted_classes(label, photos, tmp_path
     ran = label(photos, "--form", "coco,csv")
     assert ran.code == 0
     assert ran.out == [f"{tmp_path}/labels/{name}" for name in ("coco.json", "labels.csv", "review.html")]
-    assert f"looktwice: {photos}: 3 pictures, 0 with a label (layout pictures)" in ran.err
-    assert "looktwice: 3 pictures, 3 boxes" in ran.err
+    assert f"looktwice: {photos}: pictures without labels; pictures: 3, with a label: 0" in ran.err
+    assert "looktwice: pictures: 3; boxes: 3" in ran.err
     assert found(tmp_path) == [("0.png", "red"), ("1.png", "green"), ("2.png", "blue")]
 
 
@@ -78,7 +78,7 @@ def test_class_folders_are_found_by_the_networks_names_and_their_labels_count(la
     square(tmp_path / "photos" / "blue" / "3.png", "blue")
     ran = label(tmp_path / "photos")
     assert ran.code == 0
-    assert f"looktwice: {tmp_path}/photos: 4 pictures, 4 with a label (layout folders)" in ran.err
+    assert f"looktwice: {tmp_path}/photos: a folder for each class; pictures: 4, with a label: 4" in ran.err
     assert {each for _, each in found(tmp_path)} == {"yellow", "blue"}
     classes = json.loads((tmp_path / "labels" / "classes.json").read_text())["classes"]
     assert [(each["id"], each["name"], each["index"]) for each in classes] == [(0, "blue", 2), (1, "yellow", 5)]
@@ -89,7 +89,7 @@ def test_a_classes_file_names_the_class_folders(label, tmp_path):
     (tmp_path / "classes.json").write_text('{"rot": 0}')
     ran = label(tmp_path / "photos", "--classes", tmp_path / "classes.json")
     assert ran.code == 0
-    assert found(tmp_path) == [("1.png", "red")]
+    assert found(tmp_path) == [("1.png", "rot")]
 
 
 def test_some_folders_that_name_no_class_are_refused_with_remedies(label, tmp_path):
@@ -99,11 +99,39 @@ def test_some_folders_that_name_no_class_are_refused_with_remedies(label, tmp_pa
     assert not (tmp_path / "labels").exists()
 
 
+def test_folders_whose_names_are_no_classes_are_told(label, tmp_path):
+    square(tmp_path / "photos" / "Katze" / "1.png", "red")
+    square(tmp_path / "photos" / "Hund" / "1.png", "blue")
+    ran = label(tmp_path / "photos")
+    assert ran.code == 0
+    assert sum("its 2 folders (Hund, Katze) are not taken as labels" in line for line in ran.err) == 1
+    assert {each for _, each in found(tmp_path)} == {"red", "blue"}
+
+
+def test_a_classes_file_that_names_no_label_is_refused(label, tmp_path):
+    square(tmp_path / "photos" / "Katze" / "1.png", "red")
+    (tmp_path / "classes.json").write_text('{"Kater": 0}')
+    ran = label(tmp_path / "photos", "--classes", tmp_path / "classes.json")
+    assert ran.code == 1
+    assert "no picture of" in ran.err[-1]
+    assert not (tmp_path / "labels").exists()
+
+
+def test_labels_beside_the_pictures_are_no_pictures(label, looktwice, network, photos):
+    for name in ("first", "second"):
+        ran = looktwice(
+            *("label", photos, "--output", photos / name, "--model", network, "--method", "gradient"),
+            *("--workers", "0", "--form", "yolo,csv"),
+        )
+        assert ran.code == 0
+        assert f"looktwice: {photos}: pictures without labels; pictures: 3, with a label: 0" in ran.err
+
+
 def test_a_label_that_the_network_lacks_costs_only_its_pictures(label, photos, tmp_path):
     (photos / "list.csv").write_text("image,label\n0.png,red\n1.png,dog\n2.png,\n")
     ran = label(photos)
     assert ran.code == 0
-    assert f"looktwice: {photos}: 2 pictures, 1 with a label (layout csv)" in ran.err
+    assert f"looktwice: {photos}: a CSV file; pictures: 2, with a label: 1" in ran.err
     assert "unknown class 'dog'" in (tmp_path / "labels" / "problems.txt").read_text()
     assert found(tmp_path) == [("0.png", "red"), ("2.png", "blue")]
 
@@ -118,7 +146,7 @@ def test_a_class_that_is_named_is_looked_for_in_every_picture(label, photos, tmp
 def test_pictures_whose_class_is_not_sure_are_counted(label, photos):
     ran = label(photos, "--min-probability", "1")
     assert ran.code == 0
-    assert any("have no class that is probable enough, and no box" in line for line in ran.err)
+    assert any("without a box, because no class is probable enough: " in line for line in ran.err)
 
 
 def test_a_picture_that_cannot_be_read_is_told_and_counted_and_no_failure(label, photos, tmp_path):
@@ -136,7 +164,7 @@ def test_the_output_folder_may_lie_in_the_source(looktwice, network, photos):
     assert looktwice(*arguments).code == 0
     again = looktwice(*arguments)
     assert again.code == 0
-    assert f"looktwice: {photos}: 3 pictures, 0 with a label (layout pictures)" in again.err
+    assert f"looktwice: {photos}: pictures without labels; pictures: 3, with a label: 0" in again.err
 
 
 def test_the_same_command_goes_on_and_another_is_refused(label, photos):

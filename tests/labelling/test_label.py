@@ -1,6 +1,7 @@
 """Labels stopped at any moment go on and end with the same files, or are refused."""
 
 import errno
+import json
 import os
 import socket
 from dataclasses import replace
@@ -122,7 +123,6 @@ def test_another_form_is_written_without_looking_again(dataset, undisturbed, tmp
         ({"plan": replace(PLAN, batch_size=8)}, "batch_size was 4, is 8"),
         ({"plan": replace(PLAN, method="guided_backprop")}, "method.name was gradient, is guided_backprop"),
         ({"plan": replace(PLAN, rule=BoxRule(min_score=0.4))}, "box.min_score was 0.2, is 0.4"),
-        ({"plan": replace(PLAN, pictures=True)}, "pictures was false, is true"),
         ({"model": replace(colours(), name="others")}, "model.name was colours, is others"),
     ],
 )
@@ -135,8 +135,23 @@ def test_other_labels_in_the_folder_are_refused_and_what_differs_is_named(datase
 
 
 def test_other_images_are_refused(dataset, undisturbed):
-    with pytest.raises(RunError, match=r"data\.samples was 22, is 21"):
+    with pytest.raises(RunError, match="there were 22 images, and there are 21 now"):
         label(replace(dataset, samples=dataset.samples[1:]), undisturbed)
+    with pytest.raises(RunError, match="holds other labels: the images are others than before"):
+        label(replace(dataset, samples=(replace(dataset.samples[0], id="new"), *dataset.samples[1:])), undisturbed)
+
+
+def test_other_classes_are_refused_in_a_few_words(dataset, undisturbed):
+    unlabelled = replace(dataset, samples=tuple(replace(each, labels=(), boxes=()) for each in dataset.samples))
+    with pytest.raises(RunError, match="there were 5 classes, and there are 6 now"):
+        label(unlabelled, undisturbed)
+
+
+def test_the_data_set_s_own_names_of_classes_count(dataset, tmp_path):
+    named = replace(dataset, class_names={0: "rot", 1: "grün"})
+    label(named, tmp_path / "labels")
+    content = json.loads((tmp_path / "labels" / "classes.json").read_text())
+    assert [each["name"] for each in content["classes"]] == ["rot", "grün", "b", "m", "y"]
 
 
 def test_a_folder_with_other_files_is_refused(dataset, tmp_path):
@@ -197,7 +212,7 @@ def test_an_unwritable_folder_is_one_line(dataset, tmp_path):
 
 def test_a_file_in_the_folders_place_is_one_line(dataset, tmp_path):
     (tmp_path / "labels").write_text("mine")
-    with pytest.raises(RunError, match="cannot be written"):
+    with pytest.raises(RunError, match="labels is a file; name a folder"):
         label(dataset, tmp_path / "labels")
 
 
@@ -327,16 +342,55 @@ def test_pictures_are_drawn_only_where_they_are_asked_for(dataset, tmp_path):
     few = replace(dataset, samples=dataset.samples[:2])
     label(few, tmp_path / "plain")
     assert not (tmp_path / "plain" / "pictures").exists()
-    label(few, tmp_path / "drawn", plan=replace(PLAN, pictures=True))
+    label(few, tmp_path / "drawn", pictures=True)
     drawn = sorted(path.name for path in (tmp_path / "drawn" / "pictures").iterdir())
     expected = [f"{Path(each.id).stem}.{label_index}.png" for each in few.samples for label_index in each.labels]
     assert drawn == sorted(expected)
     assert annotations(tmp_path / "drawn") == annotations(tmp_path / "plain")
 
 
-def test_the_ids_of_the_classes_are_in_a_file(dataset, undisturbed):
-    import json
+def test_maps_and_pictures_can_be_added_to_labels_that_are_there(dataset, undisturbed, tmp_path):
+    both, later = tmp_path / "both", tmp_path / "later"
+    label(dataset, both, forms=["coco", "wsol"], pictures=True)
+    label(dataset, later, forms=["coco"])
+    made = {part: part.stat().st_mtime_ns for part in (later / "parts").iterdir()}
+    label(dataset, later, forms=["wsol"], pictures=True)
+    assert files(later) == files(both)
+    assert all(part.stat().st_mtime_ns > when for part, when in made.items())
+    made = {part: part.stat().st_mtime_ns for part in (later / "parts").iterdir()}
+    (later / "pictures" / "008.2.png").unlink()
+    label(dataset, later, forms=["coco"])  # asks for no pictures
+    assert {part: part.stat().st_mtime_ns for part in made} == made
+    label(dataset, later, forms=["coco"], pictures=True)
+    assert [part.name for part, when in made.items() if part.stat().st_mtime_ns > when] == ["part-000002.json"]
+    assert files(later) == files(both)
 
+
+def test_a_score_is_that_of_the_box_and_of_a_class_that_was_not_given(dataset, tmp_path):
+    few = replace(dataset, samples=dataset.samples[:2])
+    bare = replace(few, samples=tuple(replace(each, labels=(), boxes=()) for each in few.samples))
+    given = label(few, tmp_path / "given", model=softer())
+    named = label(bare, tmp_path / "named", plan=replace(PLAN, target=(few.samples[0].labels[0],)), model=softer())
+    (one, *_), (other, *_) = list(given.labels.images()), list(named.labels.images())
+    assert (one.classes[0].given, other.classes[0].given) == (True, False)
+    probability = other.classes[0].probability
+    assert 0.001 < probability < 0.9
+    first = [each for each in one.objects if each.id == one.classes[0].id]
+    assert [each.box.score for each in other.objects] == [pytest.approx(probability * each.box.score) for each in first]
+
+
+def test_boxes_of_a_class_that_is_most_likely_not_there_are_counted(dataset, tmp_path):
+    bare = replace(dataset, samples=tuple(replace(each, labels=(), boxes=()) for each in dataset.samples[:4]))
+    found = label(bare, tmp_path / "labels", plan=replace(PLAN, target=(4, 5)))
+    by_hand = 0
+    for image in found.labels.images():
+        unlikely = [each.id for each in image.classes if each.probability < 0.01]
+        by_hand += sum(each.id in unlikely for each in image.objects)
+    assert found.boxes >= found.improbable == by_hand > 0
+    assert label(bare, tmp_path / "some", plan=replace(PLAN, target=(4, 5), min_probability=0.01)).improbable == 0
+
+
+def test_the_ids_of_the_classes_are_in_a_file(dataset, undisturbed):
     content = json.loads((undisturbed / "classes.json").read_text())
     assert content["classes"] == [{"id": index, "name": name, "index": index} for index, name in enumerate("rgb")] + [
         {"id": 3, "name": "m", "index": 4},
@@ -354,7 +408,6 @@ def test_a_form_that_cannot_hold_a_name_is_told_after_the_others_are_written(dat
         label(
             replace(dataset, samples=samples),
             tmp_path / "labels",
-            plan=replace(PLAN, maps=True),
             forms=["wsol", "coco"],
             written=written.append,
         )

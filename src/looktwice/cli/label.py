@@ -148,12 +148,13 @@ def label_command(
 
     check_forms(forms, split)
     shard = Shard.from_environment()
+    called = names_of_outputs(classes, model, weights)
     network = load_network(
         model,
         weights,
         squash=squash,
         device=device,
-        classes=names_of_outputs(classes, model, weights),
+        classes=called,
         choices=choices,
         output_kind=output_kind,
         scores=scores,
@@ -164,11 +165,14 @@ def label_command(
         target=_target(network, target),
         min_probability=min_probability,
         batch_size=batch_size,
-        maps="wsol" in forms,
-        pictures=pictures,
     )
     known = _known(network)
     dataset = _read(source, layout, subset, classes, known, output)
+    if classes is not None and called is None and not any(sample.labels for sample in dataset.samples):
+        raise OptionError(
+            f"--classes {classes} is for labels, and no picture of {source} has one that it names; leave it out, or "
+            "name the folders or labels there"
+        )
     truths = None if check is None else _truths(check, check_layout, classes, known)
     if shard.rank == 0:
         for note in dataset.notes:
@@ -182,6 +186,7 @@ def label_command(
             plan,
             forms=forms,
             split=split,
+            pictures=pictures,
             workers=workers,
             shard=shard,
             progress=progress,
@@ -220,6 +225,7 @@ def _read(
     """The pictures of SOURCE, those without a label too. A line says how it is read."""
     from looktwice.datasets.classes import read_classes
     from looktwice.datasets.find_layout import find_layout
+    from looktwice.datasets.layouts import LAYOUTS
     from looktwice.datasets.load import load_dataset
 
     if layout is None:
@@ -229,7 +235,8 @@ def _read(
         source, layout, split=subset, classes=classes, known=known, unlabelled=True, leave_out=output
     )
     labelled = sum(bool(sample.labels) for sample in dataset.samples)
-    complain(f"{source}: {len(dataset.samples):,} pictures, {labelled:,} with a label (layout {layout})")
+    title = LAYOUTS[layout].title or layout
+    complain(f"{source}: {title}; pictures: {len(dataset.samples):,}, with a label: {labelled:,}")
     return dataset
 
 
@@ -256,6 +263,8 @@ def _check(labels: "LabelSet", truths: "Dataset", output: Path) -> None:
 
 def _tell(status: "LabelStatus", dataset: "Dataset") -> None:
     """What was found, or how much is missing."""
+    from looktwice.labelling.label import IMPROBABLE
+
     if status.labels is None:
         complain(
             f"{status.folder}: {status.missing} of {status.parts} parts are still missing; other processes may be "
@@ -264,13 +273,17 @@ def _tell(status: "LabelStatus", dataset: "Dataset") -> None:
         return
     found = [line for line in status.problems if line not in set(dataset.problems)]
     complain_of(found, f"{status.folder}/problems.txt")
-    count = status.labels.count
-    complain(f"{count:,} picture{'s' * (count != 1)}, {status.boxes:,} box{'es' * (status.boxes != 1)}")
-    for number, what in (
-        (len(status.problems), "problems; each picture that could not be used is in problems.txt"),
-        (status.without_class, "pictures have no class that is probable enough, and no box"),
-        (status.without_box, "pictures have a class, but no box"),
-        (status.turned, "pictures are stored turned; their boxes are in pixels of the upright picture"),
+    complain(f"pictures: {status.labels.count:,}; boxes: {status.boxes:,}")
+    for what, number in (
+        (f"problems, in {status.folder}/problems.txt", len(status.problems)),
+        ("pictures without a box, because no class is probable enough", status.without_class),
+        ("pictures with a class, but without a box", status.without_box),
+        (
+            f"boxes of a class with a probability below {IMPROBABLE:.0%}, which is most likely not there; "
+            "--min-probability leaves them out",
+            status.improbable,
+        ),
+        ("pictures that are stored turned, with boxes in pixels of the upright picture", status.turned),
     ):
         if number:
-            complain(f"{number:,} {what}")
+            complain(f"{what}: {number:,}")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from looktwice.images import SUFFIXES
 
+_LABELS = {"labels.json", "parts"}
+"""A folder with these holds the labels of other images, and copies or drawings of them."""
+
 
 @dataclass(frozen=True)
 class ImageFolder:
@@ -26,7 +29,8 @@ def image_folders(
 ) -> Iterator[ImageFolder]:
     """The folders with images: the root first, then the folders below it, in the order of their names.
 
-    Hidden files and folders are left out. Links are followed, but each folder is read once. No file is opened.
+    Hidden files and folders are left out, and folders that ``looktwice label`` wrote. Links are followed, but each
+    folder is read once. No file is opened.
 
     Args:
         root: the folder to search.
@@ -47,6 +51,8 @@ def image_folders(
                 shown = [(entry.name, is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
             unreadable(folder, error.strerror or str(error))
+            continue
+        if parts and {name for name, _ in shown} >= _LABELS:
             continue
         shown.sort()
         waiting += [(*parts, name) for name, is_dir in reversed(shown) if is_dir]

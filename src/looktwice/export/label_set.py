@@ -47,7 +47,8 @@ class LabelledObject:
 
     Attributes:
         id: its class's ``LabelClass.id``.
-        box: in half-open pixels of the upright picture, with its score and the region it was drawn around.
+        box: in half-open pixels of the upright picture, with the region it was drawn around. Its score is the
+            probability that box and class are right: that of the box, times that of the class if it was not given.
     """
 
     id: int

@@ -76,14 +76,12 @@ def write_review(labels: LabelSet, folder: Path, *, most: int = 500) -> Path:
 def certainty(image: LabelledImage) -> float:
     """How sure the labels of an image are, 0 … 1. The page shows the least sure images first.
 
-    It is the score of a class's best box, and 0 if the class has no box. If the network chose the class, the score is
-    multiplied by the class's probability. Of several classes the least sure one counts.
+    It is the score of a class's best box, and 0 if the class has no box. Of several classes the least sure one counts.
     """
     best: dict[int, float] = {}
     for each in image.objects:
         best[each.id] = max(each.box.score, best.get(each.id, 0.0))
-    sure = (best.get(each.id, 0.0) * (1.0 if each.given else each.probability) for each in image.classes)
-    return min(sure, default=0.0)
+    return min((best.get(each.id, 0.0) for each in image.classes), default=0.0)
 
 
 class _Tally:

@@ -1,7 +1,7 @@
 """A chunk's maps → boxes, in a part on disk; and the maps and pictures that are asked for."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from looktwice.figures.encode import png_bytes
 from looktwice.figures.overlay import scaled
 from looktwice.images import Window, read_picture
 from looktwice.labelling.folder import write_part
+from looktwice.labelling.images import RunImage
 from looktwice.labelling.look import Chunk
 from looktwice.labelling.records import FoundImage
 from looktwice.localization.boxes import Box, BoxRule, locate
@@ -34,7 +35,7 @@ class Workplace:
         rule: how boxes are drawn.
         classes: of the data set, by the network's index.
         maps: whether the map of each image's first class is kept.
-        pictures: the network and the method that pictures are of; ``None`` if none are drawn.
+        credit: the network and the method that pictures are of; ``None`` if none are drawn.
     """
 
     folder: Path
@@ -42,7 +43,19 @@ class Workplace:
     rule: BoxRule
     classes: Mapping[int, LabelClass]
     maps: bool
-    pictures: "Credit | None"
+    credit: "Credit | None"
+
+    def picture(self, image: RunImage, index: int) -> Path:
+        """The file of an image's picture for a class, by the network's index."""
+        return self.folder / "pictures" / f"{image.name}.{index}.png"
+
+    def beside(self, found: FoundImage) -> Iterator[Path]:
+        """The files that are kept of an image beside its record."""
+        indices = {each.id: each.index for each in self.classes.values()}
+        if self.maps and found.classes:
+            yield map_file(self.folder, found.image.sample.id)
+        if self.credit is not None:
+            yield from (self.picture(found.image, indices[each.id]) for each in found.classes)
 
 
 @dataclass(frozen=True)
@@ -86,9 +99,10 @@ def _found(place: Workplace, chunk: Chunk, index: int, numbers: list[int]) -> Fo
             boxes = _boxes(chunk, number, image.window, place.rule)
             id = place.classes[wanted.index].id
             classes.append(ImageClass(id, wanted.probability, wanted.given))
-            objects += [LabelledObject(id, box) for box in boxes]
-            if place.pictures is not None:
-                _write_picture(place, place.pictures, chunk, number, boxes)
+            sure = 1.0 if wanted.given else wanted.probability
+            objects += [LabelledObject(id, replace(box, score=sure * box.score)) for box in boxes]
+            if place.credit is not None:
+                _write_picture(place, place.credit, chunk, number, boxes)
         if place.maps and numbers:
             _write_map(place, chunk, numbers[0])
     except InputError as error:  # a map with NaN, for example
@@ -132,5 +146,5 @@ def _write_picture(place: Workplace, credit: Credit, chunk: Chunk, number: int, 
         rule=place.rule,
         boxes=boxes,
     )
-    path = place.folder / "pictures" / f"{image.name}.{wanted.index}.png"
+    path = place.picture(image, wanted.index)
     write_atomically(path, png_bytes(picture(finding)), synced=False)

@@ -35,8 +35,6 @@ def label_facts(dataset: Dataset, model: Model, plan: LabelPlan, classes: Sequen
         "min_probability": plan.min_probability,
         "batch_size": plan.batch_size,
         "device": model.device.type,
-        "maps": plan.maps,
-        "pictures": plan.pictures,
     }
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain

@@ -54,6 +54,8 @@ def open_folder(folder: Path, manifest: LabelManifest) -> LabelManifest:
         RunError: the folder holds other files or other labels, and each difference is named; or it cannot be written.
     """
     path = folder / MANIFEST
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; name a folder as --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -62,13 +64,30 @@ def open_folder(folder: Path, manifest: LabelManifest) -> LabelManifest:
     except OSError as error:
         raise unwritable(path, error) from error
     before = read_manifest(folder)
-    found = differences(before.facts, json.loads(json.dumps(manifest.facts)))
+    found = _differences(before.facts, json.loads(json.dumps(manifest.facts)))
     if found:
         raise RunError(
             f"{folder} holds other labels: {'; '.join(found)}; name another --output, or go on with the choices that "
             "began it"
         )
     return before
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each thing in which two data sets' facts differ, in words where hashes would tell nothing."""
+    told = []
+    for key, what, count in (("data", "images", "samples"), ("classes", "classes", None)):
+        if before.get(key) != now.get(key):
+            numbers = [
+                len(facts.get(key, {})) if count is None else facts.get(key, {}).get(count) for facts in (before, now)
+            ]
+            told.append(
+                f"the {what} are others than before"
+                if numbers[0] == numbers[1]
+                else f"there were {numbers[0]} {what}, and there are {numbers[1]} now"
+            )
+    was, is_now = ({key: facts[key] for key in facts if key not in ("data", "classes")} for facts in (before, now))
+    return told + differences(was, is_now)
 
 
 def _check_is_empty(folder: Path) -> None:
@@ -151,13 +170,3 @@ def read_part(folder: Path, index: int, images: Sequence[RunImage], identity: st
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise RunError(f"{path} cannot be read ({why}); run the same command again to redo it") from error
-
-
-def has_part(folder: Path, index: int, images: Sequence[RunImage], identity: str) -> bool:
-    """Whether the part of a chunk is there and right. One that is not is removed, or another process would count it."""
-    try:
-        read_part(folder, index, images, identity)
-    except RunError:
-        part_path(folder, index).unlink(missing_ok=True)
-        return False
-    return True

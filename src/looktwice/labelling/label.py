@@ -6,7 +6,7 @@ all parts there, and each writes the same bytes.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 
 from looktwice.atomic_files import as_json, remove_unfinished, write_atomically
 from looktwice.datasets.records import Dataset, Sample, shuffled, split_by_hash
-from looktwice.errors import DatasetError, LooktwiceError, OptionError, printable
+from looktwice.errors import DatasetError, LooktwiceError, OptionError, RunError, printable
 from looktwice.evaluation.chunks import Chunks, decoded_chunks
 from looktwice.evaluation.pipeline import rehearse, repeatable
 from looktwice.evaluation.processes import Shard
@@ -34,9 +34,7 @@ from looktwice.labelling.folder import (
     PROBLEMS,
     LabelManifest,
     check_is_still,
-    has_part,
     open_folder,
-    part_path,
     read_part,
 )
 from looktwice.labelling.images import RunImage, decode_upright
@@ -46,6 +44,9 @@ from looktwice.labelling.plan import LabelPlan
 from looktwice.labelling.records import FoundImage
 from looktwice.models.model import Model
 from looktwice.options import check_known
+
+IMPROBABLE = 0.01
+"""A class with a lower probability is most likely not there. Its map still has a best region."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class LabelStatus:
         boxes: how many boxes all images have.
         without_class: how many images have no class that is probable enough.
         without_box: how many further images have no box.
+        improbable: how many boxes are of a class that is not given, and that the network gives less than
+            ``IMPROBABLE``.
         turned: how many images are stored turned. Their boxes are in pixels of the upright picture.
         problems: a line for each image that cannot be used.
     """
@@ -71,6 +74,7 @@ class LabelStatus:
     boxes: int = 0
     without_class: int = 0
     without_box: int = 0
+    improbable: int = 0
     turned: int = 0
     problems: tuple[str, ...] = ()
 
@@ -83,6 +87,7 @@ def label_images(
     *,
     forms: Sequence[str] = ("coco",),
     split: float = 0.2,
+    pictures: bool = False,
     workers: int | None = None,
     shard: Shard | None = None,
     progress: Progress | None = None,
@@ -96,8 +101,10 @@ def label_images(
         model: the network, on the device to be used.
         folder: a new or empty folder, or one that the same call began.
         plan: the method, the boxes, and the classes of images without a label; ``LabelPlan()`` if left out.
-        forms: names of ``FORMS``. Further forms can be written later, without looking again.
+        forms: names of ``FORMS``. Further forms can be written later, without looking again; but ``wsol`` needs maps,
+            and images whose map was not kept are looked at again.
         split: the share of the images that are for validation, in [0, 1).
+        pictures: also write a picture with map and boxes for each image and class.
         workers: processes that decode, and as many that find boxes; with 0 this process does both. At most 4 by
             default.
         shard: which process of how many this one is; the environment tells it by default.
@@ -135,10 +142,14 @@ def label_images(
     shard = Shard.from_environment() if shard is None else shard
     workers = min(4, os.cpu_count() or 1) if workers is None else workers
     check_forms(forms, split)
-    _check_maps(forms, plan, model)
+    maps = any(FORMS[form].needs_maps for form in forms)
+    if maps and not model.preprocessing.squash:
+        raise OptionError(
+            "wsolevaluation's maps cover whole images, and these cover only their centres; squash the images"
+        )
     model.preprocessing.mode  # noqa: B018 - it refuses an input that no picture gives
     samples = dataset.samples
-    classes = label_classes(samples, model.classes, plan)
+    classes = label_classes(samples, _class_names(dataset, model), plan)
     images = [RunImage(sample, name) for sample, name in zip(samples, image_names(samples), strict=True)]
     facts = label_facts(dataset, model, plan, classes)
     if not (place / MANIFEST).exists():  # a manifest would keep a mistake for good
@@ -149,16 +160,22 @@ def label_images(
 
     chunks = Chunks(images, plan.batch_size, model.preprocessing, decode_upright)
     own = range(shard.rank, len(chunks), shard.world_size)
-    missing = [index for index in own if not has_part(place, index, chunks.images(index), manifest.identity)]
+    workplace = Workplace(
+        place,
+        manifest.identity,
+        plan.rule,
+        {each.index: each for each in classes},
+        maps,
+        Credit.of(model, plan.chosen) if pictures else None,
+    )
+    parts = _Parts(workplace, chunks)
+    missing = parts.missing(own)
     counter = ChunkCounter(chunks, own, missing, progress)
     if missing:
-        workplace = _workplace(place, manifest, plan, model, classes)
-        _work(
-            model, chunks, missing, plan, workplace, workers=workers, threads=_threads(manifest), done=counter.advance
-        )
+        threads = int(manifest.about.get("threads", 1))
+        _work(model, chunks, missing, plan, workplace, workers=workers, threads=threads, done=counter.advance)
     check_is_still(place, manifest.identity)
-    parts = _Parts(place, chunks, manifest.identity)
-    absent = parts.absent()
+    absent = len(parts.missing(range(len(chunks))))
     if absent:
         return LabelStatus(place, absent, len(chunks))
     status = _counted(place, parts, dataset, classes, manifest, split=split)
@@ -180,27 +197,9 @@ def check_forms(forms: Sequence[str], split: float) -> None:
         raise OptionError(f"split is {split}; the share of images for validation is needed, from 0 to below 1")
 
 
-def _check_maps(forms: Sequence[str], plan: LabelPlan, model: Model) -> None:
-    for form in forms:
-        if FORMS[form].needs_maps and not plan.maps:
-            raise OptionError(f"the form {form} needs the maps; set maps=True in the plan")
-    if plan.maps and not model.preprocessing.squash:
-        raise OptionError(
-            "wsolevaluation's maps cover whole images, and these cover only their centres; squash the images"
-        )
-
-
-def _workplace(
-    folder: Path, manifest: LabelManifest, plan: LabelPlan, model: Model, classes: Sequence[LabelClass]
-) -> Workplace:
-    credit = Credit.of(model, plan.chosen) if plan.pictures else None
-    by_index = {each.index: each for each in classes}
-    return Workplace(folder, manifest.identity, plan.rule, by_index, plan.maps, credit)
-
-
-def _threads(manifest: LabelManifest) -> int:
-    """How many threads torch uses: sums that are split over another number round differently."""
-    return int(manifest.about.get("threads", 1))
+def _class_names(dataset: Dataset, model: Model) -> list[str]:
+    """The name of each class of the network: the data set's own where it names the class, as by a classes file."""
+    return [dataset.class_names.get(index, name) for index, name in enumerate(model.classes)]
 
 
 def _work(
@@ -220,20 +219,30 @@ def _work(
         repeatable(threads, model.device),
     ):
         for decoded in decoded_chunks(chunks, missing, workers=workers):
-            hand_over(look_at_chunk(model, decoded, plan), partial(done, decoded.index))
+            chunk = look_at_chunk(model, decoded, plan, own_maps=place.credit is not None)
+            hand_over(chunk, partial(done, decoded.index))
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """The parts of finished labels, read one by one."""
+    """The parts of labels, read one by one."""
 
-    folder: Path
+    place: Workplace
     chunks: Chunks[RunImage]
-    identity: str
 
-    def absent(self) -> int:
-        """How many parts are not there yet."""
-        return sum(not part_path(self.folder, index).exists() for index in range(len(self.chunks)))
+    def missing(self, indices: Iterable[int]) -> list[int]:
+        """Those of the chunks whose part, or a file that is wanted beside it, is not there."""
+        return [index for index in indices if not self._is_there(index)]
+
+    def _is_there(self, index: int) -> bool:
+        try:
+            found = self._read(index)
+        except RunError:
+            return False
+        return all(path.is_file() for each in found for path in self.place.beside(each))
+
+    def _read(self, index: int) -> list[FoundImage]:
+        return read_part(self.place.folder, index, self.chunks.images(index), self.place.identity)
 
     def images(self) -> Iterator[LabelledImage]:
         """The images that can be used, in the data set's order."""
@@ -245,7 +254,7 @@ class _Parts:
     def found(self) -> Iterator[FoundImage]:
         """What was found in each image."""
         for index in range(len(self.chunks)):
-            yield from read_part(self.folder, index, self.chunks.images(index), self.identity)
+            yield from self._read(index)
 
 
 def _counted(
@@ -260,7 +269,7 @@ def _counted(
     """Counts what the parts hold, and writes the problems."""
     usable: list[Sample] = []
     problems = list(dataset.problems)
-    boxes = without_class = without_box = turned = 0
+    boxes = without_class = without_box = improbable = turned = 0
     for found in parts.found():
         image = found.labelled()
         if image is None:
@@ -271,6 +280,8 @@ def _counted(
         boxes += len(image.objects)
         without_class += not image.classes
         without_box += bool(image.classes) and not image.objects
+        unlikely = {each.id for each in image.classes if not each.given and each.probability < IMPROBABLE}
+        improbable += sum(each.id in unlikely for each in image.objects)
         turned += image.orientation is not None
     _write_problems(folder, problems)
     if not usable:
@@ -283,7 +294,18 @@ def _counted(
         validation=_validation(usable, split),
         about=_told(manifest),
     )
-    return LabelStatus(folder, 0, len(parts.chunks), labels, boxes, without_class, without_box, turned, tuple(problems))
+    return LabelStatus(
+        folder=folder,
+        missing=0,
+        parts=len(parts.chunks),
+        labels=labels,
+        boxes=boxes,
+        without_class=without_class,
+        without_box=without_box,
+        improbable=improbable,
+        turned=turned,
+        problems=tuple(problems),
+    )
 
 
 def _write_forms(status: LabelStatus, forms: Sequence[str], written: Callable[[Path], None]) -> None:

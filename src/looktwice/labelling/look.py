@@ -26,18 +26,24 @@ class Chunk:
         images: its images.
         wanted: T classes that were looked for.
         extents: the maps that boxes are drawn from (T, H, W).
-        maps: the classes' own maps (T, H, W); ``None`` if no picture is drawn.
+        maps: the classes' own maps (T, H, W), if they are wanted.
     """
 
     index: int
     images: tuple[RunImage, ...]
     wanted: tuple[WantedClass, ...]
     extents: NDArray[np.float32]
-    maps: NDArray[np.float32] | None = None
+    maps: NDArray[np.float32] | None
 
 
-def look_at_chunk(model: Model, decoded: Decoded[RunImage], plan: LabelPlan) -> Chunk:
+def look_at_chunk(model: Model, decoded: Decoded[RunImage], plan: LabelPlan, *, own_maps: bool) -> Chunk:
     """One plain pass, then the maps of each wanted class of each image that could be decoded.
+
+    Args:
+        model: the network.
+        decoded: the chunk.
+        plan: the plan.
+        own_maps: whether the classes' own maps are wanted too.
 
     Raises:
         RunError: the device's memory is too small. The batch is not split, because what else is in a batch changes the
@@ -55,7 +61,7 @@ def look_at_chunk(model: Model, decoded: Decoded[RunImage], plan: LabelPlan) -> 
     height, width = decoded.pixels.shape[-2:]
     nothing = np.zeros((0, height, width), dtype=np.float32)
     extents = np.concatenate([nothing, *(extent for extent, _ in parts)])
-    maps = np.concatenate([nothing, *(heat for _, heat in parts)]) if plan.pictures else None
+    maps = np.concatenate([nothing, *(heat for _, heat in parts)]) if own_maps else None
     return Chunk(decoded.index, decoded.images, wanted, extents, maps)
 
 

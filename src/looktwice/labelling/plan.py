@@ -25,8 +25,6 @@ class LabelPlan:
             probable ones), or class indices of the network. An image with labels is always looked at for its labels.
         min_probability: in [0, 1]. In an image without a label, a class with less is not looked for.
         batch_size: images in one pass of the network.
-        maps: keep the map of each image's first class, which the form ``wsol`` needs.
-        pictures: write a picture with map and boxes for each image and class.
 
     Raises:
         OptionError: a choice that is unknown or outside its range.
@@ -37,8 +35,6 @@ class LabelPlan:
     target: str | tuple[int, ...] = "predicted"
     min_probability: float = 0.0
     batch_size: int = 8
-    maps: bool = False
-    pictures: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.target, str):

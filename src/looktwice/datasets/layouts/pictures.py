@@ -34,7 +34,24 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
         return iter([Item(root.name, root, root, ())]), numeric_classes(request)
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder, but a folder with images is needed; check root and split")
+    _note_folders(root, request, log)
     return _picture_items(root, request, log), numeric_classes(request)
+
+
+def _note_folders(root: Path, request: Request, log: Log) -> None:
+    """Says so where all images lie in folders of the root: their names may be meant as labels."""
+    found = [each.parts for each in image_folders(root, leave_out=request.leave_out)]
+    if found and all(len(parts) == 1 for parts in found):
+        names = ", ".join(parts[0] for parts in found[:_SHOWN]) + (" …" if len(found) > _SHOWN else "")
+        log.note(
+            root,
+            f"the names of its {len(found)} folders ({names}) are not taken as labels; if they are labels, give "
+            "--classes FILE with the network's index of each",
+        )
+
+
+_SHOWN = 3
+"""Names of folders that a note shows."""
 
 
 def _picture_items(root: Path, request: Request, log: Log) -> Iterator[Item]:
