@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from looktwice.cli import app
 from looktwice.datasets import LAYOUTS
+from looktwice.export.forms import FORMS
 from noise import noise
 
 
@@ -30,10 +31,17 @@ def test_help_loads_nothing_heavy():
     assert out.decode().splitlines()[-1] == "[]"
 
 
-def test_help_names_every_layout():
-    parameters = get_command(app).commands["evaluate"].params
+@pytest.mark.parametrize(("command", "left_out"), [("evaluate", ["pictures"]), ("label", [])])
+def test_help_names_every_layout(command, left_out):
+    """``evaluate`` needs labels, which ``pictures`` do not have."""
+    parameters = get_command(app).commands[command].params
     told = next(each.help for each in parameters if each.name == "layout")
-    assert [layout for layout in LAYOUTS if layout not in told] == []
+    assert [layout for layout in LAYOUTS if layout not in told] == left_out
+
+
+def test_help_names_every_form():
+    told = next(each.help for each in get_command(app).commands["label"].params if each.name == "form")
+    assert [form for form in FORMS if form not in told] == []
 
 
 @pytest.mark.parametrize("command", [["methods"], ["--help"]])
