@@ -108,8 +108,8 @@ def as_json(content: Mapping[str, Any]) -> bytes:
 def remove_unfinished(folder: Path) -> None:
     """Removes the unfinished files of dead processes of this machine; other machines may still be writing theirs."""
     for file in folder.rglob(".*.tmp"):
-        *_, host, process, _ = file.name.rsplit(".", 3)
-        if host == _host() and not _alive(int(process)):
+        *_, host, process, _ = ("", *file.name.rsplit(".", 3))[-4:]
+        if host == _host() and process.isdecimal() and not _alive(int(process)):
             with suppress(OSError):
                 file.unlink()
 

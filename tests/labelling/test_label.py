@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
 from evaluations import PREPROCESSING, colours
 from labelling import PLAN, annotations, files, label
+from looktwice.attention import Label, Method
+from looktwice.attention.choice import choose_methods
+from looktwice.attention.methods import FINISH_OPTIONS
 from looktwice.datasets import Dataset, Sample, load_dataset
-from looktwice.errors import DatasetError, InputError, ModelError, OptionError, RunError
+from looktwice.errors import DatasetError, LooktwiceWarning, ModelError, OptionError, RunError
 from looktwice.evaluation.processes import Shard
 from looktwice.images import read_image
 from looktwice.labelling.plan import LabelPlan
@@ -267,6 +271,33 @@ def test_a_map_of_nan_costs_only_its_image(dataset, tmp_path):
     assert "NaN" in status.problems[0]
 
 
+def test_a_method_that_fails_on_one_image_costs_only_that_image(dataset, undisturbed, tmp_path):
+    def bright(network, images, targets):
+        if (len(images) > 1 and bool((images.amax((1, 2, 3)) < -0.8).any())) or bool((images == -1).all()):
+            raise ModelError("the class gradient is not finite")
+        return images.amax(1) + 1
+
+    row = Method(Label("Bright", "Bright", "#123456"), "", "mine", dict(FINISH_OPTIONS), attribute=bright)
+    (method,) = choose_methods({"bright": row})
+    Image.new("RGB", (40, 40), "black").save(tmp_path / "dark.png")
+    dark = Sample("dark.png", tmp_path / "dark.png", (0,), ((),))
+    data = replace(dataset, samples=(dataset.samples[0], dark, *dataset.samples[1:3]))
+    found = label(data, tmp_path / "labels", plan=replace(PLAN, method=method))
+    assert found.problems == ("dark.png: the class gradient is not finite",)
+    alone = label(replace(dataset, samples=dataset.samples[:3]), tmp_path / "alone", plan=replace(PLAN, method=method))
+    boxes = [[[each.box for each in image.objects] for image in of.labels.images()] for of in (found, alone)]
+    assert boxes[0] == boxes[1]
+
+
+def test_a_killed_decoder_is_one_line_wherever_torch_tells_it(dataset, tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. ")
+
+    monkeypatch.setattr("looktwice.labelling.label.look_at_chunk", killed)
+    with pytest.raises(RunError, match="a process that decodes images was killed"):
+        label(dataset, tmp_path / "labels")
+
+
 def test_images_without_a_class_that_is_probable_enough_have_no_box_and_are_counted(dataset, tmp_path):
     bare = replace(dataset, samples=tuple(replace(each, labels=(), boxes=()) for each in dataset.samples))
     status = label(bare, tmp_path / "labels", plan=replace(PLAN, min_probability=1.0), model=softer())
@@ -398,20 +429,80 @@ def test_the_ids_of_the_classes_are_in_a_file(dataset, undisturbed):
     ]
 
 
-def test_a_form_that_cannot_hold_a_name_is_told_after_the_others_are_written(dataset, tmp_path):
+def test_a_form_that_cannot_hold_a_name_is_told_and_the_others_are_written(dataset, tmp_path):
     first = dataset.samples[0]
     odd = tmp_path / " odd .png"
     odd.write_bytes(first.image.read_bytes())
     samples = (replace(first, id=" odd ,1.png", image=odd), *dataset.samples[1:3])
-    written = []
-    with pytest.raises(InputError, match="wsol"):
-        label(
-            replace(dataset, samples=samples),
-            tmp_path / "labels",
-            forms=["wsol", "coco"],
-            written=written.append,
-        )
+    data, written = replace(dataset, samples=samples), []
+    with pytest.warns(LooktwiceWarning, match="wsol is not written: "):
+        status = label(data, tmp_path / "labels", forms=["wsol", "coco"], written=written.append)
     assert [path.name for path in written] == ["coco.json", "review.html"]
+    assert [line.partition(":")[0] for line in status.failures] == ["wsol is not written"]
+
+
+def test_a_picture_that_is_replaced_is_looked_at_again_and_only_its_chunk(dataset, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    samples = []
+    for sample in dataset.samples[:12]:
+        copy = folder / sample.image.name
+        copy.write_bytes(sample.image.read_bytes())
+        samples.append(replace(sample, image=copy))
+    data = replace(dataset, samples=tuple(samples))
+    label(data, tmp_path / "labels")
+    made = {part.name: part.read_bytes() for part in (tmp_path / "labels" / "parts").iterdir()}
+    samples[5].image.write_bytes(samples[6].image.read_bytes())  # another picture
+    os.utime(samples[1].image)  # the same picture
+    (folder / "008.png").write_bytes(b"broken")
+    label(data, tmp_path / "labels")
+    label(data, tmp_path / "anew")
+    assert files(tmp_path / "labels") == files(tmp_path / "anew")
+    changed = [
+        part.name for part in sorted((tmp_path / "labels" / "parts").iterdir()) if part.read_bytes() != made[part.name]
+    ]
+    assert changed == ["part-000001.json", "part-000002.json"]
+    (folder / "008.png").write_bytes(dataset.samples[8].image.read_bytes())
+    assert label(data, tmp_path / "labels").problems == ()  # the repaired picture is no problem any more
+    assert not (tmp_path / "labels" / "problems.txt").exists()
+
+
+def test_a_class_that_is_named_twice_counts_once(dataset, tmp_path):
+    bare = replace(dataset, samples=(replace(dataset.samples[0], labels=(), boxes=()),))
+    twice = label(bare, tmp_path / "twice", plan=replace(PLAN, target=(1, 0, 1)))
+    once = label(bare, tmp_path / "once", plan=replace(PLAN, target=(1, 0)))
+    assert twice.boxes == once.boxes
+
+
+def test_maps_of_another_size_than_the_input_are_placed(dataset, tmp_path):
+    def coarse(network, images, targets):
+        return F.max_pool2d(images.amax(1, keepdim=True) + 1, 2)[:, 0]
+
+    row = Method(Label("Coarse", "Coarse", "#123456"), "", "mine", dict(FINISH_OPTIONS), attribute=coarse)
+    (method,) = choose_methods({"coarse": row})
+    few = replace(dataset, samples=dataset.samples[:2])
+    assert label(few, tmp_path / "labels", plan=replace(PLAN, method=method)).boxes > 0
+
+
+@pytest.mark.parametrize("threads", [0, -1, "x", None, 1e400, 10**9])
+def test_threads_that_are_none_are_a_damaged_manifest(dataset, tmp_path, threads):
+    output = tmp_path / "labels"
+    label(replace(dataset, samples=dataset.samples[:1]), output)
+    content = json.loads((output / "labels.json").read_text())
+    content["about"]["threads"] = threads
+    (output / "labels.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"labels\.json cannot be read \(threads is"):
+        label(replace(dataset, samples=dataset.samples[:1]), output)
+
+
+def test_unfinished_files_of_others_are_no_matter(dataset, undisturbed, tmp_path):
+    output = tmp_path / "labels"
+    output.mkdir()
+    host = socket.gethostname().replace(".", "-")
+    for name in (f".labels.json.{host}.abc.tmp", ".tmp", f".a.{host}..tmp"):
+        (output / name).write_bytes(b"half")
+    label(dataset, output)
+    assert {name for name in files(output) if not name.endswith(".tmp")} == set(files(undisturbed))
 
 
 def test_the_file_of_classes_is_a_classes_file(dataset, undisturbed):

@@ -51,13 +51,13 @@ def test_the_image_for_the_forms_has_all_of_it():
 
 
 def test_an_image_that_cannot_be_used_keeps_only_its_error():
-    before = FoundImage(RunImage(SAMPLE, "a/1", error="a/1.jpg: is empty"), error="a/1.jpg: is empty")
-    record = to_record(before)
-    assert record == {"id": "a/1.jpg", "error": "a/1.jpg: is empty"}
+    decoded = RunImage(SAMPLE, "a/1", error="a/1.jpg: is empty", digest="e3b0")
+    record = to_record(FoundImage(decoded, error="a/1.jpg: is empty"))
+    assert record == {"id": "a/1.jpg", "file": "e3b0", "error": "a/1.jpg: is empty"}
     after = from_record(PLAIN, record)
-    assert (after.error, after.labelled()) == ("a/1.jpg: is empty", None)
+    assert (after.error, after.labelled(), after.image.digest) == ("a/1.jpg: is empty", None, "e3b0")
 
 
 def test_a_record_of_another_image_is_refused():
     with pytest.raises(ValueError, match=r"it has b\.jpg where a/1\.jpg belongs"):
-        from_record(PLAIN, {"id": "b.jpg", "error": "x"})
+        from_record(PLAIN, {"id": "b.jpg", "file": None, "error": "x"})

@@ -1,6 +1,8 @@
 """The command ``label``: a classifier and pictures → a labelled detection data set."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +40,7 @@ from looktwice.cli.preprocessing import (
     names_of_outputs,
 )
 from looktwice.defaults import DEFAULT_METHOD, DEFAULT_MODEL
-from looktwice.errors import OptionError
+from looktwice.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
     from looktwice.datasets.classes import Classes
@@ -190,19 +192,20 @@ def label_command(
             workers=workers,
             shard=shard,
             progress=progress,
-            written=tell,
+            written=_tell_written,
         )
     _tell(status, dataset)
     if truths is not None and status.labels is not None:
         _check(status.labels, truths, output)
+    if status.failures:
+        raise typer.Exit(1)
 
 
 def _target(network: "Model", texts: Sequence[str] | None) -> str | tuple[int, ...]:
     """What the options --target name."""
     from looktwice.labelling.plan import PREDICTED
 
-    if not texts:
-        return "predicted"
+    texts = ["predicted" if text == "auto" else text for text in texts or ["predicted"]]
     automatic = [text for text in texts if text in PREDICTED]
     if automatic and len(texts) > 1:
         raise OptionError(f"--target {automatic[0]} takes the network's own classes; leave the other --target out")
@@ -227,6 +230,7 @@ def _read(
     from looktwice.datasets.find_layout import find_layout
     from looktwice.datasets.layouts import LAYOUTS
     from looktwice.datasets.load import load_dataset
+    from looktwice.export.results import is_result
 
     if layout is None:
         named = known if classes is None else read_classes(classes)
@@ -234,6 +238,14 @@ def _read(
     dataset = load_dataset(
         source, layout, split=subset, classes=classes, known=known, unlabelled=True, leave_out=output
     )
+    drawn = [sample.id for sample in dataset.samples if sample.content is None and is_result(sample.image)]
+    if len(drawn) == len(dataset.samples):
+        raise DatasetError(f"{source} holds no picture but those that looktwice drew; name a folder with other ones")
+    if drawn:
+        complain(f"{source}: pictures that looktwice drew, left out: {len(drawn):,}; the first is {drawn[0]}")
+        left_out = set(drawn)
+        kept = tuple(sample for sample in dataset.samples if sample.id not in left_out)
+        dataset = replace(dataset, samples=kept)
     labelled = sum(bool(sample.labels) for sample in dataset.samples)
     title = LAYOUTS[layout].title or layout
     complain(f"{source}: {title}; pictures: {len(dataset.samples):,}, with a label: {labelled:,}")
@@ -259,6 +271,12 @@ def _check(labels: "LabelSet", truths: "Dataset", output: Path) -> None:
     found = check_labels(labels, truths)
     write_json(output / "check.json", found.as_json())
     tell(f"\n{check_table(found)}")
+
+
+def _tell_written(path: Path) -> None:
+    """A line for each file or folder to open. If nobody reads on, the other forms are written all the same."""
+    with suppress(BrokenPipeError):
+        tell(path)
 
 
 def _tell(status: "LabelStatus", dataset: "Dataset") -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from looktwice.datasets.records import Sample, fit_to_image, shuffled, split_by_hash
 from looktwice.errors import InputError, RunError, printable
-from looktwice.evaluation.workers import worker_context, worker_killed
+from looktwice.evaluation.workers import worker_context
 from looktwice.images import Window, read_annotated
 from looktwice.localization.boxes import BoxRule
 from looktwice.models.preprocessing import Preprocessing
@@ -302,22 +302,16 @@ def decoded_chunks(chunks: Chunks[I], indices: Sequence[int], *, workers: int) -
     Args:
         chunks: of the run.
         indices: which ones.
-        workers: processes that decode them a few ahead; with 0 this process decodes.
-
-    Raises:
-        RunError: a worker was killed.
+        workers: processes that decode them a few ahead; with 0 this process decodes. If one of them is killed, torch
+            raises an error in the middle of anything; see ``telling_killed_decoders``.
     """
-    loader = DataLoader(
-        chunks,
-        batch_size=None,
-        sampler=list(indices),
-        num_workers=workers,
-        multiprocessing_context=worker_context() if workers else None,
-        generator=torch.Generator(),  # the loader draws a seed; the caller's own random numbers must not change
+    return iter(
+        DataLoader(
+            chunks,
+            batch_size=None,
+            sampler=list(indices),
+            num_workers=workers,
+            multiprocessing_context=worker_context() if workers else None,
+            generator=torch.Generator(),  # the loader draws a seed; the caller's own random numbers must not change
+        )
     )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise worker_killed("decodes images") from error

@@ -30,6 +30,7 @@ from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.evaluation.processes import Shard
 from looktwice.evaluation.progress import ChunkCounter, Progress
 from looktwice.evaluation.thresholds import run_thresholds
+from looktwice.evaluation.workers import telling_killed_decoders
 from looktwice.localization.boxes import BoxRule
 from looktwice.metrics.judged_maps import Thresholds
 from looktwice.metrics.perturbation import step_counts
@@ -221,7 +222,11 @@ def _work(
     threads = read_manifest(measurement.run).about.threads
     problems: list[str] = []
     try:
-        with measuring(measurement, workers=workers, done=done) as measure, repeatable(threads, model.device):
+        with (
+            telling_killed_decoders(),
+            measuring(measurement, workers=workers, done=done) as measure,
+            repeatable(threads, model.device),
+        ):
             for decoded in decoded_chunks(chunks, missing, workers=workers):
                 problems += (found := decoded.problems)
                 if strict and found:

@@ -22,6 +22,7 @@ from looktwice.errors import ModelError, OptionError, RunError, one_line
 from looktwice.evaluation.chunks import Chunks, EvaluationImage, RunImages, decode_image, decoded_chunks
 from looktwice.evaluation.pipeline import enough_memory, repeatable
 from looktwice.evaluation.plan import GridPlan
+from looktwice.evaluation.workers import telling_killed_decoders
 from looktwice.gating.frozen import frozen
 from looktwice.gating.outputs import OutputMode, as_probabilities
 from looktwice.images import Window, as_pair, size_text
@@ -105,7 +106,7 @@ def choose_squares(
             recognised += len(found)
             yield from found
 
-    with repeatable(torch.get_num_threads(), model.device):
+    with telling_killed_decoders(), repeatable(torch.get_num_threads(), model.device):
         arranged = _arranged(seen(), plan.squares)
     squares = tuple(
         tuple(GridCell(sample.id, label) for sample, label in square) for square in arranged if len(square) == CELLS

@@ -87,6 +87,21 @@ def worker_killed(what: str) -> RunError:
     )
 
 
+@contextmanager
+def telling_killed_decoders() -> Iterator[None]:
+    """Says in one line that a process that decodes was killed. The error may come anywhere inside the ``with``.
+
+    Raises:
+        RunError: so it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise worker_killed("decodes images") from error
+
+
 def _begin_worker(parent: int) -> None:
     cv2.setNumThreads(0)  # there are enough processes
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from looktwice.atomic_files import write_atomically
 from looktwice.attention.choice import ChosenMethod
 from looktwice.errors import InputError
@@ -89,7 +87,7 @@ def write_chunk(place: Workplace, chunk: Chunk) -> None:
 
 def _found(place: Workplace, chunk: Chunk, index: int, numbers: list[int]) -> FoundImage:
     image = chunk.images[index]
-    if image.window is None:
+    if image.window is None or image.error is not None:
         return FoundImage(image, error=image.error)
     classes: list[ImageClass] = []
     objects: list[LabelledObject] = []
@@ -111,8 +109,6 @@ def _found(place: Workplace, chunk: Chunk, index: int, numbers: list[int]) -> Fo
 
 
 def _boxes(chunk: Chunk, number: int, window: Window, rule: BoxRule) -> tuple[Box, ...]:
-    if not np.isfinite(chunk.wanted[number].probability):
-        raise InputError("the network's scores are NaN or infinite; check its weights")
     return locate(chunk.extents[number], window, rule)
 
 

@@ -23,6 +23,8 @@ from looktwice.labelling.images import RunImage
 from looktwice.labelling.records import FoundImage, from_record, to_record
 from looktwice.runs.folder import differences
 
+_MOST_THREADS = 4096
+
 MANIFEST, CLASSES, PROBLEMS = "labels.json", "classes.json", "problems.txt"
 
 
@@ -37,6 +39,11 @@ class LabelManifest:
 
     about: Mapping[str, Any]
     facts: Mapping[str, Any]
+
+    @property
+    def threads(self) -> Any:
+        """How many threads torch uses on the CPU: sums that are split over another number round differently."""
+        return self.about.get("threads", 1)
 
     @property
     def identity(self) -> str:
@@ -91,9 +98,9 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def _check_is_empty(folder: Path) -> None:
-    there = next((entry for entry in sorted(folder.iterdir()) if not entry.name.endswith(".tmp")), None)
-    if there is not None and there.name != MANIFEST:  # another process may have written it just now
-        raise RunError(f"{folder} holds other files, such as {there.name}; name a new or empty folder as --output")
+    there = sorted(entry.name for entry in folder.iterdir() if not entry.name.endswith(".tmp"))
+    if there and MANIFEST not in there:  # another process may have written it just now
+        raise RunError(f"{folder} holds other files, such as {there[0]}; name a new or empty folder as --output")
 
 
 def read_manifest(folder: Path) -> LabelManifest:
@@ -105,7 +112,10 @@ def read_manifest(folder: Path) -> LabelManifest:
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return LabelManifest({**content["about"]}, {**content["facts"]})
+        manifest = LabelManifest({**content["about"]}, {**content["facts"]})
+        if manifest.threads not in range(1, _MOST_THREADS):
+            raise ValueError(f"threads is {manifest.threads!r}")
+        return manifest
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no labels; name the folder that label wrote to (--output)") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

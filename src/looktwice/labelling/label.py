@@ -6,8 +6,9 @@ all parts there, and each writes the same bytes.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ import torch
 
 from looktwice.atomic_files import as_json, remove_unfinished, write_atomically
 from looktwice.datasets.records import Dataset, Sample, shuffled, split_by_hash
-from looktwice.errors import DatasetError, LooktwiceError, OptionError, RunError, printable
+from looktwice.errors import DatasetError, LooktwiceError, LooktwiceWarning, OptionError, RunError, printable
 from looktwice.evaluation.chunks import Chunks, decoded_chunks
 from looktwice.evaluation.pipeline import rehearse, repeatable
 from looktwice.evaluation.processes import Shard
 from looktwice.evaluation.progress import ChunkCounter, Progress
-from looktwice.evaluation.workers import handing_over
+from looktwice.evaluation.workers import handing_over, telling_killed_decoders
 from looktwice.export.forms import FORMS
 from looktwice.export.label_set import LabelClass, LabelledImage, LabelSet
 from looktwice.export.review import write_review
@@ -35,9 +36,10 @@ from looktwice.labelling.folder import (
     LabelManifest,
     check_is_still,
     open_folder,
+    part_path,
     read_part,
 )
-from looktwice.labelling.images import RunImage, decode_upright
+from looktwice.labelling.images import RunImage, decode_upright, is_changed
 from looktwice.labelling.look import look_at_chunk
 from looktwice.labelling.names import image_names
 from looktwice.labelling.plan import LabelPlan
@@ -65,6 +67,7 @@ class LabelStatus:
             ``IMPROBABLE``.
         turned: how many images are stored turned. Their boxes are in pixels of the upright picture.
         problems: a line for each image that cannot be used.
+        failures: a line for each form that cannot be written, for example because it cannot hold a name.
     """
 
     folder: Path
@@ -77,6 +80,7 @@ class LabelStatus:
     improbable: int = 0
     turned: int = 0
     problems: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
 
 def label_images(
@@ -120,7 +124,9 @@ def label_images(
         RunError: the folder holds something else (what differs is named), or it cannot be written.
         ModelError: the network has no activation that can be gated.
         DatasetError: a label that the network does not have, or no image can be used.
-        InputError: a form cannot hold a name; all other forms are written.
+
+    Warns:
+        LooktwiceWarning: a form cannot be written; all others are.
 
     Example:
         >>> import tempfile
@@ -172,15 +178,13 @@ def label_images(
     missing = parts.missing(own)
     counter = ChunkCounter(chunks, own, missing, progress)
     if missing:
-        threads = int(manifest.about.get("threads", 1))
-        _work(model, chunks, missing, plan, workplace, workers=workers, threads=threads, done=counter.advance)
+        _work(model, chunks, missing, plan, workplace, workers=workers, threads=manifest.threads, done=counter.advance)
     check_is_still(place, manifest.identity)
     absent = len(parts.missing(range(len(chunks))))
     if absent:
         return LabelStatus(place, absent, len(chunks))
     status = _counted(place, parts, dataset, classes, manifest, split=split)
-    _write_forms(status, forms, written or (lambda _: None))
-    return status
+    return replace(status, failures=tuple(_write_forms(status, forms, written or (lambda _: None))))
 
 
 def check_forms(forms: Sequence[str], split: float) -> None:
@@ -215,6 +219,7 @@ def _work(
 ) -> None:
     """Decodes, looks at and writes the missing chunks."""
     with (
+        telling_killed_decoders(),
         handing_over(partial(write_chunk, place), "finds boxes", workers=workers) as hand_over,
         repeatable(threads, model.device),
     ):
@@ -231,15 +236,17 @@ class _Parts:
     chunks: Chunks[RunImage]
 
     def missing(self, indices: Iterable[int]) -> list[int]:
-        """Those of the chunks whose part, or a file that is wanted beside it, is not there."""
+        """Those of the chunks whose part, or a file that is wanted beside it, is not there, or whose images changed."""
         return [index for index in indices if not self._is_there(index)]
 
     def _is_there(self, index: int) -> bool:
         try:
             found = self._read(index)
-        except RunError:
+            written = part_path(self.place.folder, index).stat().st_mtime_ns
+        except (RunError, OSError):
             return False
-        return all(path.is_file() for each in found for path in self.place.beside(each))
+        has_all = all(path.is_file() for each in found for path in self.place.beside(each))
+        return has_all and not any(is_changed(each.image, written) for each in found)
 
     def _read(self, index: int) -> list[FoundImage]:
         return read_part(self.place.folder, index, self.chunks.images(index), self.place.identity)
@@ -308,18 +315,19 @@ def _counted(
     )
 
 
-def _write_forms(status: LabelStatus, forms: Sequence[str], written: Callable[[Path], None]) -> None:
+def _write_forms(status: LabelStatus, forms: Sequence[str], written: Callable[[Path], None]) -> Iterator[str]:
     """Writes the forms and the contact sheet. A form that cannot be written does not keep the others from it.
 
-    Raises:
-        LooktwiceError: a form cannot hold a name, or a file cannot be written; after all others are written.
+    Yields:
+        A line for each that cannot be written; it is warned of too.
     """
-    if status.labels is None:
-        return
-    writers = (*(FORMS[form].write for form in dict.fromkeys(forms)), write_review)
-    failed = [error for write in writers if (error := _failure(write, status.labels, status.folder, written))]
-    if failed:
-        raise failed[0]
+    assert status.labels is not None
+    writers = {form: FORMS[form].write for form in forms} | {"review.html": write_review}
+    for name, write in writers.items():
+        failure = _failure(write, status.labels, status.folder, written)
+        if failure is not None:
+            warnings.warn(line := f"{name} is not written: {failure}", LooktwiceWarning, stacklevel=3)
+            yield line
 
 
 def _failure(
@@ -327,9 +335,10 @@ def _failure(
 ) -> LooktwiceError | None:
     """Writes a form; returns why it cannot be written."""
     try:
-        written(write(labels, folder))
+        path = write(labels, folder)
     except LooktwiceError as error:
         return error
+    written(path)
     return None
 
 
@@ -364,5 +373,7 @@ def _told(manifest: LabelManifest) -> dict[str, Any]:
 def _write_problems(folder: Path, problems: Sequence[str]) -> None:
     """Writes all problems, each once; no file if there are none."""
     lines = list(dict.fromkeys(printable(line) for line in problems))
-    if lines:
+    if not lines:
+        (folder / PROBLEMS).unlink(missing_ok=True)
+    else:
         write_atomically(folder / PROBLEMS, "".join(f"{line}\n" for line in lines).encode())

@@ -22,7 +22,8 @@ class LabelPlan:
         method: a name of ``METHODS``, or a method with its options.
         rule: how boxes are drawn.
         target: the classes that are looked for in an image without a label: ``"predicted"``, ``"top5"`` (the five most
-            probable ones), or class indices of the network. An image with labels is always looked at for its labels.
+            probable ones), or class indices of the network, each of which counts once. An image with labels is always
+            looked at for its labels.
         min_probability: in [0, 1]. In an image without a label, a class with less is not looked for.
         batch_size: images in one pass of the network.
 
@@ -41,6 +42,8 @@ class LabelPlan:
             check_known("target", self.target, PREDICTED)
         elif not self.target:
             raise OptionError("no class is named as target; name one or more, or predicted")
+        else:
+            object.__setattr__(self, "target", tuple(dict.fromkeys(self.target)))
         if not 0 <= self.min_probability <= 1:
             raise OptionError(f"min_probability is {self.min_probability}; a number in 0 … 1 is needed")
         if self.batch_size < 1:

@@ -1,7 +1,7 @@
 """What was found in an image ↔ JSON, as the parts of a run keep it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,10 +54,11 @@ def to_record(found: FoundImage) -> dict[str, Any]:
     """The JSON object of an image. A region is kept in pixels of its map, so it takes little space."""
     image = found.image
     if found.error is not None or image.window is None:
-        return {"id": image.sample.id, "error": found.error or image.error}
+        return {"id": image.sample.id, "file": image.digest, "error": found.error or image.error}
     window, orientation = image.window, image.orientation
     return {
         "id": image.sample.id,
+        "file": image.digest,
         "note": image.note,
         "size": [window.width, window.height],
         "window": [window.left, window.top, window.right, window.bottom],
@@ -89,6 +90,7 @@ def from_record(image: RunImage, record: Mapping[str, Any]) -> FoundImage:
     """
     if record["id"] != image.sample.id:
         raise ValueError(f"it has {record['id']} where {image.sample.id} belongs")
+    image = replace(image, digest=record["file"])
     if "error" in record:
         return FoundImage(image, error=record["error"])
     left, top, right, bottom = record["window"]
@@ -96,7 +98,7 @@ def from_record(image: RunImage, record: Mapping[str, Any]) -> FoundImage:
     window = Window(left, top, right, bottom, width, height)
     stored = record["orientation"]
     orientation = None if stored is None else Orientation(stored[0], (stored[1], stored[2]))
-    decoded = RunImage(image.sample, image.name, window, orientation, record["note"])
+    decoded = replace(image, window=window, orientation=orientation, note=record["note"])
     classes = tuple(ImageClass(*each) for each in record["classes"])
     return FoundImage(decoded, classes, tuple(_object(each, window) for each in record["objects"]))
 
