@@ -76,14 +76,15 @@ def write_line(finding, stem):
 FORM = '''
 """The form ``counts``: how many objects each image has."""
 
-from looktwice.export.placing import claim, write_file
+from looktwice.export.claims import claimed
 
 
 def write(labels, folder):
     """Writes ``counts.txt``."""
-    path = claim(labels, folder / "counts.txt", folder)
+    path = folder / "counts.txt"
     lines = [f"{image.id} {len(image.objects)}\\n" for image in labels.images()]
-    write_file(path, "".join(lines).encode(), folder)
+    with claimed(labels, path, folder) as mine:
+        mine.write(path, "".join(lines).encode())
     return path
 '''
 FORM_ROW = """        "counts": Form(counts.write, "how many objects each image has"),

@@ -2,10 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from looktwice.errors import InputError, quoted
-from looktwice.export.label_set import LabelClass
+from looktwice.export.label_set import LabelClass, LabelledImage, LabelSet
 
 _NO_PLAIN_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Control characters, bytes that are not UTF-8, and two characters that XML does not allow."""
@@ -36,6 +36,16 @@ def plain_names(classes: Sequence[LabelClass], form: str) -> tuple[str, ...]:
         InputError: the form cannot hold a name.
     """
     return tuple(check_plain(name, "class name", form) for name in class_names(classes))
+
+
+def check_images(labels: LabelSet, name: Callable[[LabelledImage], str], form: str, *, alone: bool = True) -> None:
+    """As ``check_plain``, for the names of all images. A form asks it before it writes anything.
+
+    Raises:
+        InputError: the form cannot hold a name.
+    """
+    for image in labels.images():
+        check_plain(name(image), "image name", form, alone=alone)
 
 
 def check_plain(text: str, what: str, form: str, *, alone: bool = True) -> str:

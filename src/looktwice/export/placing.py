@@ -1,23 +1,24 @@
-"""Files of the forms, and the pictures that belong to them, below one output folder.
+"""The pictures that belong to the forms, below one output folder.
 
 Some forms need the pictures in folders of their own. A picture that lies upright in a file is linked. One that is
 stored turned, and one that lies in an archive, gets an upright file in the folder ``images``.
 
-Nothing of the user's is overwritten: each file or folder is claimed when it is new, and only a claimed one is replaced.
 Several processes may write the same data set into one folder at the same time.
 """
 
+import filecmp
 import os
 import shutil
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
-from looktwice.atomic_files import unfinished_path, unwritable, write_atomically
+from looktwice.atomic_files import unfinished_path, unwritable
 from looktwice.errors import InputError
+from looktwice.export.claims import Claim, absolute, claim, write_file
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.images import SUFFIXES, read_picture
 
@@ -38,90 +39,14 @@ KINDS: Mapping[str, str] = {
 _QUALITY = 95
 """Of a JPEG that is written."""
 
-_CLAIMS = ".looktwice-forms"
-"""The folder with an empty file for each claimed path."""
-
 _HEAD = 16
 """Bytes at the beginning of an image file that tell its kind."""
-
-
-def claim(labels: LabelSet, path: Path, folder: Path) -> Path:
-    """Makes sure that a file or folder may be replaced, and returns it.
-
-    Args:
-        labels: the data set. Its pictures must not lie there.
-        path: the file or folder.
-        folder: the output folder, which it lies in.
-
-    Raises:
-        InputError: something of the user's is there, or the pictures are.
-        RunError: the folder cannot be written.
-    """
-    root = absolute(labels.root)
-    if root.is_relative_to(absolute(path)):
-        raise InputError(f"{labels.root}: the pictures lie where {path} would be written; name another output folder")
-    mark = folder / _CLAIMS / "-".join(path.relative_to(folder).parts)
-    if not mark.exists():
-        # Another process of the same command may have marked it just now, and have written it then.
-        if os.path.lexists(path) and not mark.exists():
-            raise InputError(
-                f"{path} is there already and was not written by looktwice; move it, or name another folder"
-            )
-        write_atomically(mark, b"", synced=False)
-    return path
-
-
-def sweep(folder: Path, kept: Container[str]) -> None:
-    """Removes what an earlier writing left below a claimed folder: files that are not kept, and empty folders.
-
-    Other processes may write the same data set there at the same time: they write the files that are kept.
-
-    Args:
-        folder: the folder.
-        kept: the paths of the files that belong to the data set. All of them have been written.
-
-    Raises:
-        RunError: a file cannot be removed.
-    """
-    for parent, _, names in os.walk(folder, topdown=False):
-        for path in (os.path.join(parent, name) for name in names):  # noqa: PTH118 - a text is what is compared
-            if path not in kept:
-                try:
-                    Path(path).unlink(missing_ok=True)
-                except OSError as error:
-                    raise unwritable(Path(path), error) from error
-        if parent != str(folder):
-            with suppress(OSError):  # it is not empty
-                Path(parent).rmdir()
-
-
-def absolute(path: Path) -> Path:
-    """The path from the root of the file system; links stay as they are."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", and Path.resolve follows links
 
 
 def pictures_root(labels: LabelSet) -> Path:
     """The folder that names of pictures start from: the root, or the folder of the file that lists them."""
     root = absolute(labels.root)
     return root.parent if root.is_file() else root
-
-
-def write_file(path: Path, content: bytes, folder: Path) -> None:
-    """Writes a file below the output folder, complete or not at all. It does not wait for the disk.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    part = unfinished_path(folder / "part")  # a short name: the file's own may be as long as the file system allows
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def upright_file(labels: LabelSet, image: LabelledImage, folder: Path) -> Path:
@@ -156,33 +81,38 @@ def listed_file(labels: LabelSet, image: LabelledImage, folder: Path) -> Path:
 
 
 def place(
-    labels: LabelSet, image: LabelledImage, stem: Path, folder: Path, *, kinds: tuple[str, ...], other: str
-) -> Path:
-    """Puts the upright picture beside its labels.
+    labels: LabelSet, image: LabelledImage, stem: Path, mine: Claim, *, kinds: tuple[str, ...], other: str
+) -> None:
+    """Puts the upright picture beside its labels, with the usual suffix of its kind. A written picture stays.
 
     Args:
         labels: the data set.
         image: the image.
-        stem: where to, without a suffix.
-        folder: the output folder.
+        stem: where to, without a suffix; in the form's folder.
+        mine: the form's folder.
         kinds: of ``KINDS`` those that are linked.
         other: the kind that all others are written in: "PNG" or "JPEG".
-
-    Returns:
-        The link or file, with the usual suffix of its kind.
 
     Raises:
         InputError: as ``upright_file``.
         RunError: as ``upright_file``.
     """
-    source = upright_file(labels, image, folder)
+    source = upright_file(labels, image, mine.folder)
     kind = _kind(_head(source))
     path = stem.with_name(stem.name + KINDS[kind if kind in kinds else other])
+    before = mine.picture(path)
     if kind in kinds:
-        link(path, source, folder)
-    else:
-        write_file(path, _encoded(read_picture(source).image, other), folder)
-    return path
+        link(path, source, mine.folder)
+    elif path.is_symlink() or not (before and path.exists()):
+        _put(path, _encoded(read_picture(source).image, other), mine.folder)
+
+
+def _put(path: Path, content: bytes, folder: Path) -> None:
+    """Writes a picture where no other file is; another process may have written it just now."""
+    if path.is_symlink() or not path.exists():
+        write_file(path, content, folder)
+    elif path.read_bytes() != content:
+        raise InputError(f"{path} is there already and was not written by looktwice; move it, or name another folder")
 
 
 def link(path: Path, target: Path, folder: Path) -> None:
@@ -191,7 +121,7 @@ def link(path: Path, target: Path, folder: Path) -> None:
     A link to a picture inside the output folder is relative, so that the folder can be moved.
 
     Raises:
-        InputError: the picture is gone.
+        InputError: the picture is gone, or another picture is there.
         RunError: the file cannot be written.
     """
     try:
@@ -204,6 +134,10 @@ def link(path: Path, target: Path, folder: Path) -> None:
     try:
         if path.is_symlink() and os.readlink(path) == text:  # noqa: PTH115 - Path would change the text
             return
+        if path.exists() and not path.is_symlink():  # a copy, or a picture that the user put there
+            if filecmp.cmp(path, target, shallow=False):
+                return
+            raise InputError(f"{path} is no longer the picture {target}; move it, or remove it to have it made anew")
         path.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
         try:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from looktwice.atomic_files import writing_atomically
+from looktwice.export.claims import absolute, claimed
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import class_names
-from looktwice.export.placing import IMAGES, absolute, claim, pictures_root, upright_file
+from looktwice.export.placing import IMAGES, pictures_root, upright_file
 from looktwice.export.shapes import DECIMALS, rounded, segment
 
 
@@ -22,16 +22,16 @@ def write(labels: LabelSet, folder: Path) -> Path:
         The file.
 
     Raises:
-        InputError: a file of the user's is there, or an image cannot be read.
+        InputError: a file of the user's is there, the file was changed, or an image cannot be read.
         RunError: the file cannot be written.
     """
-    path = claim(labels, folder / "coco.json", folder)
+    path = folder / "coco.json"
     names = class_names(labels.classes)
     categories = [
         {"id": one.id + 1, "name": name, "supercategory": ""} for one, name in zip(labels.classes, names, strict=True)
     ]
     info = {"description": "Objects found by looktwice, not checked by a person", **labels.about}
-    with writing_atomically(path) as file:
+    with claimed(labels, path, folder) as mine, mine.writing(path) as file:
         file.write(f'{{"info": {json.dumps(info)},\n"licenses": [],\n"categories": '.encode())
         _write_list(file, categories)
         file.write(b',\n"images": ')

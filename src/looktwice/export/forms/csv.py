@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from looktwice.atomic_files import writing_atomically
+from looktwice.export.claims import claimed
 from looktwice.export.label_set import LabelledImage, LabelSet
-from looktwice.export.naming import check_plain
-from looktwice.export.placing import claim, listed_file
+from looktwice.export.naming import check_images
+from looktwice.export.placing import listed_file
 from looktwice.export.shapes import rounded
 
 
@@ -23,14 +23,15 @@ def write(labels: LabelSet, folder: Path) -> Path:
         The file.
 
     Raises:
-        InputError: a file of the user's is there, an image cannot be read, or its name is no plain text.
+        InputError: a file of the user's is there, the file was changed, an image cannot be read, or its name is no
+            plain text.
         RunError: a file cannot be written.
     """
-    path = claim(labels, folder / "labels.csv", folder)
-    with writing_atomically(path) as file:
+    check_images(labels, lambda image: image.name, "csv", alone=False)
+    path = folder / "labels.csv"
+    with claimed(labels, path, folder) as mine, mine.writing(path) as file:
         file.write(b"image,label,x1,y1,x2,y2\n")
         for image in labels.images():
-            check_plain(image.name, "image name", "csv", alone=False)
             picture = listed_file(labels, image, folder)
             name = Path(os.path.relpath(picture, folder)).as_posix()
             text = io.StringIO(newline="")

@@ -6,10 +6,10 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from looktwice.atomic_files import writing_atomically
+from looktwice.export.claims import absolute, claimed
 from looktwice.export.label_set import LabelledImage, LabelledObject, LabelSet
 from looktwice.export.naming import plain_names
-from looktwice.export.placing import IMAGES, absolute, claim, listed_file, pictures_root, write_file
+from looktwice.export.placing import IMAGES, listed_file, pictures_root
 
 _DECIMALS = 6
 """Of a percentage: a millionth of a side."""
@@ -28,15 +28,20 @@ def write(labels: LabelSet, folder: Path) -> Path:
         The JSON file, which is written last.
 
     Raises:
-        InputError: a file of the user's is there, an image cannot be read, or a class's name is no plain text.
+        InputError: a file of the user's is there, a file was changed, an image cannot be read, or a class's name is no
+            plain text.
         RunError: a file cannot be written.
     """
     names = plain_names(labels.classes, "label-studio")
-    path, interface = (claim(labels, folder / f"label-studio.{kind}", folder) for kind in ("json", "xml"))
-    write_file(interface, _interface(names).encode(), folder)
+    path, interface = (folder / f"label-studio.{kind}" for kind in ("json", "xml"))
     known = [str(labels.about[key]) for key in ("looktwice", "model") if key in labels.about]
     version = " ".join(["looktwice", *known])
-    with writing_atomically(path) as file:
+    with (
+        claimed(labels, interface, folder) as for_interface,
+        claimed(labels, path, folder) as mine,
+        mine.writing(path) as file,
+    ):
+        for_interface.write(interface, _interface(names).encode())
         file.write(b"[")
         for number, image in enumerate(labels.images(), start=1):
             file.write(b"\n" if number == 1 else b",\n")

@@ -9,9 +9,10 @@ from PIL import Image
 
 from looktwice.atomic_files import as_json
 from looktwice.errors import InputError
+from looktwice.export.claims import claimed
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import class_names
-from looktwice.export.placing import claim, sweep, upright_file, write_file
+from looktwice.export.placing import upright_file
 from looktwice.export.shapes import whole_pixels
 
 _PALETTE = tuple(
@@ -35,23 +36,20 @@ def write(labels: LabelSet, folder: Path) -> Path:
         The folder ``masks``. The file of the classes is written last.
 
     Raises:
-        InputError: a folder of the user's is there, an image cannot be read, or there are more than 65,535 classes.
+        InputError: a folder of the user's is there, a file was changed, an image cannot be read, or there are more than
+            65,535 classes.
         RunError: a file cannot be written.
     """
     if len(labels.classes) > np.iinfo(np.uint16).max:
         raise InputError(f"{len(labels.classes):,} classes are more than the 65,535 of the form masks; leave masks out")
     dtype = np.dtype(np.uint8 if len(labels.classes) <= np.iinfo(np.uint8).max else np.uint16)
-    root = claim(labels, folder / "masks", folder)
-    table = root / "classes.json"
-    kept = {str(table)}
-    for image in labels.images():
-        upright_file(labels, image, folder)
-        mask = root / f"{image.name}.png"
-        write_file(mask, _png(_values(image, dtype)), folder)
-        kept.add(str(mask))
-    sweep(root, kept)
+    root = folder / "masks"
     names = {str(number): name for number, name in enumerate(("background", *class_names(labels.classes)))}
-    write_file(table, as_json(names), folder)
+    with claimed(labels, root, folder) as mine:
+        for image in labels.images():
+            upright_file(labels, image, folder)
+            mine.write(root / f"{image.name}.png", _png(_values(image, dtype)))
+        mine.write(root / "classes.json", as_json(names))
     return root
 
 

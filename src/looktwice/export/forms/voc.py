@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from looktwice.atomic_files import writing_atomically
+from looktwice.export.claims import claimed
 from looktwice.export.label_set import LabelledImage, LabelSet
-from looktwice.export.naming import check_plain, plain_names
-from looktwice.export.placing import claim, place, sweep, write_file
+from looktwice.export.naming import check_images, plain_names
+from looktwice.export.placing import place
 from looktwice.export.shapes import whole_pixels
 
 
@@ -22,27 +22,23 @@ def write(labels: LabelSet, folder: Path) -> Path:
         The folder ``voc``. The lists are written last.
 
     Raises:
-        InputError: a folder of the user's is there, an image cannot be read, or a name is no plain text.
+        InputError: a folder of the user's is there, a file was changed, an image cannot be read, or a name is no plain
+            text.
         RunError: a file cannot be written.
     """
     names = plain_names(labels.classes, "voc")
-    root = claim(labels, folder / "voc", folder)
-    kept: set[str] = set()
-    with ExitStack() as stack:
+    check_images(labels, lambda image: image.name, "voc")
+    root = folder / "voc"
+    with claimed(labels, root, folder) as mine, ExitStack() as stack:
         lists = root / "ImageSets" / "Main"
         both, train, val = (
-            stack.enter_context(writing_atomically(lists / f"{split}.txt")) for split in ("trainval", "train", "val")
+            stack.enter_context(mine.writing(lists / f"{split}.txt")) for split in ("trainval", "train", "val")
         )
         for image in labels.images():
-            check_plain(image.name, "image name", "voc")
-            picture = place(labels, image, root / "JPEGImages" / image.name, folder, kinds=("JPEG",), other="JPEG")
-            annotation = root / "Annotations" / f"{image.name}.xml"
-            write_file(annotation, _annotation(image, names).encode(), folder)
-            kept |= {str(picture), str(annotation)}
+            place(labels, image, root / "JPEGImages" / image.name, mine, kinds=("JPEG",), other="JPEG")
+            mine.write(root / "Annotations" / f"{image.name}.xml", _annotation(image, names).encode())
             for file in (both, val if image.id in labels.validation else train):
                 file.write(f"{image.name}\n".encode())
-    for part in ("JPEGImages", "Annotations"):
-        sweep(root / part, kept)
     return root
 
 

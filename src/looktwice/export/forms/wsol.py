@@ -1,6 +1,7 @@
 """The form ``wsol``: pictures, metadata and maps as wsolevaluation has them (Choe et al. 2020)."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from looktwice.atomic_files import writing_atomically
 from looktwice.errors import InputError
+from looktwice.export.claims import claimed
 from looktwice.export.label_set import LabelledImage, LabelSet
-from looktwice.export.naming import check_plain
-from looktwice.export.placing import claim, link, sweep, upright_file
+from looktwice.export.naming import check_images
+from looktwice.export.placing import link, upright_file
 from looktwice.export.shapes import whole_pixels
+from looktwice.localization.boxes import Box
 
 MAP_SIZE = 224
 """Side, in pixels, of the maps that wsolevaluation reads."""
@@ -42,39 +44,44 @@ def write(labels: LabelSet, folder: Path) -> Path:
         The folder ``wsol/metadata``.
 
     Raises:
-        InputError: a folder of the user's is there, an image cannot be read, its map is missing, or its name is no
-            plain text or has a comma.
+        InputError: a folder of the user's is there, a file was changed, an image cannot be read, its map is missing,
+            or its name is no plain text or has a comma.
         RunError: a file cannot be written.
     """
-    images = claim(labels, folder / "wsol" / "images", folder)
-    root = claim(labels, folder / "wsol" / "metadata", folder)
-    kept: set[str] = set()
+    shown = replace(labels, images=lambda: filter(_first_boxes, labels.images()))
+    _check(shown, folder)
+    images, root = folder / "wsol" / "images", folder / "wsol" / "metadata"
     with ExitStack() as stack:
+        pictures, lists = (stack.enter_context(claimed(labels, path, folder)) for path in (images, root))
         ids, classes, sizes, boxes = (
-            stack.enter_context(writing_atomically(root / f"{name}.txt"))
+            stack.enter_context(lists.writing(root / f"{name}.txt"))
             for name in ("image_ids", "class_labels", "image_sizes", "localization")
         )
-        for image in labels.images():
-            first = next((one.id for one in image.classes), None)
-            own = [found.box for found in image.objects if found.id == first]
-            if first is not None and own:
-                _check(image, folder)
-                link(images / image.id, upright_file(labels, image, folder), folder)
-                kept.add(str(images / image.id))
-                ids.write(f"{image.id}\n".encode())
-                classes.write(f"{image.id},{labels.classes[first].index}\n".encode())
-                sizes.write(f"{image.id},{image.width},{image.height}\n".encode())
-                for box in own:
-                    x1, y1, x2, y2 = whole_pixels(box, image.width, image.height)
-                    boxes.write(f"{image.id},{x1},{y1},{x2 - 1},{y2 - 1}\n".encode())
-    sweep(images, kept)
+        for image in shown.images():
+            pictures.picture(images / image.id)
+            link(images / image.id, upright_file(labels, image, folder), folder)
+            ids.write(f"{image.id}\n".encode())
+            classes.write(f"{image.id},{labels.classes[image.classes[0].id].index}\n".encode())
+            sizes.write(f"{image.id},{image.width},{image.height}\n".encode())
+            for box in _first_boxes(image):
+                x1, y1, x2, y2 = whole_pixels(box, image.width, image.height)
+                boxes.write(f"{image.id},{x1},{y1},{x2 - 1},{y2 - 1}\n".encode())
     return root
 
 
-def _check(image: LabelledImage, folder: Path) -> None:
-    check_plain(image.id, "image name", "wsol")
-    if "," in image.id:
-        raise InputError(f"the image name {image.id!r} has a comma, which wsolevaluation splits at; rename the picture")
-    file = map_file(folder, image.id)
-    if not file.is_file():
-        raise InputError(f"{file} is missing, and the form wsol needs a map of each image; run it again with wsol")
+def _first_boxes(image: LabelledImage) -> list[Box]:
+    """The boxes of the image's first class; none if it has no class."""
+    return [found.box for found in image.objects if found.id == image.classes[0].id] if image.classes else []
+
+
+def _check(labels: LabelSet, folder: Path) -> None:
+    """Refuses names that a list cannot hold, and images without a map."""
+    check_images(labels, lambda image: image.id, "wsol")
+    for image in labels.images():
+        if "," in image.id:
+            raise InputError(
+                f"the image name {image.id!r} has a comma, which wsolevaluation splits at; rename the picture"
+            )
+        file = map_file(folder, image.id)
+        if not file.is_file():
+            raise InputError(f"{file} is missing, and the form wsol needs a map of each image; run it again with wsol")

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+from looktwice.export.claims import claimed
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import class_names
-from looktwice.export.placing import claim, place, sweep, write_file
+from looktwice.export.placing import place
 
 _KINDS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Kinds of pictures that ultralytics opens. All others are written as PNG."""
@@ -23,24 +24,20 @@ def write(labels: LabelSet, folder: Path) -> Path:
         ``data.yaml``, which is written last.
 
     Raises:
-        InputError: a folder of the user's is there, or an image cannot be read.
+        InputError: a folder of the user's is there, a file was changed, or an image cannot be read.
         RunError: a file cannot be written.
     """
-    root = claim(labels, folder / "yolo", folder)
-    splits: dict[str, None] = {}
-    kept: set[str] = set()
-    for image in labels.images():
-        split = "val" if image.id in labels.validation else "train"
-        splits[split] = None
-        name = _safe(image.name)
-        picture = place(labels, image, root / "images" / split / name, folder, kinds=_KINDS, other="PNG")
-        lines = root / "labels" / split / f"{name}.txt"
-        write_file(lines, _lines(image).encode(), folder)
-        kept |= {str(picture), str(lines)}
-    for part in ("images", "labels"):
-        sweep(root / part, kept)
+    root = folder / "yolo"
     path = root / "data.yaml"
-    write_file(path, _data(labels, splits).encode(), folder)
+    splits: dict[str, None] = {}
+    with claimed(labels, root, folder) as mine:
+        for image in labels.images():
+            split = "val" if image.id in labels.validation else "train"
+            splits[split] = None
+            name = _safe(image.name)
+            place(labels, image, root / "images" / split / name, mine, kinds=_KINDS, other="PNG")
+            mine.write(root / "labels" / split / f"{name}.txt", _lines(image).encode())
+        mine.write(path, _data(labels, splits).encode())
     return path
 
 
