@@ -40,6 +40,16 @@ def _whole(low: float, high: float, size: int) -> tuple[int, int]:
     return first, min(max(math.floor(high + 0.5), first + 1), size)
 
 
+def voc_colour(value: int) -> tuple[int, int, int]:
+    """PASCAL VOC's colour of a class: the bits of its value, three at a time, are the highest bits of its parts.
+
+    >>> voc_colour(0), voc_colour(1), voc_colour(15)
+    ((0, 0, 0), (128, 0, 0), (192, 128, 128))
+    """
+    red, green, blue = (sum(((value >> (3 * bit + part)) & 1) << (7 - bit) for bit in range(8)) for part in range(3))
+    return red, green, blue
+
+
 @dataclass(frozen=True)
 class Segment:
     """A region in COCO's words.

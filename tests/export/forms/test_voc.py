@@ -131,8 +131,47 @@ def test_another_split_leaves_nothing_of_the_earlier_one(tmp_path):
         "ImageSets/Main/trainval.txt",
         "ImageSets/Main/val.txt",
         "JPEGImages/a.jpg",
+        "labelmap.txt",
     ]
     assert (root / "ImageSets/Main/val.txt").read_text() == ""
+
+
+def as_datumaro_reads(text):
+    """The rules of datumaro's reader: blank lines and comments are skipped, four parts are needed, names come once."""
+    found = {}
+    for line in map(str.strip, text.splitlines()):
+        if line and line[0] != "#":
+            name, colour, parts, actions = line.split(":")
+            assert name not in found
+            assert (parts, actions) == ("", "")
+            found[name] = tuple(map(int, colour.split(",")))
+    return found
+
+
+def test_the_label_map_names_each_class_with_its_colour_in_the_form_masks(tmp_path):
+    labels = awkward(tmp_path / "photos").done()
+    found = as_datumaro_reads((write("voc", labels, tmp_path / "out") / "labelmap.txt").read_text(encoding="utf-8"))
+    with Image.open(write("masks", labels, tmp_path / "out") / "a.png") as picture:
+        palette = np.array(picture.getpalette()).reshape(-1, 3)
+    assert [*found] == ["background", *NAMES[:4]]  # the last name has a colon
+    assert [*found.values()] == [tuple(colour) for colour in palette[:5].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), ["background"]),
+        (("background", "cat"), ["background", "cat"]),
+        (("#1", "a:b", "c d", "é"), ["background", "c d", "é"]),
+        (tuple(map(str, range(1000))), ["background", *map(str, range(1000))]),
+    ],
+)
+def test_a_label_map_of_any_names_can_be_read(names, expected, tmp_path):
+    classes = tuple(LabelClass(number, name, number) for number, name in enumerate(names))
+    root = write("voc", SetMaker(tmp_path / "photos", classes).done(), tmp_path / "out")
+    found = as_datumaro_reads((root / "labelmap.txt").read_text(encoding="utf-8"))
+    assert [*found] == expected
+    assert len(set(found.values())) == len(found)
 
 
 @pytest.mark.parametrize("name", ["my dog 1", "a&b", "a<b>c", "日本", "#1", 'q"q', "x.y", "cat -1"])

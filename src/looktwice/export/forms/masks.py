@@ -13,14 +13,9 @@ from looktwice.export.claims import claimed
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import class_names
 from looktwice.export.placing import upright_file
-from looktwice.export.shapes import whole_pixels
+from looktwice.export.shapes import voc_colour, whole_pixels
 
-_PALETTE = tuple(
-    sum(((value >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
-    for value in range(256)
-    for channel in range(3)
-)
-"""PASCAL VOC's colours: the bits of a value, three at a time, are the highest bits of red, green and blue."""
+_PALETTE = tuple(part for value in range(256) for part in voc_colour(value))
 
 
 def write(labels: LabelSet, folder: Path) -> Path:

@@ -9,11 +9,13 @@ from looktwice.export.claims import claimed
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import check_images, plain_names
 from looktwice.export.placing import place
-from looktwice.export.shapes import whole_pixels
+from looktwice.export.shapes import voc_colour, whole_pixels
 
 
 def write(labels: LabelSet, folder: Path) -> Path:
     """Writes ``voc/JPEGImages/``, ``voc/Annotations/`` and ``voc/ImageSets/Main/`` with train, val and trainval.
+
+    ``voc/labelmap.txt`` names the classes, as datumaro and CVAT need it.
 
     Boxes are whole pixels, counted from 1; the last ones are inside. Sides go to the nearest border of a pixel. VOC's
     pictures are JPEG files with the suffix .jpg: a picture of another kind is written as JPEG.
@@ -30,6 +32,7 @@ def write(labels: LabelSet, folder: Path) -> Path:
     check_images(labels, lambda image: image.name, "voc")
     root = folder / "voc"
     with claimed(labels, root, folder) as mine, ExitStack() as stack:
+        mine.write(root / "labelmap.txt", _label_map(names).encode())
         lists = root / "ImageSets" / "Main"
         both, train, val = (
             stack.enter_context(mine.writing(lists / f"{split}.txt")) for split in ("trainval", "train", "val")
@@ -40,6 +43,19 @@ def write(labels: LabelSet, folder: Path) -> Path:
             for file in (both, val if image.id in labels.validation else train):
                 file.write(f"{image.name}\n".encode())
     return root
+
+
+def _label_map(names: Sequence[str]) -> str:
+    """The classes as datumaro reads them: name:red,green,blue:parts:actions. The colours are those of the form masks.
+
+    A name with a colon, or with "#" at its beginning, is left out: no line can hold it.
+    """
+    lines = [
+        f"{name}:{','.join(map(str, voc_colour(number)))}::\n"
+        for number, name in enumerate(["background", *names])
+        if ":" not in name and not name.startswith("#") and (number == 0 or name != "background")
+    ]
+    return "".join(["# label:color_rgb:parts:actions\n", *lines])
 
 
 def _annotation(image: LabelledImage, names: Sequence[str]) -> str:
