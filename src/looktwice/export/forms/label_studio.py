@@ -18,11 +18,12 @@ _DECIMALS = 6
 def write(labels: LabelSet, folder: Path) -> Path:
     """Writes ``label-studio.json``, and ``label-studio.xml`` with the labelling interface.
 
-    Label Studio serves the pictures from the disk. Their addresses start from the parent of the folder of the
-    pictures, which must be its document root. Pictures that lie in archives, or elsewhere, are put into ``images/``;
-    their addresses start from the parent of ``images/``.
+    Label Studio serves the pictures from the disk, below its document root. This is the parent of the folder of the
+    pictures, and addresses start from it. If one picture is stored turned, or lies in an archive or elsewhere, all
+    pictures are put into ``images/``, as links or upright files. Then the document root is the output folder.
 
-    Boxes are percentages of the upright picture's sides, as Label Studio shows it.
+    Boxes are percentages of the sides of the picture that is served. It is upright: what Label Studio exports has the
+    size of the stored picture, so a turned one would not fit its boxes.
 
     Returns:
         The JSON file, which is written last.
@@ -36,6 +37,7 @@ def write(labels: LabelSet, folder: Path) -> Path:
     path, interface = (folder / f"label-studio.{kind}" for kind in ("json", "xml"))
     known = [str(labels.about[key]) for key in ("looktwice", "model") if key in labels.about]
     version = " ".join(["looktwice", *known])
+    apart = any(_is_apart(labels, image) for image in labels.images())
     with (
         claimed(labels, interface, folder) as for_interface,
         claimed(labels, path, folder) as mine,
@@ -46,7 +48,7 @@ def write(labels: LabelSet, folder: Path) -> Path:
         for number, image in enumerate(labels.images(), start=1):
             file.write(b"\n" if number == 1 else b",\n")
             task = {
-                "data": _data(labels, image, folder),
+                "data": _data(labels, image, folder, apart=apart),
                 "predictions": [_prediction(image, number, names, version)] if image.objects else [],
             }
             file.write(json.dumps(task).encode())
@@ -62,21 +64,24 @@ def _interface(names: tuple[str, ...]) -> str:
     return "".join(f"{line}\n" for line in [*lines, "  </RectangleLabels>", "</View>"])
 
 
-def _data(labels: LabelSet, image: LabelledImage, folder: Path) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "image": f"/data/local-files/?d={_address(labels, image, folder)}",
+def _is_apart(labels: LabelSet, image: LabelledImage) -> bool:
+    """Whether the folder of the pictures has no upright file of this one."""
+    inside = absolute(image.file).is_relative_to(pictures_root(labels))
+    return image.content is not None or image.orientation is not None or not inside
+
+
+def _data(labels: LabelSet, image: LabelledImage, folder: Path, *, apart: bool) -> dict[str, Any]:
+    return {
+        "image": f"/data/local-files/?d={_address(labels, image, folder, apart=apart)}",
         "name": image.id,
         "split": "val" if image.id in labels.validation else "train",
     }
-    if image.orientation is not None and image.content is None:
-        data["exif_orientation"] = image.orientation.value
-    return data
 
 
-def _address(labels: LabelSet, image: LabelledImage, folder: Path) -> str:
+def _address(labels: LabelSet, image: LabelledImage, folder: Path, *, apart: bool) -> str:
     """The picture's path from the document root, as the query of an address holds it."""
     root, file = pictures_root(labels), absolute(image.file)
-    if image.content is not None or not file.is_relative_to(root):
+    if apart:
         root, file = absolute(folder / IMAGES), listed_file(labels, image, folder)
     path = file.relative_to(root.parent).as_posix()
     return quote(path.encode(errors="surrogateescape"))
