@@ -233,6 +233,34 @@ def test_a_data_set_without_an_image(form, tmp_path):
     assert (tmp_path / "out" / FILES[form]).is_file()
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_an_image_without_a_class(form, tmp_path):
+    """No class was probable enough: there is nothing to say of it, and no form stumbles."""
+    maker = SetMaker(tmp_path / "photos").add("none.jpg", looked_for=()).add("a.png", BOX)
+    maker.add("turned.jpg", looked_for=(), exif=6)
+    write(form, with_maps(maker.done("none.jpg"), tmp_path / "out"), tmp_path / "out")
+    found = files(tmp_path / "out")
+    expected = {
+        "coco": ("coco.json", b'"file_name": "none.jpg"'),
+        "yolo": ("yolo/labels/val/none.txt", b""),
+        "voc": ("voc/ImageSets/Main/val.txt", b"none\n"),
+        "label-studio": ("label-studio.json", b'"name": "none.jpg", "split": "val"}, "predictions": []}'),
+        "csv": ("labels.csv", b"\nimages/a.png,0,1.0,2.0,20.0,10.0\n"),
+        "masks": ("masks/none.png", b"PNG"),
+        "wsol": ("wsol/metadata/image_ids.txt", b"a.png\n"),
+    }
+    file, part = expected[form]
+    assert part in found[file]
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo", "label-studio", "masks"])
+def test_a_name_of_any_bytes_is_taken(form, tmp_path):
+    maker = SetMaker(tmp_path / "photos")
+    for name in ("a\nb.jpg", " c.png", "d .png", "caf\udce9.png", "e,f.png", "g.png/h.png"):
+        maker.add(name, BOX, kind="PNG")
+    write(form, maker.done(), tmp_path / "out")
+
+
 @pytest.mark.parametrize(("name", "kind", "suffix"), [("a", "JPEG", ".jpg"), ("b.img", "PNG", ".png")])
 def test_a_suffix_that_says_nothing_becomes_the_usual_one(name, kind, suffix, tmp_path):
     labels = SetMaker(tmp_path / "photos").add(name, BOX, kind=kind).done()
