@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -533,6 +534,24 @@ def test_the_table_says_that_all_boxes_are_best():
     told = check_table(check_labels(label_set(*found), truths(*(drawn(name, {CAT: [UNIT]}) for name in names))))
     assert "F1 is best on these images with all boxes: no least score makes it better." in told
     assert "Without the boxes" not in told
+
+
+def test_columns_of_the_table_do_not_run_into_each_other():
+    # Each share is at its widest: 100.0 (100.0…100.0).
+    names = [f"{number}.png" for number in range(40)]
+    found = [labelled(name, (0, UNIT, 1.0), (1, FAR, 1.0), (1, UNIT, 1.0)) for name in names]
+    by_person = truths(*(drawn(name, {CAT: [UNIT], DOG: [FAR, UNIT]}) for name in names))
+    told = check_table(check_labels(label_set(*found), by_person))
+    assert re.search(r"precision +100\.0 \(100\.0…100\.0\)  100\.0 \(100\.0…100\.0\)  100\.0 \(100\.0…100\.0\)\n", told)
+    assert max(map(len, told.splitlines())) <= 90
+
+
+def test_long_names_and_reasons_are_wrapped():
+    by_person = truths(drawn("a", {CAT: [UNIT]}), drawn("b" * 200, {CAT: [UNIT]}))
+    by_person = replace(by_person, problems=("boxes.csv: " + "a class that is unknown " * 12,))
+    told = check_table(check_labels(label_set(labelled("a", (0, UNIT, 0.9))), by_person))
+    assert max(map(len, told.splitlines())) <= 90
+    assert "".join(told.split()).count("b" * 200) == 1
 
 
 def test_a_check_needs_neither_torch_nor_pyarrow():

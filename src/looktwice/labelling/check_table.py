@@ -1,5 +1,6 @@
 """What a check of labels found, as text for a terminal."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from looktwice.labelling.box_scores import FOLDS, MinScore, ScoreGroup
@@ -18,12 +19,18 @@ _CORRECTIONS = (
     ("objects_drawn", "objects to draw"),
     ("images_untouched", "images that need nothing"),
 )
+_WIDTH = 90
+"""Characters of a line at most."""
+
+_FIRST, _OTHER = 27, 21
+"""Characters of the first column, and of each other one with the two blanks before it."""
+
 _SHOWN = 3
 """Lines of a list that are shown; the file of the check has all of them."""
 
 
 def check_table(check: LabelCheck) -> str:
-    """What the check found, in lines of about 90 characters. Shares are in per cent, with their 95 % intervals."""
+    """What the check found, in lines of at most 90 characters. Shares are in per cent, with their 95 % intervals."""
     return "\n".join(
         [
             *_about_images(check.images),
@@ -52,7 +59,8 @@ def _about_images(images: CheckedImages) -> Iterator[str]:
 def _listed(what: str, lines: Sequence[str]) -> Iterator[str]:
     if lines:
         yield f"  {len(lines)} {what}:"
-        yield from (f"    {line}" for line in lines[:_SHOWN])
+        for line in lines[:_SHOWN]:
+            yield from _wrapped(line, first="    ", others="      ")
         if len(lines) > _SHOWN:
             yield f"    … and {len(lines) - _SHOWN} more"
 
@@ -80,7 +88,7 @@ def _about_scores(groups: Sequence[ScoreGroup]) -> Iterator[str]:
 
 def _about_min_score(chosen: MinScore | Undefined) -> Iterator[str]:
     if isinstance(chosen, Undefined):
-        yield f"No least score: {chosen.reason}."
+        yield from _wrapped(f"No least score: {chosen.reason}.")
         return
     low, high = min(chosen.of_parts), max(chosen.of_parts)
     if chosen.min_score == 0:
@@ -103,8 +111,16 @@ def _about_corrections(corrections: Sequence[Corrections]) -> Iterator[str]:
 
 
 def _row(*cells: str) -> str:
+    """The cells in columns; two blanks at least are between them."""
     first, *others = cells
-    return f"  {first:<28}{''.join(f'{cell:>19}' for cell in others)}".rstrip()
+    text = f"  {first}"
+    for column, cell in enumerate(others, start=1):
+        text += f"  {cell}".rjust(_FIRST + _OTHER * column - len(text))
+    return text.rstrip()
+
+
+def _wrapped(text: str, *, first: str = "", others: str = "") -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
 
 
 def _share(score: Score | Interval | Undefined, *, sign: str = "") -> str:
