@@ -98,3 +98,42 @@ def test_a_box_beyond_all_numbers_costs_itself(tmp_path):
     data = load_dataset(voc(tmp_path, {"a": text}), "voc")
     assert data.samples[0].boxes == (((0, 0, 5, 5),),)
     assert len(data.problems) == 2
+
+
+def seven(root, **lists):
+    """Seven XML files; ``val`` lists the first two of them."""
+    voc(root, {name: xml(("dog", 1, 1, 10, 10)) for name in "abcdefg"})
+    for name, ids in ({"val": "ab"} | lists).items():
+        write(root / f"ImageSets/Main/{name}.txt", "\n".join(ids))
+    return root
+
+
+def test_voc_tells_how_many_images_other_lists_have(tmp_path):
+    root = seven(tmp_path, train="cde", trainval="abcde", cat_train="f", test="g")
+    data = load_dataset(root, "voc", strict=True)
+    assert [sample.id for sample in data.samples] == ["a", "b"]
+    assert data.notes == (
+        "ImageSets/Main: val is read; 4 images of other lists (train, trainval or test) are not; name a split",
+    )
+    assert load_dataset(root, "voc", split="val").notes == ()
+
+
+def test_voc_a_broken_list_that_nobody_asked_for_is_no_fault(tmp_path):
+    root = seven(tmp_path)
+    (root / "ImageSets/Main/train.txt").write_bytes(b"\xff\xfe\x00")
+    assert len(load_dataset(root, "voc", strict=True).samples) == 2
+
+
+def test_voc_without_images_is_read_from_trainval(tmp_path):
+    root = seven(tmp_path, train="cde", trainval="abcde")
+    data = load_dataset(root, "voc", images_needed=False)
+    assert [sample.id for sample in data.samples] == list("abcde")
+    assert data.notes == ("Annotations: 2 XML files are not in the list trainval and are not read; name a split",)
+    assert [sample.id for sample in load_dataset(root, "voc", split="val", images_needed=False).samples] == ["a", "b"]
+
+
+def test_voc_without_images_and_without_trainval_has_all_xml_files(tmp_path):
+    root = seven(tmp_path)
+    write(root / "Annotations/x/h.1.xml", xml(("dog", 1, 1, 10, 10)))
+    data = load_dataset(root, "voc", images_needed=False)
+    assert [sample.id for sample in data.samples] == [*"abcdefg", "x/h.1"]
