@@ -168,6 +168,17 @@ def test_an_image_with_labels_and_no_drawn_box_is_left_out():
     assert check.images.left_out == ("b: no box was drawn on it by hand",)
 
 
+def test_images_that_are_listed_without_an_object_are_counted_and_not_judged():
+    by_person = truths(drawn("a", {CAT: [UNIT]}), drawn("b", {}), drawn("nowhere", {}))
+    labels = label_set(labelled("a", (0, UNIT, 0.9)), labelled("b", (0, UNIT, 0.9)))
+    check = check_labels(labels, replace(by_person, notes=("a.json: 2 crowd regions ignored",)))
+    assert (check.images.judged, check.images.without_object, check.images.left_out) == (1, 2, ())
+    assert value(check, "box_precision") == 1
+    told = check_table(check)
+    assert "  2 images without an object in the annotation: not judged\n" in told
+    assert "  a.json: 2 crowd regions ignored\n" in told
+
+
 def test_nested_boxes_are_of_one_class():
     inner = (1, 1, 9, 9)
     both = labelled("a", (0, UNIT, 0.9), (1, inner, 0.8), (1, UNIT, 0.7))
@@ -499,7 +510,7 @@ def test_the_file_of_a_check_holds_every_number():
     content = json.loads(json.dumps(check.as_json(), allow_nan=False))
     assert content["images"] == {
         "judged": 4, "by_path_end": 0, "unmatched": [], "ambiguous": [], "left_out": [], "notes": [],
-        "problems": [],
+        "problems": [], "without_object": 0, "remarks": [],
     }  # fmt: skip
     assert content["scores"]["box_f1"]["value"] == 0.4
     assert content["min_score"]["value"] is None

@@ -254,11 +254,8 @@ def _read(
 
 def _truths(check: Path, layout: str | None, classes: Path | None, known: "Classes") -> "Dataset":
     """The boxes drawn by hand. They are read first: a mistake should not show after hours of work."""
-    from looktwice.datasets.find_layout import find_layout
     from looktwice.labelling.truths import read_truths
 
-    if layout is None and check.is_dir():
-        layout = find_layout(check, known)
     return read_truths(check, layout, classes=classes, known=known)
 
 

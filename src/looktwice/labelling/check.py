@@ -35,6 +35,9 @@ class CheckedImages:
         left_out: a line for each image whose boxes drawn by hand cannot be used, with the reason.
         notes: a line for each box drawn by hand that was mended.
         problems: a line for each part of the annotation that could not be read, such as a class that is unknown.
+        without_object: how many images the annotation lists without an object. They are not judged: either there is
+            nothing on them, or nobody has annotated them yet.
+        remarks: what the annotation's layout leaves out or keeps by its own rules, such as crowd regions.
     """
 
     judged: int
@@ -44,6 +47,8 @@ class CheckedImages:
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    without_object: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def check_labels(labels: LabelSet, truths: Dataset) -> LabelCheck:
     Raises:
         DatasetError: no image of the labels has boxes drawn by hand.
     """
-    samples = {sample.id: sample for sample in truths.samples}
+    samples = {sample.id: sample for sample in truths.samples if sample.labels}
     names = AnnotatedNames(list(samples))
     indices = [each.index for each in labels.classes]
     found: dict[str, FoundBoxes] = {}
@@ -120,9 +125,22 @@ def check_labels(labels: LabelSet, truths: Dataset) -> LabelCheck:
             by_path_end += annotated != labelled
     if not judged:
         raise DatasetError(f"no annotated image can be used; the first of {len(left_out)}: {printable(left_out[0])}")
-    lists = (pairing.unmatched, pairing.ambiguous, left_out, notes, truths.problems)
-    others = (tuple(map(printable, each)) for each in lists)
-    return _counted(sorted(judged, key=lambda each: each.id), CheckedImages(len(judged), by_path_end, *others))
+    images = CheckedImages(
+        judged=len(judged),
+        by_path_end=by_path_end,
+        unmatched=_printable(pairing.unmatched),
+        ambiguous=_printable(pairing.ambiguous),
+        left_out=_printable(left_out),
+        notes=_printable(notes),
+        problems=_printable(truths.problems),
+        without_object=len(truths.samples) - len(samples),
+        remarks=_printable(truths.notes),
+    )
+    return _counted(sorted(judged, key=lambda each: each.id), images)
+
+
+def _printable(lines: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(printable, lines))
 
 
 def _none_matched(example: str | None, pairing: Pairing, truths: Dataset) -> DatasetError:
@@ -133,7 +151,7 @@ def _none_matched(example: str | None, pairing: Pairing, truths: Dataset) -> Dat
             f"no annotated image can be told from the others: {printable(cut(pairing.ambiguous[0], most=300))}; "
             "name images in the annotation as the labels do"
         )
-    other = truths.samples[0].id if truths.samples else "none"
+    other = next((sample.id for sample in truths.samples if sample.labels), "none")
     return DatasetError(
         f"no annotated image is among the labelled ones: the annotation names {printable(cut(other, most=200))}, for "
         f"example, and the labels {printable(cut(example, most=200))}; the ends of the paths must be the same"

@@ -49,11 +49,16 @@ def _about_images(images: CheckedImages) -> Iterator[str]:
     yield f"Labels of {_counted(images.judged, 'image')}, held against boxes drawn by hand (%, 95 % intervals)"
     if images.by_path_end:
         yield f"  {_counted(images.by_path_end, 'image')} found by the end of the path: the names differ"
+    if images.without_object:
+        count = _counted(images.without_object, "image")
+        yield f"  {count} without an object in the annotation: not judged"
     yield from _listed("not among the labelled images", images.unmatched)
     yield from _listed("may be several labelled images", images.ambiguous)
     yield from _listed("left out", images.left_out)
     yield from _listed("with a box drawn by hand that was mended", images.notes)
     yield from _listed("that could not be read in the annotation", images.problems)
+    for remark in images.remarks:
+        yield from _wrapped(remark, first="  ", others="    ")
 
 
 def _listed(what: str, lines: Sequence[str]) -> Iterator[str]:

@@ -7,9 +7,8 @@ from looktwice.datasets.classes import Classes
 from looktwice.datasets.load import load_dataset
 from looktwice.datasets.records import Dataset, Sample, fit_to_image
 from looktwice.decoding import Orientation, Size
-from looktwice.errors import DatasetError, OptionError
-
-_LAYOUT_OF_FILE = {".json": "coco", ".csv": "csv"}
+from looktwice.errors import DatasetError
+from looktwice.labelling.find_truths import find_truths
 
 
 class UnplacedError(Exception):
@@ -26,33 +25,26 @@ def read_truths(
 ) -> Dataset:
     """Reads the images with boxes drawn by hand. The image files need not lie there.
 
+    Images that are listed without an object are kept too; their samples have no labels.
+
     Args:
         path: a COCO file (.json), a CSV file (.csv), or the folder of a data set.
-        layout: of the folder, a name of ``LAYOUTS``. A file needs none.
+        layout: of the folder, a name of ``LAYOUTS``; found out by default. A file needs none.
         split: the part of the data set, as for ``load_dataset``.
         classes: the classes file, as for ``load_dataset``.
         known: the network's own classes, as for ``load_dataset``: without a classes file, labels are their names.
 
     Raises:
         DatasetError: there is no usable annotation, or it names no box.
-        OptionError: the layout is unknown, or it is missing, or it does not fit the file.
+        OptionError: the layout is unknown, or nothing tells it, or it does not fit the file.
     """
     if layout is None and not Path(path).exists():
         raise DatasetError(f"{path} does not exist; name the file or folder with the boxes that were drawn by hand")
-    own = _layout(Path(path), layout)
-    dataset = load_dataset(path, own, split=split, classes=classes, known=known, images_needed=False)
+    place, own = find_truths(Path(path), layout, split, known)
+    dataset = load_dataset(place, own, split=split, classes=classes, known=known, unlabelled=True, images_needed=False)
     if not any(boxes for sample in dataset.samples for boxes in sample.boxes):
         raise DatasetError(f"{path} has images and no box; name annotations with boxes that were drawn by hand")
     return dataset
-
-
-def _layout(path: Path, layout: str | None) -> str:
-    own = None if path.is_dir() else _LAYOUT_OF_FILE.get(path.suffix.lower())
-    if layout is None and own is None:
-        raise OptionError(f"nothing tells the layout of {path}; name it, or give a .json file (COCO) or a .csv file")
-    if layout is not None and own is not None and layout != own:
-        raise OptionError(f"{path} is a file in layout {own!r}, not {layout!r}; leave the layout out")
-    return layout or own or ""
 
 
 def placed(sample: Sample, size: Size, orientation: Orientation | None) -> tuple[Sample, tuple[str, ...]]:
