@@ -208,6 +208,21 @@ def test_images_are_found_by_the_end_of_their_path():
     assert "1 may be several labelled images:\n    a.jpg may be" in told
 
 
+def test_copies_are_counted_apart():
+    check = check_labels(
+        label_set(labelled("cat/a.jpg", (0, UNIT, 0.9)), labelled("b.jpg", (0, UNIT, 0.9))),
+        truths(*(drawn(name, {CAT: [UNIT]}) for name in ("images/7ea30258__a.jpg", "data/local-files/?d=p/b.jpg"))),
+    )
+    assert (check.images.judged, check.images.by_path_end, check.images.copies) == (2, 1, 1)
+    assert "  1 image found without the eight hex digits before the name of a copy\n" in check_table(check)
+
+
+def test_images_are_found_by_the_names_of_files_that_a_form_wrote():
+    images = [replace(labelled(f"a.{kind}", (0, UNIT, 0.9)), name=f"a_{kind}") for kind in ("jpg", "png")]
+    check = check_labels(label_set(*images), truths(drawn("images/a_png.png", {CAT: [UNIT]})))
+    assert (check.images.judged, check.images.unmatched) == (1, ())
+
+
 def test_no_image_in_common():
     with pytest.raises(DatasetError, match=r"the annotation names x/b\.jpg, for example, and the labels a\.jpg;"):
         check_labels(label_set(labelled("a.jpg")), truths(drawn("x/b.jpg", {CAT: [UNIT]})))
@@ -510,7 +525,7 @@ def test_the_file_of_a_check_holds_every_number():
     content = json.loads(json.dumps(check.as_json(), allow_nan=False))
     assert content["images"] == {
         "judged": 4, "by_path_end": 0, "unmatched": [], "ambiguous": [], "left_out": [], "notes": [],
-        "problems": [], "without_object": 0, "remarks": [],
+        "problems": [], "without_object": 0, "remarks": [], "copies": 0,
     }  # fmt: skip
     assert content["scores"]["box_f1"]["value"] == 0.4
     assert content["min_score"]["value"] is None

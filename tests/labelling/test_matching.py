@@ -1,8 +1,12 @@
 """Which annotated image is which labelled one: by name, or by the end of the path."""
 
+from dataclasses import replace
+
 import pytest
 
-from looktwice.labelling.matching import AnnotatedNames
+from label_checks import labelled
+from looktwice.decoding import Orientation
+from looktwice.labelling.matching import AnnotatedNames, written_names
 
 
 def pair(annotated, labelled):
@@ -89,3 +93,85 @@ def test_only_names_that_matter_are_kept():
         "b.png",
         "c/b",
     ]
+
+
+# ---- names that annotation tools and looktwice itself write ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("annotated", "labelled"),
+    [
+        ("data/local-files/?d=photos/a.jpg", "a.jpg"),
+        ("data/local-files/?d=photos/G/50%25%20%231.jpg", "G/50% #1.jpg"),
+        ("http:/localhost:8080/data/local-files/?d=photos/a.jpg", "a.jpg"),
+        ("https:/bucket.example/photos/a.jpg?X-Amz-Date=7&x=b.jpg", "a.jpg"),
+        ("50%25%20%231.jpg", "50% #1.jpg"),
+        ("C:\\photos\\G\\a.jpg", "G/a.jpg"),
+        ("..\\..\\G\\a.jpg", "G/a.jpg"),
+        ("b%C3%A4r.jpg", "x/bär.jpg"),
+    ],
+)
+def test_addresses_and_paths_of_windows(annotated, labelled):
+    found = pair([annotated], ["other/b.jpg", labelled, "c.png"])
+    assert found.pairs == ((annotated, labelled),)
+    assert found.copies == frozenset()
+
+
+@pytest.mark.parametrize("name", ["a%20b.jpg", "we\\ird.jpg", "7ea30258-a.jpg", "x?d=a.jpg"])
+def test_a_name_that_looks_like_an_address_is_first_taken_as_it_is(name):
+    others = ["a b.jpg", "ird.jpg", "a.jpg"]
+    assert pair([name], [*others, name]).pairs == ((name, name),)
+    assert pair([name], [*others, f"x/{name}"]).pairs == ((name, f"x/{name}"),)
+
+
+@pytest.mark.parametrize("annotated", ["images/7ea30258__a.jpg", "data/upload/1/7ea30258-a.jpg", "7ea30258-a.jpg"])
+def test_a_copy_with_hex_digits_before_its_name(annotated):
+    found = pair([annotated], ["cat/a.jpg", "cat/b.jpg"])
+    assert found.pairs == ((annotated, "cat/a.jpg"),)
+    assert found.copies == {annotated}
+
+
+def test_a_copy_that_fits_two_images_is_ambiguous():
+    # The folder of a copy says nothing: it is the tool's.
+    found = pair(["images/7ea30258__a.jpg"], ["images/a.jpg", "dog/a.jpg"])
+    assert found.ambiguous == ("images/7ea30258__a.jpg may be dog/a.jpg or images/a.jpg",)
+    both = pair(["images/7ea30258__a.jpg", "images/1ea30258__a.jpg"], ["a.jpg"])
+    assert (both.pairs, len(both.ambiguous)) == ((), 2)
+    with_name = pair(["a.jpg", "images/1ea30258__a.jpg"], ["a.jpg"])
+    assert with_name.pairs == (("a.jpg", "a.jpg"),)
+    assert with_name.ambiguous == ("images/1ea30258__a.jpg and others may be a.jpg",)
+
+
+@pytest.mark.parametrize("annotated", ["7EA30258-a.jpg", "7ea3025-a.jpg", "7ea30258_a.jpg", "zea30258-a.jpg"])
+def test_other_prefixes_stay(annotated):
+    assert pair([annotated], ["a.jpg"]).unmatched == (annotated,)
+
+
+def written(annotated, *images):
+    names = AnnotatedNames(annotated)
+    others = {image.id: written_names(image) for image in images}
+    assert all(names.may_hold(image.id, others[image.id]) for image in images)
+    return names.pair(others, others)
+
+
+@pytest.mark.parametrize("annotated", ["images/x/a_jpg.jpg", "x/a_jpg", "a_jpg", "JPEGImages/x/a_jpg.jpg"])
+def test_the_name_of_a_file_that_a_form_wrote(annotated):
+    image = replace(labelled("x/a.jpg"), name="x/a_jpg")
+    assert written([annotated], image).pairs == ((annotated, "x/a.jpg"),)
+
+
+def test_names_of_written_files_tell_images_with_the_same_stem_apart():
+    images = [replace(labelled(f"x/a.{kind}"), name=f"x/a_{kind}") for kind in ("jpg", "png")]
+    found = written(["x/a_png", "x/a_jpg"], *images)
+    assert found.pairs == (("x/a_jpg", "x/a.jpg"), ("x/a_png", "x/a.png"))
+
+
+def test_an_upright_copy_may_be_a_png_file():
+    turned = labelled("a.webp", orientation=Orientation(6, (80, 100)))
+    assert written(["images/a.png"], turned).pairs == (("images/a.png", "a.webp"),)
+    assert pair(["images/a.png"], ["a.webp"]).pairs == ()
+
+
+def test_a_written_name_that_is_also_the_end_of_another_path_is_ambiguous():
+    first, second = replace(labelled("a.jpg"), name="a_jpg"), replace(labelled("y/a_jpg.png"), name="y/a_jpg")
+    assert written(["a_jpg"], first, second).ambiguous == ("a_jpg may be a.jpg or y/a_jpg.png",)

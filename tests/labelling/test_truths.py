@@ -9,6 +9,7 @@ from PIL import Image
 from label_checks import drawn
 from layouts import TENCH, box, ilsvrc, voc, write, xml
 from looktwice.datasets.classes import known_classes
+from looktwice.datasets.load import load_dataset
 from looktwice.decoding import Orientation
 from looktwice.errors import DatasetError, OptionError
 from looktwice.images import read_picture
@@ -116,6 +117,27 @@ def test_a_coco_file_with_the_names_of_the_network(tmp_path):
         ("cats/a.jpg", (1,), (((10, 20, 40, 60),),))
     ]
     assert "unicorn" in "".join((*found.problems, *found.notes))
+
+
+def test_names_that_lead_out_of_the_folder_are_only_compared(tmp_path):
+    names = ("../../G/a.jpg", "/home/me/b.jpg", "G/../c.jpg", "/data/local-files/?d=photos/d.jpg", "..\\e.jpg")
+    write(tmp_path / "boxes.csv", "image,label,x1,y1,x2,y2\n" + "".join(f"{name},3,1,2,30,40\n" for name in names))
+    found = read_truths(tmp_path / "boxes.csv")
+    ids = ["G/a.jpg", "home/me/b.jpg", "c.jpg", "data/local-files/?d=photos/d.jpg", "..\\e.jpg"]
+    assert [sample.id for sample in found.samples] == ids
+    assert found.problems == ()
+    with pytest.raises(DatasetError, match="leads out of the image folder"):
+        load_dataset(tmp_path / "boxes.csv", "csv")
+
+
+def test_names_that_are_the_same_after_that_are_told(tmp_path):
+    write(tmp_path / "boxes.csv", "image,label,x1,y1,x2,y2\n../a.jpg,3,1,2,30,40\n/a.jpg,3,1,2,30,40\n..,3,1,2,30,40\n")
+    found = read_truths(tmp_path / "boxes.csv")
+    assert [sample.id for sample in found.samples] == ["a.jpg"]
+    assert [problem.partition(": ")[2] for problem in found.problems] == [
+        "a.jpg is listed twice; the first is kept",
+        "'' is no name of an image; left out",
+    ]
 
 
 def test_images_without_a_single_box_are_refused(tmp_path):

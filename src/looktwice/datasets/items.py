@@ -1,6 +1,7 @@
 """Items, which a layout finds, → samples: class names become indices, boxes are checked, problems are written down."""
 
 import os
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -138,6 +139,16 @@ def normal_id(text: str) -> str:
     return str(PurePosixPath(text))
 
 
+def inner_id(text: str) -> str:
+    """An image's name without what leads out of the folder, for names that are compared and never opened.
+
+    >>> inner_id("../../G/a.jpg"), inner_id("/home/me/a.jpg")
+    ('G/a.jpg', 'home/me/a.jpg')
+    """
+    parts = [part for part in posixpath.normpath(text).split("/") if part not in ("", "..")]
+    return "/".join(parts)
+
+
 def xml_items(
     request: Request, paths: Iterable[tuple[str, Path]], folder: Path, first_pixel: int, log: Log
 ) -> Iterator[Item]:
@@ -211,7 +222,8 @@ def to_samples(items: Iterable[Item], classes: Classes, request: Request, log: L
     """
     seen: set[str] = set()
     unmapped = 0
-    for item in items:
+    for each in items:
+        item = each if request.images_needed else replace(each, id=inner_id(each.id))
         name = PurePosixPath(item.id)
         key = normal_id(item.id)
         if key in seen:

@@ -14,7 +14,7 @@ from looktwice.export.label_set import LabelSet
 from looktwice.labelling.box_scores import MinScore, ScoreGroup, choose_min_score, group_by_score
 from looktwice.labelling.corrections import LEVELS, Corrections, count_corrections
 from looktwice.labelling.judged import FoundBoxes, JudgedImage, as_judged_boxes, judge_image
-from looktwice.labelling.matching import AnnotatedNames, Pairing
+from looktwice.labelling.matching import AnnotatedNames, Pairing, written_names
 from looktwice.labelling.truths import UnplacedError, placed
 from looktwice.metrics.judged_maps import JudgedBoxes, JudgedMaps, Sample, Thresholds, Undefined
 from looktwice.metrics.measures import ALL_BOXES
@@ -38,6 +38,8 @@ class CheckedImages:
         without_object: how many images the annotation lists without an object. They are not judged: either there is
             nothing on them, or nobody has annotated them yet.
         remarks: what the annotation's layout leaves out or keeps by its own rules, such as crowd regions.
+        copies: how many of the judged images were found without the eight hex digits that Label Studio puts before the
+            name of a copy.
     """
 
     judged: int
@@ -49,6 +51,7 @@ class CheckedImages:
     problems: tuple[str, ...] = ()
     without_object: int = 0
     remarks: tuple[str, ...] = ()
+    copies: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,20 +98,22 @@ def check_labels(labels: LabelSet, truths: Dataset) -> LabelCheck:
     """
     samples = {sample.id: sample for sample in truths.samples if sample.labels}
     names = AnnotatedNames(list(samples))
+    written: dict[str, tuple[str, ...]] = {}
     indices = [each.index for each in labels.classes]
     found: dict[str, FoundBoxes] = {}
     example: str | None = None
     for image in labels.images():
         example = example or image.id
-        if names.may_hold(image.id):
-            found[image.id] = FoundBoxes.of(image, indices)
-    pairing = names.pair(found)
+        others = written_names(image)
+        if names.may_hold(image.id, others):
+            found[image.id], written[image.id] = FoundBoxes.of(image, indices), others
+    pairing = names.pair(found, written)
     if not pairing.pairs:
         raise _none_matched(example, pairing, truths)
     judged: list[JudgedImage] = []
     left_out: list[str] = []
     notes: list[str] = []
-    by_path_end = 0
+    by_path_end = copies = 0
     for annotated, labelled in pairing.pairs:
         boxes = found[labelled]
         try:
@@ -122,12 +127,14 @@ def check_labels(labels: LabelSet, truths: Dataset) -> LabelCheck:
             left_out.append(f"{annotated}: no box was drawn on it by hand")
         else:
             judged.append(image_judged)
-            by_path_end += annotated != labelled
+            copies += annotated in pairing.copies
+            by_path_end += annotated != labelled and annotated not in pairing.copies
     if not judged:
         raise DatasetError(f"no annotated image can be used; the first of {len(left_out)}: {printable(left_out[0])}")
     images = CheckedImages(
         judged=len(judged),
         by_path_end=by_path_end,
+        copies=copies,
         unmatched=_printable(pairing.unmatched),
         ambiguous=_printable(pairing.ambiguous),
         left_out=_printable(left_out),

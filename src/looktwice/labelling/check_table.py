@@ -49,6 +49,9 @@ def _about_images(images: CheckedImages) -> Iterator[str]:
     yield f"Labels of {_counted(images.judged, 'image')}, held against boxes drawn by hand (%, 95 % intervals)"
     if images.by_path_end:
         yield f"  {_counted(images.by_path_end, 'image')} found by the end of the path: the names differ"
+    if images.copies:
+        count = _counted(images.copies, "image")
+        yield f"  {count} found without the eight hex digits before the name of a copy"
     if images.without_object:
         count = _counted(images.without_object, "image")
         yield f"  {count} without an object in the annotation: not judged"

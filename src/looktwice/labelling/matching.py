@@ -1,13 +1,18 @@
 """Which labelled image an annotation made by hand is of: by its whole name, or else by the end of its path.
 
 Annotation tools often name images by another folder than the labels do, or leave out the ending. So the class folder
-may differ, and the ending may be missing on one side.
+may differ, and the ending may be missing on one side. Some write an address, a path of Windows, or the name of a copy.
+Others name the files that a form has written.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType
+from urllib.parse import unquote
 
+from looktwice.export.label_set import LabelledImage
 from looktwice.images import SUFFIXES
 
 
@@ -19,11 +24,13 @@ class Pairing:
         pairs: (annotated, labelled), the ids of each pair; sorted.
         ambiguous: a line for each annotated image that fits several labelled ones, or the other way round.
         unmatched: the ids of the annotated images that fit no labelled one.
+        copies: the ids of the annotated images that were found without the eight hex digits before their name.
     """
 
     pairs: tuple[tuple[str, str], ...]
     ambiguous: tuple[str, ...]
     unmatched: tuple[str, ...]
+    copies: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,39 @@ class _Name:
         return min(len(self.folders), len(other.folders))
 
 
+def written_names(image: LabelledImage) -> tuple[str, ...]:
+    """The names of files that the forms write for an image, without suffix, as far as they are not like its id.
+
+    Two images in a folder that share a stem have names such as ``a_jpg`` and ``a_png``. A copy that is turned upright
+    may be a PNG file.
+    """
+    other = (image.name,) if PurePosixPath(image.name).name != _Name.of(image.id).stem else ()
+    return (*other, f"{image.name}.png") if image.orientation is not None else other
+
+
+def _readings(annotated: str) -> tuple[str, ...]:
+    """What an annotated image may be called where its name is an address, or a path of Windows; the best one first.
+
+    >>> _readings("data/local-files/?d=photos/50%25.jpg")
+    ('photos/50%25.jpg', 'photos/50%.jpg')
+    """
+    text = re.sub(r"^https?:.*?/[^?]*\?d=|^.*/local-files/*\?d=", "", annotated)
+    if re.match("https?:", text):
+        text = re.sub(r"[?#].*", "", text)
+    plain, decoded = text.replace("\\", "/"), unquote(text).replace("\\", "/")
+    return tuple(each for each in dict.fromkeys((plain, decoded)) if each != annotated)
+
+
+def _without_prefix(annotated: str) -> str | None:
+    """The name that a copy had before Label Studio put eight hex digits before it; ``None`` for other names.
+
+    >>> _without_prefix("images/7ea30258__a.jpg"), _without_prefix("data/upload/1/7ea30258-a.jpg")
+    ('a.jpg', 'a.jpg')
+    """
+    found = re.fullmatch(r"(?:.*/)?[0-9a-f]{8}(?:__|-)([^/]+)", (annotated, *_readings(annotated))[-1])
+    return found and found[1]
+
+
 class AnnotatedNames:
     """The names of the images with boxes drawn by hand.
 
@@ -64,54 +104,86 @@ class AnnotatedNames:
     """
 
     def __init__(self, ids: Sequence[str]) -> None:
-        self._names = [_Name.of(each) for each in ids]
-        self._stems = frozenset(name.stem for name in self._names)
+        self._ids = tuple(ids)
+        self._steps: tuple[dict[str, _Name], ...] = ({}, {}, {})
+        self._copies: dict[str, _Name] = {}
+        for each in ids:
+            for step, text in zip(self._steps, (each, *_readings(each)), strict=False):
+                step[each] = _Name.of(text)
+            rest = _without_prefix(each)
+            if rest is not None:
+                self._copies[each] = _Name.of(rest)
+        names = (name for step in (*self._steps, self._copies) for name in step.values())
+        self._stems = frozenset(name.stem for name in names)
 
-    def may_hold(self, labelled: str) -> bool:
-        """Whether a labelled image can be one of them, so that it must be kept for ``pair``."""
-        return _Name.of(labelled).stem in self._stems
+    def may_hold(self, labelled: str, written: Iterable[str] = ()) -> bool:
+        """Whether a labelled image can be one of them, so that it must be kept for ``pair``.
 
-    def pair(self, labelled: Iterable[str]) -> Pairing:
+        Args:
+            labelled: its id.
+            written: its ``written_names``.
+        """
+        return any(_Name.of(each).stem in self._stems for each in (labelled, *written))
+
+    def pair(self, labelled: Iterable[str], written: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Pairing:
         """Finds the labelled image of each of them.
 
         The same id is the same image. Else the labelled image is taken that fits and has the most folders at the end
-        of its path in common. If several have as many, nothing tells which of them it is.
+        of its path in common. If several have as many, nothing tells which of them it is. If none fits, the name is
+        read as an address. The last try is the name of a copy: there the rest of the name must be unique.
 
         Args:
             labelled: the ids of the labelled images, as far as ``may_hold`` says that they matter.
+            written: the ``written_names`` of each of them, if it has any.
         """
-        others = {each: _Name.of(each) for each in labelled}
-        same = {name.id for name in self._names if name.id in others}
-        by_stem: dict[str, list[_Name]] = {}
-        for key, name in others.items():
-            if key not in same:
-                by_stem.setdefault(name.stem, []).append(name)
-        claims: dict[str, list[tuple[int, str]]] = {}
+        others = {each: tuple(map(_Name.of, (each, *written.get(each, ())))) for each in labelled}
+        pairs = {each: each for each in self._ids if each in others}
         ambiguous: dict[str, str] = {}
-        for name in self._names:
-            if name.id in same:
-                continue
-            depth, nearest = _nearest(name, by_stem.get(name.stem, ()))
-            if len(nearest) > 1:
-                ambiguous[name.id] = f"{name.id} may be {nearest[0]} or {nearest[1]}"
-            elif nearest:
-                claims.setdefault(nearest[0], []).append((depth, name.id))
-        found, contested = _settled(claims)
-        ambiguous |= contested
-        pairs = sorted([*((each, each) for each in same), *found.items()])
-        settled = same | set(found) | set(ambiguous)
+        for step in self._steps:
+            taken = set(pairs.values())
+            free = {key: names for key, names in others.items() if key not in taken}
+            found, doubtful = _claimed({k: name for k, name in step.items() if k not in pairs | ambiguous}, free)
+            pairs |= found
+            ambiguous |= doubtful
+        found, doubtful = _claimed({k: name for k, name in self._copies.items() if k not in pairs | ambiguous}, others)
+        taken = set(pairs.values())
+        copies = {key: one for key, one in found.items() if one not in taken}
+        doubtful |= {key: f"{key} and others may be {one}" for key, one in found.items() if one in taken}
+        pairs |= copies
+        ambiguous |= doubtful
         return Pairing(
-            tuple(pairs),
+            tuple(sorted(pairs.items())),
             tuple(ambiguous[key] for key in sorted(ambiguous)),
-            tuple(sorted(name.id for name in self._names if name.id not in settled)),
+            tuple(sorted(key for key in self._ids if key not in pairs | ambiguous)),
+            frozenset(copies),
         )
 
 
-def _nearest(name: _Name, others: Iterable[_Name]) -> tuple[int, list[str]]:
+def _claimed(
+    annotated: Mapping[str, _Name], labelled: Mapping[str, Sequence[_Name]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The pairs by the ends of paths, and a line for each annotated image that is in doubt."""
+    by_stem: dict[str, list[tuple[str, _Name]]] = {}
+    for key, names in labelled.items():
+        for name in names:
+            by_stem.setdefault(name.stem, []).append((key, name))
+    claims: dict[str, list[tuple[int, str]]] = {}
+    ambiguous: dict[str, str] = {}
+    for key, name in annotated.items():
+        depth, nearest = _nearest(name, by_stem.get(name.stem, ()))
+        if len(nearest) > 1:
+            ambiguous[key] = f"{key} may be {nearest[0]} or {nearest[1]}"
+        elif nearest:
+            claims.setdefault(nearest[0], []).append((depth, key))
+    found, contested = _settled(claims)
+    return found, ambiguous | contested
+
+
+def _nearest(name: _Name, others: Iterable[tuple[str, _Name]]) -> tuple[int, list[str]]:
     """The most folders that a fitting name has in common with this one, and the ids that have as many."""
-    fitting = [(name.shared_folders(other), other.id) for other in others if name.fits(other)]
+    fitting = [(name.shared_folders(other), key) for key, other in others if name.fits(other)]
     most = max((depth for depth, _ in fitting), default=0)
-    return most, sorted(each for depth, each in fitting if depth == most)
+    return most, sorted({key for depth, key in fitting if depth == most})
 
 
 def _settled(claims: dict[str, list[tuple[int, str]]]) -> tuple[dict[str, str], dict[str, str]]:
