@@ -6,6 +6,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from forms import files, with_maps, write
 from label_sets import SetMaker, awkward
@@ -152,6 +153,39 @@ def test_a_folder_of_a_version_that_kept_no_digests_is_refused(form, tmp_path):
         mark.write_bytes(b"")
     with pytest.raises(InputError, match="is there already and was not written by looktwice; move it"):
         write(form, labels, out)
+
+
+@pytest.mark.parametrize("form", ["yolo", "voc", "csv", "label-studio", "masks", "wsol"])
+@pytest.mark.parametrize(
+    ("name", "kind", "exif"), [("p.png", "PNG", None), ("p.gif", "GIF", None), ("p.jpg", "JPEG", 6)]
+)
+def test_a_replaced_picture_is_the_new_one_in_every_form(form, name, kind, exif, tmp_path):
+    out = tmp_path / "out"
+    write(form, with_maps(SetMaker(tmp_path / "photos").add(name, BOX, kind=kind, exif=exif).done(), out), out)
+    labels = SetMaker(tmp_path / "photos").add(name, BOX, kind=kind, exif=exif, size=(70, 60)).done()
+    write(form, labels, out)
+    for file in out.rglob("p.*"):
+        if "masks" not in file.parts and file.suffix in (".png", ".gif", ".jpg"):
+            with Image.open(file) as picture:
+                assert picture.size == (70, 60)
+
+
+@pytest.mark.parametrize("order", [("GIF", "PNG"), ("PNG", "GIF")])
+def test_a_link_and_a_written_picture_may_take_each_others_place(order, tmp_path):
+    """Ultralytics opens no GIF: it is written as PNG, and a PNG is linked."""
+    out = tmp_path / "out"
+    for kind in order:
+        write("yolo", SetMaker(tmp_path / "photos").add("p.png", BOX, kind=kind).done(), out)
+    assert (out / "yolo/images/train/p.png").is_symlink() == (order[1] == "PNG")
+
+
+def test_a_written_picture_that_the_user_changed_is_refused(tmp_path):
+    out = tmp_path / "out"
+    labels = SetMaker(tmp_path / "photos").add("p.png", BOX).done()
+    write("voc", labels, out)
+    (out / "voc/JPEGImages/p.jpg").write_bytes(b"blurred")
+    with pytest.raises(InputError, match=r"p\.jpg was changed since looktwice wrote it"):
+        write("voc", labels, out)
 
 
 # Killed.

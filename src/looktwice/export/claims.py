@@ -1,7 +1,7 @@
 """What belongs to a form. Nothing of the user's is replaced: no file of their own, and no file that they corrected.
 
 The folder ``.looktwice-forms`` has a mark for each file or folder of a form. A mark lists the files that were written:
-in each line the path and a digest of the bytes, as JSON. Pictures have no digest, since most of them are links.
+in each line the path and a digest of the bytes, as JSON. Links to pictures have no digest.
 
 While a process writes, its lines lie in a journal beside the mark. A line is there before its file is. At the end the
 journal becomes the mark. So a process that is killed leaves a journal, and the next one knows its files.
@@ -27,8 +27,8 @@ from looktwice.export.label_set import LabelSet
 _CLAIMS = ".looktwice-forms"
 """The folder with the marks."""
 
-_PICTURE = ""
-"""Stands for the digest of a picture."""
+_LINK = ""
+"""Stands for the digest of a link to a picture."""
 
 _BLOCK = 2**20
 """Bytes that are read at once."""
@@ -134,11 +134,12 @@ class Claim:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
 
-    def picture(self, path: Path) -> bool:
-        """Says that a picture will be put there. Returns whether one was put there before."""
+    def picture(self, path: Path) -> None:
+        """Says that a link to a picture will be put there. A file that looktwice wrote there before is removed."""
         before = self._there.pop(self._name(path), None)
-        self._note(path, _PICTURE)
-        return before is not None
+        self._note(path, _LINK)
+        if before not in (None, _LINK):
+            path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Removes the files of an earlier writing that were not written again, and folders that become empty."""
@@ -264,7 +265,8 @@ def _found(file: Path, digests: tuple[str, ...]) -> str | None:
     """The digest of a file; ``None`` if it is gone."""
     if not os.path.lexists(file):
         return None
-    return _PICTURE if _PICTURE in digests else _digest_of(file)
+    is_link = digests == (_LINK,) or (_LINK in digests and file.is_symlink())  # where links fail it is a copy
+    return _LINK if is_link else _digest_of(file)
 
 
 def _digest_of(file: Path) -> str:

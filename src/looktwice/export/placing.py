@@ -50,7 +50,9 @@ def pictures_root(labels: LabelSet) -> Path:
 
 
 def upright_file(labels: LabelSet, image: LabelledImage, folder: Path) -> Path:
-    """The file with the upright picture: the image's own file, or one in the folder ``images``, which is written once.
+    """The file with the upright picture: the image's own file, or one in the folder ``images``.
+
+    The latter is written once, and anew if the image's file was replaced.
 
     Raises:
         InputError: the image cannot be read, or something of the user's is in the way.
@@ -63,10 +65,18 @@ def upright_file(labels: LabelSet, image: LabelledImage, folder: Path) -> Path:
     if image.orientation is not None and suffix not in (".jpg", ".jpeg"):
         suffix = ".png"
     path = folder / IMAGES / f"{image.name}{suffix}"
-    if path.is_symlink() or not path.exists():
+    if path.is_symlink() or not path.exists() or _is_newer(image, path):
         content = _read(image) if image.orientation is None else _turned(image, suffix)
         write_file(path, content, folder)
     return absolute(path)
+
+
+def _is_newer(image: LabelledImage, path: Path) -> bool:
+    """Whether the image's file was replaced since its upright picture was written. Archives are not asked."""
+    try:
+        return image.content is None and image.file.stat().st_ctime_ns > path.stat().st_mtime_ns
+    except OSError as error:
+        raise _missing(image.file, error) from error
 
 
 def listed_file(labels: LabelSet, image: LabelledImage, folder: Path) -> Path:
@@ -83,7 +93,7 @@ def listed_file(labels: LabelSet, image: LabelledImage, folder: Path) -> Path:
 def place(
     labels: LabelSet, image: LabelledImage, stem: Path, mine: Claim, *, kinds: tuple[str, ...], other: str
 ) -> None:
-    """Puts the upright picture beside its labels, with the usual suffix of its kind. A written picture stays.
+    """Puts the upright picture beside its labels, with the usual suffix of its kind.
 
     Args:
         labels: the data set.
@@ -100,19 +110,11 @@ def place(
     source = upright_file(labels, image, mine.folder)
     kind = _kind(_head(source))
     path = stem.with_name(stem.name + KINDS[kind if kind in kinds else other])
-    before = mine.picture(path)
     if kind in kinds:
+        mine.picture(path)
         link(path, source, mine.folder)
-    elif path.is_symlink() or not (before and path.exists()):
-        _put(path, _encoded(read_picture(source).image, other), mine.folder)
-
-
-def _put(path: Path, content: bytes, folder: Path) -> None:
-    """Writes a picture where no other file is; another process may have written it just now."""
-    if path.is_symlink() or not path.exists():
-        write_file(path, content, folder)
-    elif path.read_bytes() != content:
-        raise InputError(f"{path} is there already and was not written by looktwice; move it, or name another folder")
+    else:
+        mine.write(path, _encoded(read_picture(source).image, other))
 
 
 def link(path: Path, target: Path, folder: Path) -> None:
