@@ -265,6 +265,21 @@ def test_pictures_that_are_stored_turned():
     assert [line.partition(":")[0] for line in check.images.left_out] == ["scaled", "unknown"]
 
 
+def test_a_stored_size_is_doubtful_in_all_images_of_an_annotation():
+    # The second image's boxes fit both sizes. The first one shows that sizes are stored and boxes upright.
+    upright = {"size": (80, 100), "orientation": Orientation(6, (100, 80))}
+    names = ("shows.jpg", "fits.jpg", "plain.jpg")
+    check = check_labels(
+        label_set(*(labelled(name, (0, UNIT, 0.9), **({} if name == "plain.jpg" else upright)) for name in names)),
+        truths(
+            drawn("shows.jpg", {CAT: [(0, 0, 10, 95)]}),
+            *(drawn(name, {CAT: [UNIT]}) for name in names[1:]),
+        ),
+    )
+    assert check.images.judged == 1
+    assert [line.partition(":")[0] for line in check.images.left_out] == ["fits.jpg", "shows.jpg"]
+
+
 def test_what_the_annotation_lacks_is_told():
     # An object that is left out makes the recall too good.
     by_person = replace(

@@ -6,7 +6,7 @@ import pytest
 
 from label_checks import labelled
 from looktwice.decoding import Orientation
-from looktwice.labelling.matching import AnnotatedNames, written_names
+from looktwice.labelling.matching import AnnotatedNames, FileNames
 
 
 def pair(annotated, labelled):
@@ -149,7 +149,7 @@ def test_other_prefixes_stay(annotated):
 
 def written(annotated, *images):
     names = AnnotatedNames(annotated)
-    others = {image.id: written_names(image) for image in images}
+    others = {image.id: names.written(image) for image in images}
     assert all(names.may_hold(image.id, others[image.id]) for image in images)
     return names.pair(others, others)
 
@@ -175,3 +175,13 @@ def test_an_upright_copy_may_be_a_png_file():
 def test_a_written_name_that_is_also_the_end_of_another_path_is_ambiguous():
     first, second = replace(labelled("a.jpg"), name="a_jpg"), replace(labelled("y/a_jpg.png"), name="y/a_jpg")
     assert written(["a_jpg"], first, second).ambiguous == ("a_jpg may be a.jpg or y/a_jpg.png",)
+
+
+def test_names_in_a_form_of_the_labels_folder_are_only_those_of_files():
+    images = [labelled("a.jpg"), labelled("a.jpg.jpg"), replace(labelled("b.jpg"), name="b_jpg"), labelled("b_jpg.jpg")]
+    images[3] = replace(images[3], name="b_jpg-2")
+    names = FileNames(["a", "a.jpg", "b_jpg", "gone"])
+    kept = {each.id: names.written(each) for each in images if names.may_hold(each.id, names.written(each))}
+    found = names.pair(kept, kept)
+    assert found.pairs == (("a", "a.jpg"), ("a.jpg", "a.jpg.jpg"), ("b_jpg", "b.jpg"))
+    assert found.unmatched == ("gone",)

@@ -1,6 +1,7 @@
 """Boxes drawn by hand: the files they are read from, and how they lie on pictures that are stored turned."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,59 @@ def test_without_a_size_boxes_are_clipped_to_the_picture():
     assert "reaches 10 px out" in fault
 
 
+@pytest.mark.parametrize("value", [5, 6, 7, 8])
+@pytest.mark.parametrize("corners", [(2, 3, 10, 35), (2, 28, 29, 38)])
+def test_a_stored_size_with_upright_boxes_is_refused(value, corners):
+    # Label Studio's converter writes the size of the stored pixels beside boxes that were drawn upright.
+    sample = drawn("a", {7: [(1, 2, 20, 20), corners]}, size=STORED)
+    with pytest.raises(
+        UnplacedError, match=r"stored turned .* states the stored size 40×30, but it has boxes in pixels"
+    ):
+        placed(sample, (30, 40), Orientation(value, STORED))
+
+
+def test_an_upright_size_with_stored_boxes_is_refused():
+    sample = drawn("a", {7: [(1, 2, 39, 20)]}, size=(30, 40))
+    with pytest.raises(UnplacedError, match="states the upright size 30×40, but it has boxes in stored pixels"):
+        placed(sample, (30, 40), Orientation(6, STORED))
+
+
+def test_a_pixel_over_the_border_is_no_sign_of_a_wrong_size():
+    stored, faults = placed(drawn("a", {7: [(0, 0, 10, 31)]}, size=STORED), (30, 40), Orientation(6, STORED))
+    assert stored.boxes == (((0, 0, 30, 10),),)
+    assert faults == ()
+
+
+@pytest.mark.parametrize("size", [STORED, (30, 40)])
+def test_a_size_that_is_doubtful_in_another_image_is_refused(size):
+    sample = drawn("a", {7: [(1, 2, 10, 10)]}, size=size)
+    with pytest.raises(UnplacedError, match="but it has boxes in"):
+        placed(sample, (30, 40), Orientation(6, STORED), is_doubtful=True)
+
+
+@pytest.mark.parametrize(
+    ("stated", "value", "stored"),
+    [
+        (None, 6, (40, 30)),
+        ((30, 40), 6, (40, 30)),
+        ((40, 30), 3, (40, 30)),
+        (None, 2, (40, 30)),
+        ((30, 30), 6, (30, 30)),
+    ],
+)
+def test_an_annotation_that_says_it_is_upright(stated, value, stored):
+    orientation = Orientation(value, stored)
+    sample = replace(drawn("a", {7: [(1, 2, 3, 4)]}, size=stated), upright=True)
+    fitted, faults = placed(sample, orientation.upright, orientation)
+    assert (fitted.boxes, faults) == (sample.boxes, ())
+
+
+def test_an_annotation_that_says_it_is_upright_and_states_the_stored_size():
+    sample = replace(drawn("a", {7: [(1, 2, 3, 4)]}, size=STORED), upright=True)
+    with pytest.raises(UnplacedError, match="states the stored size 40×30"):
+        placed(sample, (30, 40), Orientation(6, STORED))
+
+
 # ---- files; no image lies anywhere ---------------------------------------------------------------------------------
 
 
@@ -103,6 +157,32 @@ def test_a_coco_folder(tmp_path):
     write(tmp_path / "classes.json", '{"cat": 281}')
     (sample,) = read_truths(tmp_path, "coco", classes=tmp_path / "classes.json").samples
     assert (sample.id, sample.labels, sample.boxes) == ("a.jpg", (281,), (((10, 20, 40, 60),),))
+
+
+@pytest.mark.parametrize(
+    ("info", "key", "upright"),
+    [
+        ({}, None, False),
+        ({}, 3, True),
+        ({"looktwice": "1.0"}, None, True),
+        ({"contributor": "Label Studio"}, None, True),
+        ({"contributor": "COCO Consortium"}, None, False),
+        (None, None, False),
+        ("looktwice", None, False),
+    ],
+)
+def test_coco_files_that_tell_their_boxes_are_upright(tmp_path, info, key, upright):
+    image = {"id": 1, "file_name": "a.jpg", "width": 100, "height": 80} | ({"exif_orientation": key} if key else {})
+    content = {
+        "info": info,
+        "images": [image],
+        "annotations": [box(1, 5, 10, 20, 30, 70)],  # 10 px out of the stated size
+        "categories": [{"id": 5, "name": "cat"}],
+    }
+    file = write(tmp_path / "a.json", json.dumps(content))
+    found = read_truths(file, known=known_classes(["cat"]))
+    assert [(sample.upright, sample.boxes) for sample in found.samples] == [(upright, (((10, 20, 40, 90),),))]
+    assert found.problems == ()  # the box is judged where the size of the picture is known
 
 
 def test_a_coco_file_with_the_names_of_the_network(tmp_path):

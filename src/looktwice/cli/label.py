@@ -175,7 +175,7 @@ def label_command(
             f"--classes {classes} is for labels, and no picture of {source} has one that it names; leave it out, or "
             "name the folders or labels there"
         )
-    truths = None if check is None else _truths(check, check_layout, classes, known)
+    truths = None if check is None else _truths(check, check_layout, classes, known, output)
     if shard.rank == 0:
         for note in dataset.notes:
             complain(note)
@@ -252,11 +252,11 @@ def _read(
     return dataset
 
 
-def _truths(check: Path, layout: str | None, classes: Path | None, known: "Classes") -> "Dataset":
+def _truths(check: Path, layout: str | None, classes: Path | None, known: "Classes", output: Path) -> "Dataset":
     """The boxes drawn by hand. They are read first: a mistake should not show after hours of work."""
     from looktwice.labelling.truths import read_truths
 
-    return read_truths(check, layout, classes=classes, known=known)
+    return read_truths(check, layout, classes=classes, known=known, labels=output)
 
 
 def _check(labels: "LabelSet", truths: "Dataset", output: Path) -> None:

@@ -85,6 +85,7 @@ class Item:
         size: (width, height) in pixels, or ``None`` if the annotation does not state it.
         slack: how far, in pixels, a box may reach out of the image before it is a problem.
         content: how the bytes of the image are read, if it lies in no file of its own; then ``image`` only names it.
+        upright: whether the annotation tells that its boxes are in pixels of the upright picture.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Item:
     size: tuple[int, int] | None = None
     slack: float = 1.0
     content: ImageContent | None = None
+    upright: bool = False
 
 
 class Log:
@@ -238,18 +240,20 @@ def to_samples(items: Iterable[Item], classes: Classes, request: Request, log: L
             log.problem(item.source, f"{item.id} has no object; left out")
         elif item.objects and all(classes.index.get(key, -1) is None for key, _ in item.objects):
             unmapped += 1
-        elif (sample := _to_sample(item, classes, log)) is not None:
+        elif (sample := _to_sample(item, classes, request, log)) is not None:
             yield sample
         seen.add(key)
     if unmapped:
         log.note(log.root, f"{unmapped} images left out: the classes file gives their classes no index")
 
 
-def _to_sample(item: Item, classes: Classes, log: Log) -> Sample | None:
+def _to_sample(item: Item, classes: Classes, request: Request, log: Log) -> Sample | None:
     size = item.size
     if size is not None and (min(size) <= 0 or max(size) > MOST_SIDE):
         log.problem(item.source, f"{item.id} states a size of {size[0]}×{size[1]} pixels; its boxes are not checked")
         size = None
+    # Without the picture nothing tells whether the stated size is the upright one that the boxes lie in.
+    limit = size if request.images_needed else None
     boxes: dict[int, list[Corners]] = {}
     unknown: set[str] = set()
     for key, box in item.objects:
@@ -261,7 +265,7 @@ def _to_sample(item: Item, classes: Classes, log: Log) -> Sample | None:
         if index is None:
             continue
         kept = boxes.setdefault(index, [])
-        inside, fault = (None, None) if box is None else clip(box, size, item.slack)
+        inside, fault = (None, None) if box is None else clip(box, limit, item.slack)
         if fault:
             log.problem(item.source, f"{item.id}: {fault}")
         if inside is not None:
@@ -272,4 +276,4 @@ def _to_sample(item: Item, classes: Classes, log: Log) -> Sample | None:
         return None
     width, height = size or (None, None)
     name, all_boxes = printable(normal_id(item.id)), tuple(map(tuple, boxes.values()))
-    return Sample(name, item.image, tuple(boxes), all_boxes, width, height, item.content)
+    return Sample(name, item.image, tuple(boxes), all_boxes, width, height, item.content, item.upright)

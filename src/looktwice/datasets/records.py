@@ -43,6 +43,8 @@ class Sample:
         width: of the image in pixels, as the annotation states it, or ``None``.
         height: the same way.
         content: how its bytes are read; ``None``: they are in the file ``image``.
+        upright: whether the annotation tells that its boxes are in pixels of the upright picture. With ``False``
+            nothing is known.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Sample:
     width: int | None = None
     height: int | None = None
     content: ImageContent | None = None
+    upright: bool = False
 
     @property
     def stated_size(self) -> tuple[int, int] | None:

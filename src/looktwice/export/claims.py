@@ -56,6 +56,18 @@ def claim(labels: LabelSet, path: Path, folder: Path) -> Path:
     return path
 
 
+def is_claimed(path: Path, folder: Path) -> bool:
+    """Whether a file or folder is one that looktwice wrote into the output folder, or lies in such a folder.
+
+    A person may have corrected it since.
+    """
+    place, root = path.resolve(), folder.resolve()
+    if not place.is_relative_to(root):
+        return False
+    parts = place.relative_to(root).parts
+    return any(_mark(root.joinpath(*parts[:end]), root).exists() for end in range(1, len(parts) + 1))
+
+
 @contextmanager
 def claimed(labels: LabelSet, path: Path, folder: Path) -> "Iterator[Claim]":
     """A file or folder of a form, to be written.

@@ -14,8 +14,8 @@ from looktwice.export.label_set import LabelSet
 from looktwice.labelling.box_scores import MinScore, ScoreGroup, choose_min_score, group_by_score
 from looktwice.labelling.corrections import LEVELS, Corrections, count_corrections
 from looktwice.labelling.judged import FoundBoxes, JudgedImage, as_judged_boxes, judge_image
-from looktwice.labelling.matching import AnnotatedNames, Pairing, written_names
-from looktwice.labelling.truths import UnplacedError, placed
+from looktwice.labelling.matching import AnnotatedNames, FileNames, Pairing
+from looktwice.labelling.truths import UnplacedError, has_wrong_size, names_files, placed, states_stored_size
 from looktwice.metrics.judged_maps import JudgedBoxes, JudgedMaps, Sample, Thresholds, Undefined
 from looktwice.metrics.measures import ALL_BOXES
 from looktwice.runs.json_forms import to_json
@@ -90,34 +90,31 @@ def check_labels(labels: LabelSet, truths: Dataset) -> LabelCheck:
     """Holds labels against the boxes drawn by hand for some of the images.
 
     Args:
-        labels: the labels. They are read once.
+        labels: the labels. They are read once, one by one.
         truths: the images with boxes drawn by hand. Their classes are the network's indices.
 
     Raises:
         DatasetError: no image of the labels has boxes drawn by hand.
     """
     samples = {sample.id: sample for sample in truths.samples if sample.labels}
-    names = AnnotatedNames(list(samples))
-    written: dict[str, tuple[str, ...]] = {}
-    indices = [each.index for each in labels.classes]
-    found: dict[str, FoundBoxes] = {}
-    example: str | None = None
-    for image in labels.images():
-        example = example or image.id
-        others = written_names(image)
-        if names.may_hold(image.id, others):
-            found[image.id], written[image.id] = FoundBoxes.of(image, indices), others
-    pairing = names.pair(found, written)
+    named = names_files(truths)
+    found, pairing = _paired(labels, FileNames(samples) if named else AnnotatedNames(samples))
     if not pairing.pairs:
-        raise _none_matched(example, pairing, truths)
+        raise _none_matched(labels, pairing, truths)
+    doubtful = {
+        states_stored_size(samples[one], found[other].orientation)
+        for one, other in pairing.pairs
+        if has_wrong_size(samples[one], found[other].orientation)
+    }
     judged: list[JudgedImage] = []
     left_out: list[str] = []
     notes: list[str] = []
     by_path_end = copies = 0
     for annotated, labelled in pairing.pairs:
         boxes = found[labelled]
+        is_doubtful = states_stored_size(samples[annotated], boxes.orientation) in doubtful
         try:
-            sample, faults = placed(samples[annotated], boxes.size, boxes.orientation)
+            sample, faults = placed(samples[annotated], boxes.size, boxes.orientation, is_doubtful=is_doubtful)
         except UnplacedError as error:
             left_out.append(f"{annotated}: {error}")
             continue
@@ -128,7 +125,7 @@ def check_labels(labels: LabelSet, truths: Dataset) -> LabelCheck:
         else:
             judged.append(image_judged)
             copies += annotated in pairing.copies
-            by_path_end += annotated != labelled and annotated not in pairing.copies
+            by_path_end += not named and annotated != labelled and annotated not in pairing.copies
     if not judged:
         raise DatasetError(f"no annotated image can be used; the first of {len(left_out)}: {printable(left_out[0])}")
     images = CheckedImages(
@@ -146,11 +143,24 @@ def check_labels(labels: LabelSet, truths: Dataset) -> LabelCheck:
     return _counted(sorted(judged, key=lambda each: each.id), images)
 
 
+def _paired(labels: LabelSet, names: AnnotatedNames | FileNames) -> tuple[dict[str, FoundBoxes], Pairing]:
+    """The labelled images that may be annotated, and which annotated image is which of them."""
+    indices = [each.index for each in labels.classes]
+    found: dict[str, FoundBoxes] = {}
+    written: dict[str, tuple[str, ...]] = {}
+    for image in labels.images():
+        others = names.written(image)
+        if names.may_hold(image.id, others):
+            found[image.id], written[image.id] = FoundBoxes.of(image, indices), others
+    return found, names.pair(found, written)
+
+
 def _printable(lines: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(printable, lines))
 
 
-def _none_matched(example: str | None, pairing: Pairing, truths: Dataset) -> DatasetError:
+def _none_matched(labels: LabelSet, pairing: Pairing, truths: Dataset) -> DatasetError:
+    example = next((image.id for image in labels.images()), None)
     if example is None:
         return DatasetError("there are no labelled images to check; label some images first")
     if pairing.ambiguous:

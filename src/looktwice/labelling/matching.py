@@ -63,14 +63,29 @@ class _Name:
         return min(len(self.folders), len(other.folders))
 
 
-def written_names(image: LabelledImage) -> tuple[str, ...]:
-    """The names of files that the forms write for an image, without suffix, as far as they are not like its id.
+class FileNames:
+    """The names of images where each is ``LabelledImage.name``, as in the folder of the labels.
 
-    Two images in a folder that share a stem have names such as ``a_jpg`` and ``a_png``. A copy that is turned upright
-    may be a PNG file.
+    Args:
+        ids: these names; each once.
     """
-    other = (image.name,) if PurePosixPath(image.name).name != _Name.of(image.id).stem else ()
-    return (*other, f"{image.name}.png") if image.orientation is not None else other
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._ids = frozenset(ids)
+
+    @staticmethod
+    def written(image: LabelledImage) -> tuple[str]:
+        """The name of a labelled image that is looked for here."""
+        return (image.name,)
+
+    def may_hold(self, _labelled: str, written: Iterable[str]) -> bool:
+        """As ``AnnotatedNames.may_hold``."""
+        return not self._ids.isdisjoint(written)
+
+    def pair(self, labelled: Iterable[str], written: Mapping[str, Sequence[str]]) -> Pairing:
+        """As ``AnnotatedNames.pair``; only the same name is the same image."""
+        pairs = {name: each for each in labelled for name in written[each] if name in self._ids}
+        return Pairing(tuple(sorted(pairs.items())), (), tuple(sorted(self._ids - set(pairs))))
 
 
 def _readings(annotated: str) -> tuple[str, ...]:
@@ -79,7 +94,7 @@ def _readings(annotated: str) -> tuple[str, ...]:
     >>> _readings("data/local-files/?d=photos/50%25.jpg")
     ('photos/50%25.jpg', 'photos/50%.jpg')
     """
-    text = re.sub(r"^https?:.*?/[^?]*\?d=|^.*/local-files/*\?d=", "", annotated)
+    text = re.sub(r"^https?:.*?/[^?]*\?d=|^.*/?local-files/*\?d=", "", annotated)
     if re.match("https?:", text):
         text = re.sub(r"[?#].*", "", text)
     plain, decoded = text.replace("\\", "/"), unquote(text).replace("\\", "/")
@@ -103,11 +118,11 @@ class AnnotatedNames:
         ids: of these images; each once.
     """
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, ids: Iterable[str]) -> None:
         self._ids = tuple(ids)
         self._steps: tuple[dict[str, _Name], ...] = ({}, {}, {})
         self._copies: dict[str, _Name] = {}
-        for each in ids:
+        for each in self._ids:
             for step, text in zip(self._steps, (each, *_readings(each)), strict=False):
                 step[each] = _Name.of(text)
             rest = _without_prefix(each)
@@ -116,12 +131,22 @@ class AnnotatedNames:
         names = (name for step in (*self._steps, self._copies) for name in step.values())
         self._stems = frozenset(name.stem for name in names)
 
+    @staticmethod
+    def written(image: LabelledImage) -> tuple[str, ...]:
+        """The names of files that the forms write for an image, as far as they are not like its id.
+
+        Two images in a folder that share a stem have names such as ``a_jpg`` and ``a_png``. A copy that is turned
+        upright may be a PNG file.
+        """
+        other = (image.name,) if PurePosixPath(image.name).name != _Name.of(image.id).stem else ()
+        return (*other, f"{image.name}.png") if image.orientation is not None else other
+
     def may_hold(self, labelled: str, written: Iterable[str] = ()) -> bool:
         """Whether a labelled image can be one of them, so that it must be kept for ``pair``.
 
         Args:
             labelled: its id.
-            written: its ``written_names``.
+            written: its names as ``written`` gives them.
         """
         return any(_Name.of(each).stem in self._stems for each in (labelled, *written))
 
@@ -134,7 +159,7 @@ class AnnotatedNames:
 
         Args:
             labelled: the ids of the labelled images, as far as ``may_hold`` says that they matter.
-            written: the ``written_names`` of each of them, if it has any.
+            written: for each of them the names that ``written`` gives, if any.
         """
         others = {each: tuple(map(_Name.of, (each, *written.get(each, ())))) for each in labelled}
         pairs = {each: each for each in self._ids if each in others}
@@ -142,21 +167,27 @@ class AnnotatedNames:
         for step in self._steps:
             taken = set(pairs.values())
             free = {key: names for key, names in others.items() if key not in taken}
-            found, doubtful = _claimed({k: name for k, name in step.items() if k not in pairs | ambiguous}, free)
+            found, doubtful = _claimed(_without(step, pairs, ambiguous), free)
             pairs |= found
             ambiguous |= doubtful
-        found, doubtful = _claimed({k: name for k, name in self._copies.items() if k not in pairs | ambiguous}, others)
+        found, doubtful = _claimed(_without(self._copies, pairs, ambiguous), others)
         taken = set(pairs.values())
         copies = {key: one for key, one in found.items() if one not in taken}
         doubtful |= {key: f"{key} and others may be {one}" for key, one in found.items() if one in taken}
         pairs |= copies
         ambiguous |= doubtful
+        settled = pairs | ambiguous
         return Pairing(
             tuple(sorted(pairs.items())),
             tuple(ambiguous[key] for key in sorted(ambiguous)),
-            tuple(sorted(key for key in self._ids if key not in pairs | ambiguous)),
+            tuple(sorted(key for key in self._ids if key not in settled)),
             frozenset(copies),
         )
+
+
+def _without(names: Mapping[str, _Name], *settled: Mapping[str, str]) -> dict[str, _Name]:
+    """The names of the annotated images that are not settled yet."""
+    return {key: name for key, name in names.items() if not any(key in each for each in settled)}
 
 
 def _claimed(

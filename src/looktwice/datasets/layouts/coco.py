@@ -1,6 +1,7 @@
 """The layout ``coco``: COCO's instances (Lin et al. 2014)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ from looktwice.datasets.classes import Classes
 from looktwice.datasets.files import read_json
 from looktwice.datasets.items import Item, Log, Object, Request, chosen_classes
 from looktwice.errors import DatasetError
+
+_TURNED = "exif_orientation"
+"""The key of an image that is stored turned, and whose boxes are upright."""
 
 
 def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
@@ -23,6 +27,9 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     A crowd region is not a single object, so it is ignored. An image that has nothing else has no object. The notes
     count crowd regions and images without an object. These images are kept if images without a label are, but not where
     an annotation is broken.
+
+    Boxes are known to be upright in the files of looktwice, in exports of Label Studio, and for images with the key
+    ``exif_orientation``.
 
     Args:
         request: its root is the folder, or the JSON file. A classes file by category name or category id is needed, or
@@ -55,7 +62,14 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     keys = {number: str(number) if str(number) in ids else name for number, name in names.items()}
     objects, broken = _coco_objects(file, annotations, keys, log)
     folder = _image_folder(request, file, images)
-    return _coco_items(request, folder, file, images, objects, broken, log), classes
+    items = _coco_items(request, folder, file, images, objects, broken, log)
+    return (replace(item, upright=True) for item in items) if _is_upright(content) else items, classes
+
+
+def _is_upright(content: Mapping[str, Any]) -> bool:
+    """Whether the file says that it is made by a program that shows pictures upright."""
+    info = content.get("info")
+    return isinstance(info, dict) and ("looktwice" in info or info.get("contributor") == "Label Studio")
 
 
 def _instances_file(request: Request) -> Path:
@@ -153,9 +167,9 @@ def _coco_items(
         if repeated:
             log.problem(file, f"{name}: the image id {key!r} is used twice; the first is kept")
         elif key in objects:
-            yield Item(name, folder / name, file, objects[key], size)
+            yield Item(name, folder / name, file, objects[key], size, upright=_TURNED in image)
         elif request.unlabelled and repr(key) not in broken:
-            yield Item(name, folder / name, file, (), size)
+            yield Item(name, folder / name, file, (), size, upright=_TURNED in image)
         else:
             empty += 1
     for key in (key for key in objects if key not in listed):
