@@ -1,6 +1,7 @@
 """The command ``label``, as a user types it: what is read, what is told, mistakes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,26 @@ def test_a_check_prints_a_table_and_writes_it(label, photos, tmp_path):
     assert any(line.startswith("Labels of 3 images, held against boxes drawn by hand") for line in ran.out)
     scores = json.loads((tmp_path / "labels" / "check.json").read_text())["scores"]
     assert scores["box_recall"]["value"] == pytest.approx(2 / 3)
+
+
+def test_labels_are_checked_against_their_own_form_and_an_export_of_label_studio(label, photos, tmp_path):
+    assert label(photos, "--form", "voc,csv,coco").code == 0
+    labels, export = tmp_path / "labels", tmp_path / "export"
+    shutil.copytree(photos, export / "images")
+    content = json.loads((labels / "coco.json").read_text())
+    content["info"] = {"contributor": "Label Studio"}
+    for number, image in enumerate(content["images"]):
+        image["file_name"] = ("../../G/{}", "images/7ea30258__{}", "/data/local-files/?d=photos/{}")[number % 3].format(
+            image["file_name"]
+        )
+    (export / "result.json").write_text(json.dumps(content))
+    for check in (labels / "voc", labels / "labels.csv", labels / "coco.json", labels, export):
+        ran = label(photos, "--form", "voc,csv,coco", "--check", check)
+        assert ran.code == 0
+        found = json.loads((labels / "check.json").read_text())
+        assert found["scores"]["box_recall"]["value"] == 1, check
+        assert found["images"]["unmatched"] == found["images"]["left_out"] == []
+    assert found["images"]["copies"] == 1
 
 
 def test_boxes_by_hand_that_cannot_be_read_are_refused_before_the_work(label, photos, tmp_path):

@@ -29,6 +29,7 @@ def load_dataset(
         root: the folder; for ``csv`` and ``coco`` it may be the file itself, for ``pictures`` one image.
         layout: a name of ``LAYOUTS``. The docstring of the layout's ``read`` says which files it needs.
         split: the part of the data set. The default is "val" for ``ilsvrc`` and ``voc``, and "val2017" for ``coco``.
+            Without images, ``voc`` has a wider default (see its ``read``).
         classes: a file that gives each class of the data set its class index in the model:
 
             - ``.json``: {"name or id": index}, or ["name of index 0", …];
@@ -44,7 +45,8 @@ def load_dataset(
         unlabelled: also keep images that have no label at all; ``labels`` and ``boxes`` of their samples are empty. An
             image whose labels are all unknown is still a problem, and it is left out.
         leave_out: a folder in which ``pictures`` and ``folders`` read nothing, such as one for results.
-        images_needed: leave out images whose file is missing. With False only the annotations are read.
+        images_needed: leave out images whose file is missing. With False only the annotations are read: a name loses
+            what leads out of the folder, and boxes are not clipped to the stated size.
 
     Returns:
         The samples, and what was wrong with the images that could not be used.
