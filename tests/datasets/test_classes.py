@@ -1,9 +1,12 @@
 """A network's own classes, in which a data set's class names are found."""
 
+from dataclasses import replace
+
 import pytest
 
 from layouts import voc, write, xml
 from looktwice.datasets import known_classes, load_dataset
+from looktwice.datasets.classes import read_classes
 from looktwice.errors import DatasetError
 
 NAMES = ("tench, Tinca tinca", "Egyptian cat", "crane", "crane", "Cardigan", "cardigan", "sea-lion", "caf\u00e9")
@@ -95,3 +98,54 @@ def test_a_label_beyond_the_networks_classes_is_refused(tmp_path):
     classes = write(tmp_path / "c.csv", "hound,207\n")
     with pytest.raises(DatasetError, match=r"class 207, but the network has classes 0 … 1; give a classes file"):
         load_dataset(tmp_path / "data", "folders", classes=classes, known=known("cat", "dog"))
+
+
+DIGITS = ("0", "1", "10", "11", "2", "3")
+"""The classes of folders that are called by numbers, in the order of their names."""
+
+
+def test_a_whole_number_is_an_index_and_a_text_is_a_name_first():
+    classes = replace(known_classes(DIGITS), numeric=True)
+    assert [classes.find(key) for key in (2, "2", "10", "4", 4)] == [2, 4, 2, 4, 4]
+    with pytest.raises(KeyError):
+        classes.find(10)
+    with pytest.raises(KeyError):
+        known_classes(DIGITS).find(2)  # where no index is a key
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "index"),
+    [
+        ("c.json", '{"2": 5}', 5),
+        ("c.csv", "2,5\n", 5),
+        ("c.txt", "\n".join(DIGITS), 2),
+        ("d.json", '["2", "1", "0"]', 2),
+    ],
+)
+def test_a_whole_number_is_an_id_only_where_the_classes_file_may_list_ids(tmp_path, name, content, index):
+    assert read_classes(write(tmp_path / name, content), numeric=True).find(2) == index
+
+
+def test_a_csv_label_that_is_the_name_of_one_class_and_the_index_of_another_is_refused(tmp_path):
+    for name in "ab":
+        write(tmp_path / f"{name}.jpg")
+    file = write(tmp_path / "x.csv", "image,label\na.jpg,1\nb.jpg,2\n")
+    with pytest.raises(DatasetError, match=r"label '2' is the name of class 4 and the index 2; give .* --classes FILE"):
+        load_dataset(file, "csv", known=known(*DIGITS))
+    with pytest.raises(DatasetError, match="label '2' is the name of class 1 and the index 2"):
+        load_dataset(file, "csv", known=known("2", "2", "x"))
+    listed = write(tmp_path / "names.txt", "\n".join(DIGITS))
+    with pytest.raises(DatasetError, match="label '2' is the name of class 4"):
+        load_dataset(file, "csv", classes=listed)
+    said = write(tmp_path / "said.json", '{"1": 1, "2": 4}')
+    data = load_dataset(file, "csv", classes=said, known=known(*DIGITS))
+    assert [sample.labels for sample in data.samples] == [(1,), (4,)]
+    same = load_dataset(file, "csv", known=known("0", "1", "2"))
+    assert [sample.labels for sample in same.samples] == [(1,), (2,)]
+
+
+def test_wsol_labels_are_indices_where_names_are_digits(tmp_path):
+    write(tmp_path / "a.jpg")
+    for name, line in (("image_ids", "a.jpg"), ("class_labels", "a.jpg,2"), ("localization", "a.jpg,0,0,4,4")):
+        write(tmp_path / f"metadata/{name}.txt", f"{line}\n")
+    assert load_dataset(tmp_path, "wsol", known=known(*DIGITS)).samples[0].labels == (2,)

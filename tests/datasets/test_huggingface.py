@@ -243,3 +243,15 @@ def test_its_folders_are_found(tmp_path):
     for name in ("one", "many", "parquet"):
         assert find_layout(tmp_path / name, KNOWN) == "huggingface"
     assert not huggingface.has_parquet(tmp_path)
+
+
+def test_whole_numbers_are_indices_where_names_are_digits(tmp_path):
+    digits = known_classes(("0", "1", "10", "11", "2", "3"))
+    numbers = saved(tmp_path / "n", made(labels=[0] * 3, names=None, label=[2, 4, 10]))
+    data = load_dataset(numbers, "huggingface", known=digits, unlabelled=True)
+    assert found(data) == [("000000", (2,)), ("000001", (4,))]
+    assert "unknown class '10'" in data.problems[0]
+    texts = saved(tmp_path / "t", made(labels=[0] * 3, names=None, label=["2", "10", "4"]))
+    assert [labels for _, labels in found(load_dataset(texts, "huggingface", known=digits))] == [(4,), (2,), (4,)]
+    named = saved(tmp_path / "c", made(labels=[0, 1, 2], names=("2", "0", "10")))
+    assert [labels for _, labels in found(load_dataset(named, "huggingface", known=digits))] == [(4,), (0,), (2,)]

@@ -26,8 +26,8 @@ def tar(path, members, *, form=tarfile.PAX_FORMAT):
     return path
 
 
-def read(root, **choices):
-    return load_dataset(root, "webdataset", unlabelled=True, known=KNOWN, **choices)
+def read(root, known=KNOWN, **choices):
+    return load_dataset(root, "webdataset", unlabelled=True, known=known, **choices)
 
 
 def found(data):
@@ -321,3 +321,10 @@ def test_labels_in_a_classes_file(tmp_path):
     classes = Path(tmp_path / "c.json")
     classes.write_text(json.dumps({"hound": 1}))
     assert read(path, classes=classes).samples[0].labels == (1,)
+
+
+def test_whole_numbers_are_indices_where_names_are_digits(tmp_path):
+    members = [("0.jpg", b"0"), ("0.cls", b"2"), ("1.jpg", b"1"), ("1.json", b'{"label": [2, "10"]}')]
+    members += [("2.jpg", b"2"), ("2.json", b'{"label": "2"}')]
+    data = read(tar(tmp_path / "x.tar", members), known=known_classes(("0", "1", "10", "11", "2", "3")))
+    assert [sample.labels for sample in data.samples] == [(2,), (2,), (4,)]

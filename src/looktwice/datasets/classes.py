@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ class Classes:
     Attributes:
         index: class key (a name, synset or id) → class index in the model; ``None`` for a class left out on purpose.
         names: class index → name.
-        numeric: whether a key may also be the class index itself, in digits.
+        numeric: whether a key may also be the class index itself: a whole number, or digits that are no name.
+        ids: whether the keys may be ids of the data set. Then a whole number is looked for among them first.
         spellings: a key without regard to case, blanks, hyphens and underscores → all classes that it means; empty if
             only exact keys count.
     """
@@ -26,13 +27,14 @@ class Classes:
     index: Mapping[str, int | None]
     names: Mapping[int, str]
     numeric: bool = False
+    ids: bool = False
     spellings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def find(self, key: str) -> int | None:
+    def find(self, key: str | int) -> int | None:
         """The class index that a key means.
 
         Args:
-            key: a class in the data set's own words.
+            key: a class in the data set's own words. A text is a name first. A whole number is no name.
 
         Returns:
             The index, or ``None`` if the class is left out on purpose.
@@ -40,14 +42,17 @@ class Classes:
         Raises:
             KeyError: the class is unknown, or the key means several classes.
         """
-        if key not in self.index and self.numeric and re.fullmatch("[0-9]{1,9}", key):
-            number = int(key)
-            if not self.names or number in self.names:
-                return number
-        meanings = () if key in self.index else self._meanings(key)
-        return meanings[0] if len(meanings) == 1 else self.index[key]
+        if str(key) in self.index and (self.ids or isinstance(key, str)):
+            return self.index[str(key)]
+        meanings = self._meanings(key) if isinstance(key, str) else ()
+        number = None if meanings else self._number(key)
+        if number is not None:
+            return number
+        if len(meanings) != 1:
+            raise KeyError(key)
+        return meanings[0]
 
-    def finds(self, key: str) -> bool:
+    def finds(self, key: str | int) -> bool:
         """Whether a key means exactly one class, or one that is left out on purpose."""
         try:
             self.find(key)
@@ -55,17 +60,37 @@ class Classes:
             return False
         return True
 
+    def leaves_out(self, key: str | int) -> bool:
+        """Whether a key means a class that is left out on purpose."""
+        return self.finds(key) and self.find(key) is None
+
+    def rivals(self, keys: Iterable[str]) -> Iterator[tuple[str, int, int]]:
+        """The keys that are the name of one class and the index of another one: (key, class with the name, index)."""
+        named = [(key, index) for key, index in self.index.items() if index is not None]
+        named += [(key, index) for index, key in self.names.items()]  # names of several classes too
+        meanings = {key: index for key, index in named if self._number(key) not in (None, index)}
+        for key in keys if meanings and not self.ids else ():
+            number = self._number(key)
+            if key in meanings and number is not None:
+                yield key, meanings[key], number
+
     def knows(self, key: str) -> bool:
         """Whether a key means a class, or several, or one that is left out on purpose."""
         return key in self.index or bool(self._meanings(key))
 
-    def fault(self, key: str, *, lost: str = "left out") -> str:
+    def fault(self, key: str | int, *, lost: str = "left out") -> str:
         """Why a key finds no class, what is lost for it, and the remedy: for a line of problems."""
-        meanings = self._meanings(key)
+        meanings = self._meanings(key) if isinstance(key, str) else ()
         if not meanings:
-            return f"unknown class {key!r}, {lost}; name it in the classes file"
+            return f"unknown class {str(key)!r}, {lost}; name it in the classes file"
         some = ", ".join(map(str, meanings[:_SHOWN])) + (" …" if len(meanings) > _SHOWN else "")
         return f"class {key!r} is ambiguous: it means the classes {some}; {lost}; give its index in a classes file"
+
+    def _number(self, key: str | int) -> int | None:
+        """The class index that a key is, if keys may be indices and there is such a class."""
+        if not self.numeric or not re.fullmatch("[0-9]{1,9}", str(key)):
+            return None
+        return int(key) if not self.names or int(key) in self.names else None
 
     def _meanings(self, key: str) -> tuple[int, ...]:
         """The classes that a key means in any spelling; all its synonyms count if the whole key means none."""
@@ -132,20 +157,22 @@ def read_classes(path: Path, *, numeric: bool = False) -> Classes:
             rows = [[cell.strip() for cell in row] for _, row in read_csv(path)]
             named = (row for row in rows if row != ["name", "index"])
             classes = mapped_classes((name, int(index) if index else None) for name, index in named)
+            ids = True
         elif path.suffix == ".json":
             content = read_json(path)
             if not isinstance(content, dict | list):
                 raise TypeError(f"it holds {content!r}")
-            content = _of_labels(content)
-            classes = mapped_classes(content.items()) if isinstance(content, dict) else ordered_classes(content)
+            by_name = _of_labels(content)
+            ids = by_name is content and isinstance(content, dict)
+            classes = mapped_classes(by_name.items()) if isinstance(by_name, dict) else ordered_classes(by_name)
         else:
-            classes = ordered_classes(read_lines(path))
+            classes, ids = ordered_classes(read_lines(path)), False
         if not classes.index:
             raise ValueError("it names no class")
     except (ValueError, TypeError, KeyError) as error:
         forms = '"name,index" in each line (.csv), {"name": index} or ["name", …] (.json), or one class a line (.txt)'
         raise DatasetError(f"{path} is not a classes file ({error}); needed: {forms}") from error
-    return replace(classes, numeric=numeric)
+    return replace(classes, numeric=numeric, ids=ids)
 
 
 def _of_labels(content: Any) -> Any:

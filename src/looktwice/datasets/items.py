@@ -19,8 +19,11 @@ _LINE = 500
 """Characters of a problem or note at most: a name in a broken file can have millions."""
 
 
-Object = tuple[str, Corners | None]
-"""The class of an object in the data set's own words, and its half-open box, not yet checked, or ``None``."""
+Object = tuple[str | int, Corners | None]
+"""The class of an object in the data set's own words, and its half-open box, not yet checked, or ``None``.
+
+The class is a text, or a whole number where the data set counts its classes.
+"""
 
 
 class Folders:
@@ -238,7 +241,7 @@ def to_samples(items: Iterable[Item], classes: Classes, request: Request, log: L
             log.problem(item.image, "the image is missing; left out")
         elif not item.objects and not request.unlabelled:
             log.problem(item.source, f"{item.id} has no object; left out")
-        elif item.objects and all(classes.index.get(key, -1) is None for key, _ in item.objects):
+        elif item.objects and all(classes.leaves_out(key) for key, _ in item.objects):
             unmapped += 1
         elif (sample := _to_sample(item, classes, request, log)) is not None:
             yield sample
@@ -255,7 +258,7 @@ def _to_sample(item: Item, classes: Classes, request: Request, log: Log) -> Samp
     # Without the picture nothing tells whether the stated size is the upright one that the boxes lie in.
     limit = size if request.images_needed else None
     boxes: dict[int, list[Corners]] = {}
-    unknown: set[str] = set()
+    unknown: set[str | int] = set()
     for key, box in item.objects:
         try:
             index = classes.find(key)
@@ -270,7 +273,7 @@ def _to_sample(item: Item, classes: Classes, request: Request, log: Log) -> Samp
             log.problem(item.source, f"{item.id}: {fault}")
         if inside is not None:
             kept.append(inside)
-    for key in sorted(unknown):
+    for key in sorted(unknown, key=str):
         log.problem(item.source, f"{item.id}: {classes.fault(key)}")
     if item.objects and not boxes:
         return None

@@ -1,6 +1,7 @@
 """The layout ``csv``: one CSV file with a row for each box."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from looktwice.datasets.classes import Classes
 from looktwice.datasets.files import read_csv
@@ -20,7 +21,8 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
 
     A row is one box; an image may have several rows. Images are paths from the folder of the CSV file. Boxes are
     half-open pixels. If the four cells of the box are empty, the row is a label without a box. A label is a class
-    index, or a name in the classes file or of the network.
+    index, or a name in the classes file or of the network. The file is refused if a label is the name of one class and
+    the index of another one.
 
     If images without a label are kept, the cell of the label may be empty; then so are the cells of the box. The file
     may also have the header image alone.
@@ -33,7 +35,7 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
         One item for each image, and the classes.
 
     Raises:
-        DatasetError: the folder does not hold one CSV file, or the header is another.
+        DatasetError: the folder does not hold one CSV file, the header is another, or a label may mean two classes.
     """
     file = request.root / f"{request.split}.csv" if request.split else request.root
     if file.is_dir():
@@ -62,7 +64,18 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
         if found_object is not None:
             objects_of_image.append(found_object)
     items = (Item(name, file.parent / name, file, objects, slack=0.0) for name, objects in images.items())
-    return items, numeric_classes(request)
+    classes = numeric_classes(request)
+    _refuse_rivals(file, {str(label) for objects in images.values() for label, _ in objects}, classes)
+    return items, classes
+
+
+def _refuse_rivals(file: Path, labels: Iterable[str], classes: Classes) -> None:
+    """Refuses a file whose labels may be names or indices: a guess would take the wrong classes."""
+    for label, named, number in classes.rivals(sorted(labels)):
+        raise DatasetError(
+            f"{file}: the label {label!r} is the name of class {named} and the index {number}; give the index of "
+            f'each label with --classes FILE, e.g. the line "{label},{named}" or "{label},{number}" in a .csv file'
+        )
 
 
 def _csv_object(row: list[str], header: list[str], *, unlabelled: bool) -> Object | None:

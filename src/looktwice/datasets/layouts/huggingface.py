@@ -21,8 +21,9 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     """Reads a folder that ``save_to_disk`` wrote, a folder with Parquet files, or hf:OWNER/NAME from the hub.
 
     The images are in the only column of the type ``Image``. The labels are in the only column of the type
-    ``ClassLabel``, or else in the column ``label``, as names or class indices. The names of a ``ClassLabel`` are looked
-    for in the classes file, or among the network's classes. Without either, a label's number is the class index. -1 and
+    ``ClassLabel``, or else in the column ``label``, as texts or whole numbers. A text is a name, or else a class
+    index in digits. A whole number is a class index. The names of a ``ClassLabel`` are looked for in the classes file,
+    or among the network's classes. Without either, a label's number is the class index. -1 and
     an empty cell are no label. There are no boxes. An image's id is the number of its row, from 000000.
 
     Parquet files and data sets of the hub are converted once, into the cache of the package ``datasets``. Images stay
@@ -173,6 +174,7 @@ def _labels(table: Any, label: str | None) -> Iterator[Any]:
 def _objects(value: Any, names: list[str] | None) -> list[Object]:
     if value is None or value in (-1, ""):
         return []
-    if names is None or not 0 <= value < len(names):
-        return [(str(value), None)]
-    return [(names[value], None)]
+    if isinstance(value, str):
+        return [(value, None)]
+    named = names is not None and 0 <= value < len(names)
+    return [(names[value] if names is not None and named else int(value), None)]

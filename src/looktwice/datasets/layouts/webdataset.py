@@ -32,7 +32,8 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     Members whose names are alike up to the first dot of the file name belong to one sample. Its image is the member
     NAME.jpg, .jpeg, .png, .webp …, or else the only one with a longer ending, such as NAME.input.png. There are no
     boxes. Its label is the text of NAME.cls, or else the entry label, cls or class of NAME.json: a class index, a name,
-    or in JSON a list of these. No other member is read.
+    or in JSON a list of these. Digits in NAME.cls are an index. In JSON, digits in quotation marks are
+    a name first. No other member is read.
 
     An image's id is its name in a single tar file, else TAR/NAME. Only the tar files' headers and the labels are read;
     the images are read later, each by itself. So compressed tar files are refused.
@@ -176,7 +177,7 @@ def _objects(ending: str, member: TarMember) -> list[Object]:
         raise ValueError(f"it has {member.size} bytes")
     text = member.read().decode("utf-8-sig").strip()
     if ending == "cls":
-        return [(text, None)] if text else []
+        return [(int(text) if re.fullmatch("[0-9]{1,9}", text) else text, None)] if text else []
     content = json.loads(text)
     entries = content if isinstance(content, dict) else {}
     found = next((entries[key] for key in _LABEL_KEYS if key in entries), None)
@@ -184,7 +185,7 @@ def _objects(ending: str, member: TarMember) -> list[Object]:
     return [(_label(each), None) for each in labels if each not in (None, "")]
 
 
-def _label(value: Any) -> str:
+def _label(value: Any) -> str | int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f"{str(value)[:60]!r} is no class index and no name")
-    return str(value)
+    return value

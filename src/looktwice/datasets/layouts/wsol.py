@@ -54,7 +54,7 @@ def _wsol_items(request: Request, folder: Path, log: Log) -> Iterator[Item]:
             continue
         if name not in boxes:
             log.problem(boxes_file, f"{name} has no box; kept without a box")
-        objects = [(labels[name], box) for box in boxes.get(name, [None])]
+        objects = [(int(labels[name]), box) for box in boxes.get(name, [None])]
         yield Item(name, request.root / name, boxes_file, objects, sizes.get(name))
 
 
