@@ -241,3 +241,59 @@ def test_a_category_id_is_no_name_of_a_networks_class(tmp_path):
 def test_a_json_file_that_is_not_cocos(tmp_path, content):
     with pytest.raises(DatasetError, match=r"x\.json"):
         load_dataset(write(tmp_path / "x.json", content), "coco", known=known_classes(["zebra"]), unlabelled=True)
+
+
+DIGITS = ("0", "1", "10", "11", "2", "3")
+
+
+def of_category(root, number, categories=DIGITS, **choices):
+    """The labels of an image with one box of a category; the categories are counted from 0."""
+    named = [{"id": n, "name": name} for n, name in enumerate(categories)]
+    content = {"images": [image(1)], "annotations": [box(1, number, 0, 0, 5, 5)], "categories": named}
+    write(root / "0001.jpg")
+    return load_dataset(write(root / "x.json", json.dumps(content)), "coco", **choices).samples[0].labels
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.txt", "\n".join(DIGITS)),
+        ("c.json", json.dumps(DIGITS)),
+        ("classes.json", json.dumps({"classes": [{"name": n, "index": i, "id": i} for i, n in enumerate(DIGITS)]})),
+    ],
+)
+def test_a_list_of_names_that_are_digits_is_no_list_of_ids(tmp_path, name, content):
+    assert of_category(tmp_path, 2, classes=write(tmp_path / name, content)) == (2,)
+    assert of_category(tmp_path, 2, known=known_classes(DIGITS)) == (2,)
+
+
+def test_a_list_of_ids_counts_if_it_has_no_categorys_name(tmp_path):
+    assert of_category(tmp_path, 2, ("a", "b", "c"), classes=write(tmp_path / "c.txt", "1\n2\n")) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("names", "mapping", "why"),
+    [
+        (
+            ("1", "0"),
+            {"0": 3, "1": 4},
+            "category '1' is ambiguous: by its id 0 it is class 3 .* its name '1' is class 4",
+        ),
+        (("x", "y", "1"), {"1": 3}, "category 'y' is ambiguous: by its id 1 it is class 3 .* another category's name"),
+    ],
+)
+def test_an_id_and_a_name_that_disagree_are_refused(tmp_path, names, mapping, why):
+    with pytest.raises(DatasetError, match=why):
+        of_category(tmp_path, 1, names, classes=write(tmp_path / "c.json", json.dumps(mapping)))
+
+
+def test_an_id_and_a_name_that_agree_are_one_class(tmp_path):
+    classes = write(tmp_path / "c.json", json.dumps({"0": 7, "x": 7, "1": 4}))
+    assert of_category(tmp_path, 0, ("x", "1"), classes=classes) == (7,)
+    assert of_category(tmp_path, 1, ("x", "1"), classes=classes) == (4,)
+
+
+def test_a_category_that_is_not_listed_is_no_class_with_its_number_as_name(tmp_path):
+    with pytest.raises(DatasetError, match="unknown class '3'"):
+        of_category(tmp_path, 3, ("0", "1"), known=known_classes(DIGITS))
+    assert of_category(tmp_path, 3, ("x",), classes=write(tmp_path / "c.json", '{"3": 5}')) == (5,)

@@ -33,14 +33,16 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
 
     Args:
         request: its root is the folder, or the JSON file. A classes file by category name or category id is needed, or
-            the network's classes, which are looked for by category name.
+            the network's classes, which are looked for by category name. A list of
+            names is looked at for ids only if it has the name of no category.
         log: takes problems and notes.
 
     Returns:
         One item for each image with an object, and the classes.
 
     Raises:
-        DatasetError: there are no classes, or the JSON file is missing or not COCO's, or several could be meant.
+        DatasetError: there are no classes, or the JSON file is missing or not COCO's, or several could be meant; or
+            the classes file gives the id of a category and its name different indices.
     """
     file = _instances_file(request)
     if request.classes is None and request.known is None:
@@ -57,9 +59,7 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
     except (AttributeError, KeyError, TypeError) as error:
         needed = "lists of images, annotations and categories are needed"
         raise DatasetError(f"{file} is no COCO instances file; {needed}") from error
-    # A category's key is its id if the classes file lists the id, else its name.
-    ids = classes.index if request.classes is not None else {}
-    keys = {number: str(number) if str(number) in ids else name for number, name in names.items()}
+    keys = names if request.classes is None else _category_keys(file, names, classes)
     objects, broken = _coco_objects(file, annotations, keys, log)
     folder = _image_folder(request, file, images)
     items = _coco_items(request, folder, file, images, objects, broken, log)
@@ -113,6 +113,32 @@ def _category_names(file: Path, categories: list[Any], log: Log) -> dict[Any, st
     return names
 
 
+def _category_keys(file: Path, names: Mapping[Any, str], classes: Classes) -> Mapping[Any, str]:
+    """What the classes file calls each category: its name, or its id if the file lists that.
+
+    Raises:
+        DatasetError: a category's id and its name, or its id and another category's name, could be meant.
+    """
+    index = classes.index
+    words = set(names.values())
+    if not classes.ids and words.intersection(index):  # a list of names
+        return names
+    keys = {}
+    for number, name in names.items():
+        key = str(number)
+        by_name = (
+            f"its name {name!r} is class {index[name]}" if name in index else f"{key!r} is another category's name"
+        )
+        doubtful = index[name] != index.get(key) if name in index else key in words
+        if key in index and doubtful:
+            raise DatasetError(
+                f"{file}: the category {name!r} is ambiguous: by its id {key} it is class {index[key]} in the classes "
+                f"file, but {by_name}; keep only ids or only names in the classes file, or rename the categories"
+            )
+        keys[number] = key if key in index else name
+    return keys
+
+
 def _coco_objects(
     file: Path, annotations: list[Any], keys: Mapping[Any, str], log: Log
 ) -> tuple[dict[Any, list[Object]], set[str]]:
@@ -127,7 +153,7 @@ def _coco_objects(
                 continue
             x, y, width, height = map(float, _as_list(annotation["bbox"]))
             category = annotation["category_id"]
-            key = keys.get(category, str(category))
+            key = keys.get(category, category if type(category) is int else str(category))
             objects.setdefault(annotation["image_id"], []).append((key, (x, y, x + width, y + height)))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             log.problem(file, f"annotation {number}: needs image_id, category_id and bbox [x, y, w, h]; left out")
