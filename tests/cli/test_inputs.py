@@ -5,11 +5,14 @@ import json
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from looktwice.cli.inputs import class_index
+from looktwice.errors import InputError
 from looktwice.explain import explanation
 from noise import noise
 
@@ -139,3 +142,12 @@ def test_nothing_but_missing_images(looktwice, net, tmp_path):
     assert ran.code == 1
     assert "no such file" in ran.err[0]
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_number_that_is_one_class_and_names_another_is_refused():
+    network = SimpleNamespace(classes=("0", "1", "10", "11", "2", "3"))
+    assert [class_index(network, text) for text in ("1", "10", "4", "2 (4)", "10 (2)", "auto")] == [1, 2, 4, 4, 2, None]
+    with pytest.raises(InputError, match=r"^2 is the index of a class and the name of another; give name and index: "):
+        class_index(network, "2")
+    with pytest.raises(InputError, match=r"'x \(1\)' or '1 \(0\)' or '1 \(2\)'"):
+        class_index(SimpleNamespace(classes=("1", "x", "1")), "1")

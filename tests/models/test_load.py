@@ -177,6 +177,28 @@ def test_find_class_explains(wanted, message):
         find_class(CLASSES, wanted)
 
 
+DIGITS = ("0", "1", "10", "11", "2", "3")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"), [(2, 2), ("2", 2), ("1", 1), ("10", 2), ("4", 4), ("2 (4)", 4), ("10 (2)", 2), ("3 (5)", 5)]
+)
+def test_a_class_whose_name_is_a_number(wanted, index):
+    assert find_class(DIGITS, wanted) == index
+
+
+def test_a_number_out_of_range_is_refused_where_names_are_digits():
+    for wanted in (10, "12", "-1"):
+        with pytest.raises(InputError, match="out of range"):
+            find_class(DIGITS, wanted)
+
+
+def test_a_name_with_its_index_is_one_of_several_with_this_name():
+    assert find_class(CLASSES, "crane (5)") == 5
+    with pytest.raises(InputError, match="no class is named"):
+        find_class(CLASSES, "crane (0)")
+
+
 def test_imagenet_names_stand_at_their_indices(lite):
     assert [find_class(lite.classes, name) for name in ("tench", "tabby", "espresso", "toilet tissue")] == [
         0,

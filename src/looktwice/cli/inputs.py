@@ -243,10 +243,22 @@ def load_network(
 
 
 def class_index(network: "Model", target: str) -> int | None:
-    """The class that a user names; ``None`` for "auto"."""
+    """The class that a user names; ``None`` for "auto".
+
+    Raises:
+        InputError: there is no such class, or the text is the index of one class and the name of another.
+    """
     from looktwice.models.load import find_class
 
-    return None if target == "auto" else find_class(network.classes, target)
+    if target == "auto":
+        return None
+    classes = network.classes
+    index = find_class(classes, target)
+    named = [number for number, name in enumerate(classes) if name == target.strip()]
+    if named and index not in named:
+        ways = " or ".join(repr(f"{classes[number]} ({number})") for number in (index, *named))
+        raise InputError(f"{target} is the index of a class and the name of another; give name and index: {ways}")
+    return index
 
 
 def make_folder(folder: Path) -> None:

@@ -131,23 +131,28 @@ def find_class(classes: Sequence[str], wanted: str | int) -> int:
 
     Args:
         classes: the name of each class.
-        wanted: the name or index of one. Upper and lower case count only if two names differ in nothing else.
+        wanted: the name or index of one; a text may be both: "crane (134)". Digits are a name only if there is no class
+            with this index. Upper and lower case count only if two names differ in nothing else.
 
     Raises:
         InputError: an unknown name (the nearest ones are named), a name that several classes share, or an index out of
             range.
     """
     text = str(wanted).strip()
+    named = [] if isinstance(wanted, int) else [index for index, name in enumerate(classes) if name == text]
     if re.fullmatch(r"-?\d+", text):
         index = int(text) if len(text) < _MOST_DIGITS else -1
-        if not 0 <= index < len(classes):
+        if 0 <= index < len(classes):
+            return index
+        if not named:
             raise InputError(
                 f"class {cut(text, most=_MOST_DIGITS)} is out of range; this network has classes 0 … {len(classes) - 1}"
             )
-        return index
+    both = re.fullmatch(r"(.*) \(([0-9]{1,9})\)", text, re.DOTALL)
+    if not named and both and int(both[2]) < len(classes) and classes[int(both[2])] == both[1]:
+        return int(both[2])
     folded = [name.casefold() for name in classes]
-    found = [index for index, name in enumerate(classes) if name == text]
-    found = found or [index for index, name in enumerate(folded) if name == text.casefold()]
+    found = named or [index for index, name in enumerate(folded) if name == text.casefold()]
     if not found:
         near = difflib.get_close_matches(text.casefold(), folded, n=3, cutoff=0.5)
         names = ", ".join(dict.fromkeys(f"{classes[folded.index(name)]!r}" for name in near))
