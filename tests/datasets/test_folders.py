@@ -1,5 +1,9 @@
 """The layout ``folders``."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from layouts import SYNSETS, write
@@ -49,3 +53,42 @@ def test_folders_without_a_folder(tmp_path):
         load_dataset(tmp_path, "folders")
     with pytest.raises(DatasetError, match="no folder"):
         load_dataset(tmp_path, "folders", split="val")
+
+
+def unreadable(monkeypatch, folder, called):
+    """Makes a function of ``os`` refuse one folder, as the system does for users without the right to read it."""
+    real = getattr(os, called)
+
+    def refusing(place):
+        if Path(place) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, called, refusing)
+
+
+def test_a_class_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
+    for name in ("cat", "dog"):
+        write(tmp_path / name / "1.jpg")
+    unreadable(monkeypatch, tmp_path / "dog", "listdir")
+    data = load_dataset(tmp_path, "folders")
+    assert [sample.id for sample in data.samples] == ["cat/1.jpg"]
+    assert data.problems == ("dog: the class folder cannot be read (Permission denied); its images are left out",)
+
+
+def test_a_root_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
+    unreadable(monkeypatch, tmp_path, "scandir")
+    with pytest.raises(DatasetError, match=r"cannot be read \(Permission denied\); check its permissions"):
+        load_dataset(tmp_path, "folders")
+
+
+def test_a_listed_image_in_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
+    for name in ("a/1.jpg", "b/1.jpg"):
+        write(tmp_path / name)
+    file = write(tmp_path / "x.csv", "image,label\na/1.jpg,1\nb/1.jpg,1\nb/2.jpg,1\nc/1.jpg,1\n")
+    unreadable(monkeypatch, tmp_path / "b", "listdir")
+    assert load_dataset(file, "csv").problems == (
+        "b/1.jpg: the image's folder cannot be read (Permission denied); left out",
+        "b/2.jpg: the image's folder cannot be read (Permission denied); left out",
+        "c/1.jpg: the image is missing; left out",
+    )

@@ -1,10 +1,17 @@
 """The layout ``voc``."""
 
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
 from layouts import voc, write, xml
 from looktwice.datasets import (
     VOC_CLASSES,
     load_dataset,
 )
+from looktwice.errors import DatasetError
 
 
 def test_voc_by_hand(tmp_path):
@@ -137,3 +144,18 @@ def test_voc_without_images_and_without_trainval_has_all_xml_files(tmp_path):
     write(root / "Annotations/x/h.1.xml", xml(("dog", 1, 1, 10, 10)))
     data = load_dataset(root, "voc", images_needed=False)
     assert [sample.id for sample in data.samples] == [*"abcdefg", "x/h.1"]
+
+
+def test_annotations_in_a_folder_that_cannot_be_read_are_not_missing(tmp_path, monkeypatch):
+    root = voc(tmp_path, {"a": xml(("dog", 1, 1, 5, 5))})
+    real = os.listdir
+
+    def refusing(place):
+        if Path(place) == root / "Annotations":
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "listdir", refusing)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: refusing(path.parent))
+    with pytest.raises(DatasetError, match=r"the annotation cannot be read \(Permission denied\)"):
+        load_dataset(root, "voc", unlabelled=True)

@@ -34,13 +34,21 @@ class Folders:
 
     def __init__(self) -> None:
         self._names: dict[Path, frozenset[str]] = {}
+        self._faults: dict[Path, str] = {}
+
+    def fault(self, folder: Path) -> str | None:
+        """Why a folder that is there cannot be read; ``None`` if it can be."""
+        self.names(folder)
+        return self._faults.get(folder)
 
     def names(self, folder: Path) -> frozenset[str]:
         """The names of the files in a folder; empty if the folder cannot be read."""
         if folder not in self._names:
             try:
                 self._names[folder] = frozenset(os.listdir(folder))  # noqa: PTH208 - a name is faster than a Path
-            except (OSError, ValueError):  # a name with a zero byte is a ValueError
+            except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+                if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError):
+                    self._faults[folder] = error.strerror or str(error)
                 self._names[folder] = frozenset()
         return self._names[folder]
 
@@ -172,7 +180,7 @@ def xml_items(
     difficult = 0
     for name, image in paths:
         file = folder / f"{name}.xml"
-        if request.unlabelled and not request.folders.have(file):
+        if request.unlabelled and not request.folders.have(file) and request.folders.fault(file.parent) is None:
             yield Item(name, image, file, ())
             continue
         try:
@@ -238,7 +246,9 @@ def to_samples(items: Iterable[Item], classes: Classes, request: Request, log: L
         elif name.is_absolute() or ".." in name.parts:
             log.problem(item.source, f"{item.id} leads out of the image folder, which is not allowed; left out")
         elif item.content is None and request.images_needed and not request.folders.have(item.image):
-            log.problem(item.image, "the image is missing; left out")
+            fault = request.folders.fault(item.image.parent)
+            why = "the image is missing" if fault is None else f"the image's folder cannot be read ({fault})"
+            log.problem(item.image, f"{why}; left out")
         elif not item.objects and not request.unlabelled:
             log.problem(item.source, f"{item.id} has no object; left out")
         elif item.objects and all(classes.leaves_out(key) for key, _ in item.objects):

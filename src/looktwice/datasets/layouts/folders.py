@@ -27,13 +27,16 @@ def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:
         One item for each image, and the classes.
 
     Raises:
-        DatasetError: the root is not a folder.
+        DatasetError: the root is not a folder, or cannot be read.
     """
     root = request.root / request.split if request.split else request.root
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder, but a folder with class folders is needed; check root and split")
     left_out = None if request.leave_out is None else os.path.realpath(request.leave_out)
-    found = [entry for entry in os.scandir(root) if is_folder(entry) and not entry.name.startswith(".")]
+    try:
+        found = [entry for entry in os.scandir(root) if is_folder(entry) and not entry.name.startswith(".")]
+    except OSError as error:
+        raise DatasetError(f"{root} cannot be read ({error.strerror}); check its permissions") from error
     names = sorted(entry.name for entry in found if left_out is None or os.path.realpath(entry.path) != left_out)
     own = mapped_classes((name, number) for number, name in enumerate(names))
     classes = chosen_classes(request, own)
@@ -51,7 +54,9 @@ def _folder_items(root: Path, names: Iterable[str], classes: Classes, request: R
         files = sorted(file for file in request.folders.names(folder) if not file.startswith("."))
         images = [file for file in files if _looks_like_image(file)]
         others += len(files) - len(images)
-        if not images:
+        if (fault := request.folders.fault(folder)) is not None:
+            log.problem(folder, f"the class folder cannot be read ({fault}); its images are left out")
+        elif not images:
             log.problem(folder, "the class folder holds no image")
         elif not classes.finds(name):
             log.problem(folder, classes.fault(name, lost=f"{len(images)} images left out"))
