@@ -86,3 +86,12 @@ def test_a_folder_that_cannot_be_read_is_a_problem(tmp_path, monkeypatch):
     data = load_dataset(tmp_path, "pictures", unlabelled=True)
     assert [sample.id for sample in data.samples] == ["a.jpg"]
     assert data.problems == ("closed: the folder cannot be read (Permission denied); its images are left out",)
+
+
+def test_two_names_that_are_printed_alike_are_one_image_and_a_problem(tmp_path):
+    for name in ("a\x1b.png", "a\\x1b.png", "b\x1b.png"):
+        write(tmp_path / name)
+    data = load_dataset(tmp_path, "pictures", unlabelled=True)
+    assert [sample.id for sample in data.samples] == ["a\\x1b.png", "b\\x1b.png"]
+    assert len(data.problems) == 1
+    assert "are both printed as a\\x1b.png; rename one; left out" in data.problems[0]

@@ -233,14 +233,17 @@ def to_samples(items: Iterable[Item], classes: Classes, request: Request, log: L
     Raises:
         DatasetError: the log is strict and an item has a problem.
     """
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     unmapped = 0
     for each in items:
         item = each if request.images_needed else replace(each, id=inner_id(each.id))
         name = PurePosixPath(item.id)
-        key = normal_id(item.id)
-        if key in seen:
+        own = normal_id(item.id)
+        key = printable(own)
+        if seen.get(key) == own:
             log.problem(item.source, f"{item.id} is listed twice; the first is kept")
+        elif key in seen:
+            log.problem(item.source, f"{item.id!r} and {seen[key]!r} are both printed as {key}; rename one; left out")
         elif not name.name:
             log.problem(item.source, f"{item.id!r} is no name of an image; left out")
         elif name.is_absolute() or ".." in name.parts:
@@ -255,7 +258,7 @@ def to_samples(items: Iterable[Item], classes: Classes, request: Request, log: L
             unmapped += 1
         elif (sample := _to_sample(item, classes, request, log)) is not None:
             yield sample
-        seen.add(key)
+        seen.setdefault(key, own)
     if unmapped:
         log.note(log.root, f"{unmapped} images left out: the classes file gives their classes no index")
 
