@@ -46,3 +46,29 @@ def test_long_names_that_are_cut_to_the_same_stay_apart():
 def test_ten_thousand_of_one_stem_stay_apart():
     found = names(*[f"a.{number:05d}" for number in range(10_000)])
     assert len({name.casefold() for name in found}) == 10_000
+
+
+@pytest.mark.parametrize("letter", ["ä", "あ", "😀"])
+@pytest.mark.parametrize("lead", ["", "x", "xx", "xxx"])
+def test_a_long_name_is_cut_after_a_whole_letter(letter, lead):
+    (name,) = names(f"{lead}{letter * 80}{letter * 80}.jpg")
+    assert name.removeprefix(lead) == letter * ((200 - len(lead)) // len(letter.encode()))
+
+
+def test_bytes_that_are_no_text_stay_as_they_are():
+    (name,) = names("\udce3" * 250 + ".jpg")
+    assert name == "\udce3" * 200
+
+
+@pytest.mark.parametrize("ending", ["png", "PNG", "txt", "xml", "jpg", "jpeg", "npy", "tif", "bmp", "webp", "json"])
+def test_a_folder_is_never_named_like_a_file_of_a_form(ending):
+    assert names("x.gif", f"x.{ending}/1.bmp", f"a/x.{ending}/b.c/2.bmp") == [
+        "x",
+        f"x_{ending}/1",
+        f"a/x_{ending}/b.c/2",
+    ]
+
+
+def test_folders_that_would_be_called_alike_stay_apart():
+    found = names("x.png/1.bmp", "x_png/1.bmp", "X.PNG/1.bmp")
+    assert len({name.casefold() for name in found}) == 3
