@@ -6,8 +6,8 @@ import pytest
 
 from layouts import voc, write, xml
 from looktwice.datasets import known_classes, load_dataset
-from looktwice.datasets.classes import read_classes
-from looktwice.errors import DatasetError
+from looktwice.datasets.classes import distinct_names, read_classes
+from looktwice.errors import DatasetError, printable
 
 NAMES = ("tench, Tinca tinca", "Egyptian cat", "crane", "crane", "Cardigan", "cardigan", "sea-lion", "caf\u00e9")
 
@@ -149,3 +149,24 @@ def test_wsol_labels_are_indices_where_names_are_digits(tmp_path):
     for name, line in (("image_ids", "a.jpg"), ("class_labels", "a.jpg,2"), ("localization", "a.jpg,0,0,4,4")):
         write(tmp_path / f"metadata/{name}.txt", f"{line}\n")
     assert load_dataset(tmp_path, "wsol", known=known(*DIGITS)).samples[0].labels == (2,)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("n01440764 tench", "n01443537 goldfish", "n01440765 tench", "tench", "goldfish", "x"),
+        ("a", "a", "a (0)", "a (1)", "a (0) (0)", "b"),
+        ("a", "a", "a (0)"),
+        (" a", "a ", "a", "A", "", "  "),
+        ("cat, tom", "tom, cat", "cat", "tom", "cat,tom"),
+        ("Crane", "crane", "CRANE", "cra ne", "cra_ne", "cra-ne"),
+        ("a\tb", "a\nb", "a\x1b", "a\\x1b", "\ud800", "\u2028"),
+        ("crane (1)", "crane", "crane", "0 (1)", "1 (0)"),
+    ],
+)
+def test_own_names_are_found_again(names):
+    every = range(len(names))
+    classes = known_classes(names)
+    assert [classes.find(name) for name in distinct_names(names, every)] == [*every]
+    printed = distinct_names([printable(name) for name in names], every)
+    assert [classes.find(name) for name in printed] == [*every]

@@ -2,13 +2,14 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from looktwice.datasets.files import read_csv, read_json, read_lines
-from looktwice.errors import DatasetError
+from looktwice.errors import DatasetError, printable
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def known_classes(names: Sequence[str]) -> Classes:
     A class is found by its whole name or, if that has commas, by one of its synonyms. Upper and lower case count only
     if two names differ in nothing else. So do blanks, underscores and hyphens. A name of a data set may have several
     synonyms too, with commas between them. A word that means several classes finds none; then "crane (134)" has the
-    index too.
+    index too. Each name of ``distinct_names`` is found, as it is and as it is printed.
 
     Args:
         names: the name of each class, by index.
@@ -131,12 +132,33 @@ def known_classes(names: Sequence[str]) -> Classes:
     """
     spellings: dict[str, dict[int, None]] = {}
     for number, name in enumerate(names):
-        for key in _keys(name):
+        for key in _keys(name) | ({name} if name.strip() else set()):
             spellings.setdefault(_spelling(key), {})[number] = None
-    exact = ordered_classes(names).index
+    exact = dict(ordered_classes(names).index)
+    every = range(len(names))
+    for called in (distinct_names([*map(printable, names)], every), names, distinct_names(names, every)):
+        counts = Counter(called)
+        exact |= {name: number for number, name in enumerate(called) if counts[name] == 1}
     for number, name in enumerate(names):  # as a labelled data set calls classes of one name
         spellings.setdefault(_spelling(f"{name} ({number})"), {number: None})
     return Classes(exact, dict(enumerate(names)), spellings={key: tuple(found) for key, found in spellings.items()})
+
+
+def distinct_names(names: Sequence[str], indices: Sequence[int]) -> tuple[str, ...]:
+    """A name for each class, each name once. Classes with the same name get their index after it.
+
+    Args:
+        names: of the classes. ImageNet has two that are called "crane".
+        indices: the network's index of each.
+
+    >>> distinct_names(["crane", "tench", "crane"], [134, 0, 517])
+    ('crane (134)', 'tench', 'crane (517)')
+    """
+    found = list(names)
+    while len(set(found)) < len(found):
+        counts = Counter(found)
+        found = [name if counts[name] == 1 else f"{name} ({index})" for name, index in zip(found, indices, strict=True)]
+    return tuple(found)
 
 
 def read_classes(path: Path, *, numeric: bool = False) -> Classes:

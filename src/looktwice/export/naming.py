@@ -1,9 +1,9 @@
 """Names in the forms: no two classes have the same name, and a name that a form cannot hold is refused."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 
+from looktwice.datasets.classes import distinct_names
 from looktwice.errors import InputError, quoted
 from looktwice.export.label_set import LabelClass, LabelledImage, LabelSet
 
@@ -20,13 +20,7 @@ def class_names(classes: Sequence[LabelClass]) -> tuple[str, ...]:
     >>> class_names([LabelClass(0, "crane", 134), LabelClass(1, "tench", 0), LabelClass(2, "crane", 517)])
     ('crane (134)', 'tench', 'crane (517)')
     """
-    names = [one.name for one in classes]
-    while len(set(names)) < len(names):
-        counts = Counter(names)
-        names = [
-            name if counts[name] == 1 else f"{name} ({one.index})" for one, name in zip(classes, names, strict=True)
-        ]
-    return tuple(names)
+    return distinct_names([one.name for one in classes], [one.index for one in classes])
 
 
 def plain_names(classes: Sequence[LabelClass], form: str) -> tuple[str, ...]:
