@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from looktwice.datasets.classes import distinct_names
 from looktwice.datasets.records import Sample
 from looktwice.errors import DatasetError, OptionError
 from looktwice.export.label_set import LabelClass
-from looktwice.export.naming import class_names
 from looktwice.labelling.plan import PREDICTED, LabelPlan
 
 
@@ -66,7 +66,7 @@ def label_classes(samples: Sequence[Sample], names: Sequence[str], plan: LabelPl
         )
     if unlabelled:
         labels |= set(plan.named or range(len(names)))
-    own = class_names([LabelClass(index, name, index) for index, name in enumerate(names)])
+    own = distinct_names(names, range(len(names)))
     return tuple(LabelClass(number, own[index], index) for number, index in enumerate(sorted(labels)))
 
 
