@@ -47,9 +47,34 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
     """
     names = list(known)
     if name not in names:
-        near = get_close_matches(name, names, n=3)
+        near = get_close_matches(name, names, n=3) if isinstance(name, str) else []
         hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names)}"
         raise OptionError(f"unknown {kind}: {quoted(name)}; {hint}")
+
+
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Checks that a value is true or false, a whole number, a number or a text. NaN and infinity are numbers.
+
+    Args:
+        name: of the argument, for the error.
+        value: what the caller gave.
+        kind: a key of ``KINDS``.
+
+    Raises:
+        OptionError: the value has another type.
+    """
+    if not _is(value, kind):
+        raise OptionError(f"{name} is {cut(repr(value))}; {KINDS[kind]} is needed")
+
+
+def _is(value: object, kind: type) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, _ABSTRACT.get(kind, kind))
+
+
+_ABSTRACT: Mapping[type, type] = {int: Integral, float: Real}
+"""NumPy's numbers are of these types too."""
 
 
 def check_options(owner: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -72,7 +97,7 @@ def check_options(owner: str, given: Mapping[str, Any], defaults: Mapping[str, A
 
 def _needed(name: str, value: Any, default: object) -> str | None:
     """What an option takes, if it does not take this value."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    whole = _is(value, int)
     if name == "layers":
         return None if value is None or (isinstance(value, Collection) and _are_layers(value)) else OWN_KINDS[name]
     if name == "rank":

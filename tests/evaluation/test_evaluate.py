@@ -17,6 +17,7 @@ from looktwice.datasets import Dataset, Sample, load_dataset, shuffled
 from looktwice.errors import DatasetError, OptionError, RunError
 from looktwice.evaluation import measure
 from looktwice.evaluation.chunks import Chunks, EvaluationImage, decode_image
+from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
 from looktwice.metrics import iou
@@ -301,3 +302,22 @@ def test_saved_maps_are_those_that_were_measured(dataset, tmp_path):
     cropped = Model("c", Colours(), Preprocessing(24, 20, (0.5,) * 3, (0.5,) * 3), tuple("rgbcmy"), "")
     with pytest.raises(OptionError, match="squash"):
         run_on(dataset, tmp_path / "other", model=cropped, save_npy=True)
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"batch_size": "8"}, "batch_size is '8'; a whole number is needed"),
+        ({"limit": 2.5}, r"limit is 2\.5; a whole number is needed"),
+        ({"seed": None}, "seed is None; a whole number is needed"),
+        ({"save_maps": "no"}, "save_maps is 'no'; true or false is needed"),
+        ({"tune_on": 0.4}, r"tune_on is 0\.4; a text is needed"),
+        ({"target": None}, "unknown target"),
+        ({"rule": None}, "rule is None; a BoxRule is needed"),
+        ({"grid": True}, "grid is True; a GridPlan is needed"),
+        ({"faithfulness": 3}, "faithfulness is 3; a FaithfulnessPlan is needed"),
+    ],
+)
+def test_a_choice_of_another_type_is_one_line(choices, said):
+    with pytest.raises(OptionError, match=said):
+        EvaluationPlan({"gradient": {}}, **choices)

@@ -448,6 +448,13 @@ def test_runs_with_and_without_are_not_merged(dataset, measured, tmp_path):
     ("make", "said"),
     [
         (lambda: FaithfulnessPlan(steps=1), "faithfulness has 1 steps; 2 or more"),
+        (lambda: FaithfulnessPlan(steps="3"), "steps is '3'; a whole number is needed"),
+        (lambda: FaithfulnessPlan(steps=None), "steps is None; a whole number is needed"),
+        (lambda: FaithfulnessPlan(steps=2.5), r"steps is 2\.5; a whole number is needed"),
+        (lambda: FaithfulnessPlan(steps=True), "steps is True; a whole number is needed"),
+        (lambda: FaithfulnessPlan(blur="x"), "blur is 'x'; a number is needed"),
+        (lambda: FaithfulnessPlan(blur=None), "blur is None; a number is needed"),
+        (lambda: FaithfulnessPlan(blur=float("nan")), r"in \(0, 0\.5\]"),
         (lambda: FaithfulnessPlan(blur=0.0), r"the blur of faithfulness is 0\.0; a share"),
         (lambda: FaithfulnessPlan(blur=0.6), r"in \(0, 0\.5\]"),
         (

@@ -458,3 +458,9 @@ def test_choices_that_a_grid_has_no_use_for(choices, said):
 def test_numbers_outside_their_range(numbers):
     with pytest.raises(OptionError, match="needed"):
         GridPlan(**numbers)
+
+
+@pytest.mark.parametrize("numbers", [{"squares": "3"}, {"squares": 2.5}, {"squares": None}, {"min_probability": "x"}])
+def test_what_is_no_number(numbers):
+    with pytest.raises(OptionError, match="needed"):
+        GridPlan(**numbers)

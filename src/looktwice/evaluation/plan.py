@@ -12,7 +12,7 @@ from looktwice.errors import OptionError
 from looktwice.localization.boxes import BoxRule
 from looktwice.localization.sweep import grid_index
 from looktwice.metrics.judged_maps import Target
-from looktwice.options import check_known
+from looktwice.options import check_kind, check_known
 from looktwice.runs.columns import BASELINES
 from looktwice.runs.manifest import Boxes
 
@@ -27,13 +27,15 @@ class GridPlan:
             less is left out.
 
     Raises:
-        OptionError: a number outside its range.
+        OptionError: a number outside its range, or no number.
     """
 
     squares: int = GRID_SQUARES
     min_probability: float = GRID_PROBABILITY
 
     def __post_init__(self) -> None:
+        check_kind("squares", self.squares, int)
+        check_kind("min_probability", self.min_probability, float)
         if self.squares < 1:
             raise OptionError(f"grids is {self.squares}; 1 square or more is needed")
         if not 0 < self.min_probability <= 1:
@@ -51,13 +53,15 @@ class FaithfulnessPlan:
         blur: σ of the Gaussian that blurs the picture, as a share of the input's shorter side, in (0, 0.5].
 
     Raises:
-        OptionError: a number outside its range.
+        OptionError: a number outside its range, or no number.
     """
 
     steps: int = FAITHFULNESS_STEPS
     blur: float = FAITHFULNESS_BLUR
 
     def __post_init__(self) -> None:
+        check_kind("steps", self.steps, int)
+        check_kind("blur", self.blur, float)
         if self.steps < 2:
             raise OptionError(f"faithfulness has {self.steps} steps; 2 or more are needed")
         if not 0 < self.blur <= 0.5:
@@ -112,6 +116,7 @@ class EvaluationPlan:
     faithfulness: FaithfulnessPlan | None = None
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         check_known("target", self.target, get_args(Target))
         check_known("choice of boxes", self.boxes, get_args(Boxes))
         if self.rule.has_threshold:
@@ -129,6 +134,20 @@ class EvaluationPlan:
                 raise OptionError(f"the method {method.name} has the name of a baseline; give it another one")
         _ = self.tuning_share
         self._check_grid()
+
+    def _check_kinds(self) -> None:
+        """Refuses values of another type, before one of them is compared or written."""
+        for name, kind in (("batch_size", int), ("seed", int), ("save_maps", bool), ("save_npy", bool)):
+            check_kind(name, getattr(self, name), kind)
+        if self.limit is not None:
+            check_kind("limit", self.limit, int)
+        if self.tune_on is not None:
+            check_kind("tune_on", self.tune_on, str)
+        parts: dict[str, type] = {"rule": BoxRule, "grid": GridPlan, "faithfulness": FaithfulnessPlan}
+        for name, needed in parts.items():
+            value = getattr(self, name)
+            if not isinstance(value, needed) and (value is not None or name == "rule"):
+                raise OptionError(f"{name} is {value!r}; a {needed.__name__} is needed")
 
     @cached_property
     def chosen(self) -> tuple[ChosenMethod, ...]:

@@ -1,5 +1,6 @@
 """How a data set is labelled: every choice on which its boxes depend."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,7 +9,7 @@ from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import OptionError
 from looktwice.localization.boxes import BoxRule
 from looktwice.metrics.judged_maps import TOP_CLASSES
-from looktwice.options import check_known
+from looktwice.options import check_kind, check_known
 
 PREDICTED = {"predicted": 1, "top5": TOP_CLASSES}
 """How many of the most probable classes each of these targets takes."""
@@ -28,7 +29,7 @@ class LabelPlan:
         batch_size: images in one pass of the network.
 
     Raises:
-        OptionError: a choice that is unknown or outside its range.
+        OptionError: a choice that is unknown, outside its range or of another type.
     """
 
     method: str | ChosenMethod = DEFAULT_METHOD
@@ -38,17 +39,29 @@ class LabelPlan:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        if isinstance(self.target, str):
-            check_known("target", self.target, PREDICTED)
-        elif not self.target:
-            raise OptionError("no class is named as target; name one or more, or predicted")
-        else:
-            object.__setattr__(self, "target", tuple(dict.fromkeys(self.target)))
+        check_kind("min_probability", self.min_probability, float)
+        check_kind("batch_size", self.batch_size, int)
+        if not isinstance(self.rule, BoxRule):
+            raise OptionError(f"rule is {self.rule!r}; a BoxRule is needed")
+        self._check_target()
         if not 0 <= self.min_probability <= 1:
             raise OptionError(f"min_probability is {self.min_probability}; a number in 0 … 1 is needed")
         if self.batch_size < 1:
             raise OptionError(f"batch size is {self.batch_size}; 1 or more is needed")
         _ = self.chosen
+
+    def _check_target(self) -> None:
+        target: object = self.target
+        if isinstance(target, str):
+            check_known("target", target, PREDICTED)
+            return
+        if not isinstance(target, Sequence):
+            raise OptionError(f"target is {target!r}; class indices are needed, as in (3, 7), or predicted or top5")
+        if not target:
+            raise OptionError("no class is named as target; name one or more, or predicted")
+        for index in target:
+            check_kind("a class of target", index, int)
+        object.__setattr__(self, "target", tuple(dict.fromkeys(target)))
 
     @cached_property
     def chosen(self) -> ChosenMethod:
