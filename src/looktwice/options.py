@@ -67,6 +67,29 @@ def check_kind(name: str, value: object, kind: type) -> None:
         raise OptionError(f"{name} is {cut(repr(value))}; {KINDS[kind]} is needed")
 
 
+def check_fields(owner: object, kinds: Mapping[str, type]) -> None:
+    """Checks the fields of a frozen dataclass as ``check_kind`` does. NumPy's numbers become Python's own.
+
+    Args:
+        owner: the object, while it is made.
+        kinds: field → what it holds.
+
+    Raises:
+        OptionError: a value has another type.
+    """
+    for name, kind in kinds.items():
+        value = getattr(owner, name)
+        check_kind(name, value, kind)
+        object.__setattr__(owner, name, python_number(value))
+
+
+def python_number(value: Any) -> Any:
+    """A number of NumPy as one of Python, which JSON can hold; any other value as it is."""
+    if type(value) in (bool, int, float):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value) if isinstance(value, Real) else value
+
+
 def _is(value: object, kind: type) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool

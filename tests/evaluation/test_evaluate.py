@@ -321,3 +321,11 @@ def test_saved_maps_are_those_that_were_measured(dataset, tmp_path):
 def test_a_choice_of_another_type_is_one_line(choices, said):
     with pytest.raises(OptionError, match=said):
         EvaluationPlan({"gradient": {}}, **choices)
+
+
+def test_a_run_with_numbers_of_numpy_is_the_same_run(dataset, tmp_path):
+    run_on(dataset, tmp_path / "run", limit=np.int64(2), seed=np.int32(0), batch_size=np.int64(2))
+    (part,) = (tmp_path / "run" / "rows").iterdir()
+    written = part.stat().st_mtime_ns
+    run_on(dataset, tmp_path / "run", limit=2, seed=0, batch_size=2)
+    assert part.stat().st_mtime_ns == written

@@ -1,5 +1,6 @@
 """Which classes a data set has, and which are looked for in an image."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,9 @@ def test_named_classes_are_looked_for_where_they_are_probable_enough():
 def test_a_network_that_gives_nan_is_asked_so_that_it_is_told():
     found = wanted_classes([sample("a")], np.full((1, 6), np.nan), LabelPlan(min_probability=0.5))
     assert len(found) == 1
+
+
+def test_numbers_of_numpy_become_pythons():
+    plan = LabelPlan(target=[np.int64(3), 4], batch_size=np.int32(2), min_probability=np.float64(0.5))
+    assert json.dumps([plan.target, plan.batch_size, plan.min_probability]) == "[[3, 4], 2, 0.5]"
+    assert plan == LabelPlan(target=(3, 4), batch_size=2, min_probability=0.5)

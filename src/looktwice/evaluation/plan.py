@@ -12,7 +12,7 @@ from looktwice.errors import OptionError
 from looktwice.localization.boxes import BoxRule
 from looktwice.localization.sweep import grid_index
 from looktwice.metrics.judged_maps import Target
-from looktwice.options import check_kind, check_known
+from looktwice.options import check_fields, check_known
 from looktwice.runs.columns import BASELINES
 from looktwice.runs.manifest import Boxes
 
@@ -34,8 +34,7 @@ class GridPlan:
     min_probability: float = GRID_PROBABILITY
 
     def __post_init__(self) -> None:
-        check_kind("squares", self.squares, int)
-        check_kind("min_probability", self.min_probability, float)
+        check_fields(self, {"squares": int, "min_probability": float})
         if self.squares < 1:
             raise OptionError(f"grids is {self.squares}; 1 square or more is needed")
         if not 0 < self.min_probability <= 1:
@@ -60,8 +59,7 @@ class FaithfulnessPlan:
     blur: float = FAITHFULNESS_BLUR
 
     def __post_init__(self) -> None:
-        check_kind("steps", self.steps, int)
-        check_kind("blur", self.blur, float)
+        check_fields(self, {"steps": int, "blur": float})
         if self.steps < 2:
             raise OptionError(f"faithfulness has {self.steps} steps; 2 or more are needed")
         if not 0 < self.blur <= 0.5:
@@ -137,12 +135,9 @@ class EvaluationPlan:
 
     def _check_kinds(self) -> None:
         """Refuses values of another type, before one of them is compared or written."""
-        for name, kind in (("batch_size", int), ("seed", int), ("save_maps", bool), ("save_npy", bool)):
-            check_kind(name, getattr(self, name), kind)
-        if self.limit is not None:
-            check_kind("limit", self.limit, int)
-        if self.tune_on is not None:
-            check_kind("tune_on", self.tune_on, str)
+        check_fields(self, {"batch_size": int, "seed": int, "save_maps": bool, "save_npy": bool})
+        optional: dict[str, type] = {"limit": int, "tune_on": str}
+        check_fields(self, {name: kind for name, kind in optional.items() if getattr(self, name) is not None})
         parts: dict[str, type] = {"rule": BoxRule, "grid": GridPlan, "faithfulness": FaithfulnessPlan}
         for name, needed in parts.items():
             value = getattr(self, name)

@@ -9,7 +9,7 @@ from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import OptionError
 from looktwice.localization.boxes import BoxRule
 from looktwice.metrics.judged_maps import TOP_CLASSES
-from looktwice.options import check_kind, check_known
+from looktwice.options import check_fields, check_kind, check_known, python_number
 
 PREDICTED = {"predicted": 1, "top5": TOP_CLASSES}
 """How many of the most probable classes each of these targets takes."""
@@ -39,8 +39,7 @@ class LabelPlan:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        check_kind("min_probability", self.min_probability, float)
-        check_kind("batch_size", self.batch_size, int)
+        check_fields(self, {"min_probability": float, "batch_size": int})
         if not isinstance(self.rule, BoxRule):
             raise OptionError(f"rule is {self.rule!r}; a BoxRule is needed")
         self._check_target()
@@ -61,7 +60,7 @@ class LabelPlan:
             raise OptionError("no class is named as target; name one or more, or predicted")
         for index in target:
             check_kind("a class of target", index, int)
-        object.__setattr__(self, "target", tuple(dict.fromkeys(target)))
+        object.__setattr__(self, "target", tuple(dict.fromkeys(map(python_number, target))))
 
     @cached_property
     def chosen(self) -> ChosenMethod:
