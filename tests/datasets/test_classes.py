@@ -1,5 +1,6 @@
 """A network's own classes, in which a data set's class names are found."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -170,3 +171,14 @@ def test_own_names_are_found_again(names):
     assert [classes.find(name) for name in distinct_names(names, every)] == [*every]
     printed = distinct_names([printable(name) for name in names], every)
     assert [classes.find(name) for name in printed] == [*every]
+
+
+def test_a_name_with_its_index_has_one_meaning_where_names_are_digits(tmp_path):
+    write(tmp_path / "a.jpg")
+    file = write(tmp_path / "x.csv", "image,label\na.jpg,2 (4)\na.jpg,10 (2)\n")
+    listed = {"classes": [{"id": i, "name": name, "index": i} for i, name in enumerate(DIGITS)]}
+    classes = write(tmp_path / "classes.json", json.dumps(listed))
+    for choices in ({"known": known(*DIGITS)}, {"classes": classes}):
+        data = load_dataset(file, "csv", **choices)
+        assert data.samples[0].labels == (4, 2)
+        assert data.class_names[4] == "2"

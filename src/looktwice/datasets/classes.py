@@ -198,9 +198,13 @@ def read_classes(path: Path, *, numeric: bool = False) -> Classes:
 
 
 def _of_labels(content: Any) -> Any:
-    """The classes of a labelled data set (``classes.json``) by name; other content as it is."""
+    """The classes of a labelled data set (``classes.json``) by name and by "name (index)"; other content as it is."""
     classes = content.get("classes") if isinstance(content, dict) else None
-    return {each["name"]: each["index"] for each in classes} if isinstance(classes, list) else content
+    if not isinstance(classes, list):
+        return content
+    named = {each["name"]: each["index"] for each in classes}
+    numbered = {f"{name} ({index})": index for name, index in named.items()}
+    return named | numbered | named  # the names first, and none replaced
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
