@@ -19,7 +19,7 @@ from labelling import PLAN, annotations, files, label
 from looktwice.attention import Label, Method
 from looktwice.attention.choice import choose_methods
 from looktwice.attention.methods import FINISH_OPTIONS
-from looktwice.datasets import Dataset, Sample, load_dataset
+from looktwice.datasets import Dataset, Sample, known_classes, load_dataset
 from looktwice.errors import DatasetError, LooktwiceWarning, ModelError, OptionError, RunError
 from looktwice.evaluation.processes import Shard
 from looktwice.images import read_image
@@ -508,3 +508,13 @@ def test_unfinished_files_of_others_are_no_matter(dataset, undisturbed, tmp_path
 def test_the_file_of_classes_is_a_classes_file(dataset, undisturbed):
     found = load_dataset(dataset.source.root, "csv", classes=undisturbed / "classes.json")
     assert [sample.labels for sample in found.samples] == [sample.labels for sample in dataset.samples]
+
+
+@pytest.mark.parametrize("by", ["network", "file"])
+def test_classes_named_by_other_numbers_come_back_from_the_csv_form(dataset, tmp_path, by):
+    numbers = ("0", "1", "10", "11", "2", "3")
+    output = tmp_path / "labels"
+    label(dataset, output, model=replace(colours(), classes=numbers), forms=["csv"])
+    choice = {"known": known_classes(numbers)} if by == "network" else {"classes": output / "classes.json"}
+    found = load_dataset(output / "labels.csv", "csv", **choice)
+    assert [set(sample.labels) for sample in found.samples] == [set(sample.labels) for sample in dataset.samples]
