@@ -154,7 +154,7 @@ def test_filters(page):
 
 def test_boxes_below_a_score_fade(page):
     slide_to(page, 0.5)
-    assert page.find_element(By.ID, "boxes").text == "0.50: 4 of 6 boxes"
+    assert page.find_element(By.ID, "boxes").text == "0.50: 3 of 6 boxes"
     last = cards(page)[-1]
     assert [tag.text for tag in last.find_elements(By.CSS_SELECTOR, ".tag.faint")] == ["0.30"]
     assert len(last.find_elements(By.CSS_SELECTOR, "g.faint")) == 1

@@ -84,6 +84,7 @@ def test_class_folders_without_boxes(data, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+@pytest.mark.slow
 def test_killed_and_started_again(data, done, tmp_path):
     arguments = ["-m", "looktwice", *command(data, "--faithfulness", "--batch-size", "1")]
     process = launch(arguments, tmp_path / "run")
