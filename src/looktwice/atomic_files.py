@@ -10,8 +10,9 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from looktwice.errors import LooktwiceError, RunError
 
@@ -34,42 +35,40 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
-def write_atomically(path: Path, content: bytes, *, synced: bool = True) -> None:
+def write_atomically(path: Path, content: bytes, *, synced: bool = True, part: Path | None = None) -> None:
     """Writes a file, complete or not at all. When this returns, the file is on the disk. A missing folder is made.
 
     Args:
         path: where to.
         content: of the file.
         synced: wait until it is on the disk. Without it, a power cut may lose the file; a killed process may not.
+        part: where it lies until it is complete; ``unfinished_path(path)`` if left out.
 
     Raises:
         RunError: the file cannot be written, for example because the disk is full.
     """
-    try:
+    with unfinished(path, part) as place:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_rename(path, content, unfinished_path(path), synced=synced)
-    except OSError as error:
-        raise unwritable(path, error) from error
+        _write_and_rename(path, content, place, synced=synced)
 
 
 @contextmanager
-def writing_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write piece by piece, for content that memory should not hold at once; as ``write_atomically``.
+def unfinished(path: Path, part: Path | None = None) -> Iterator[Path]:
+    """Where a file lies until it is complete. Inside the ``with`` it is written, and then renamed to ``path``.
 
-    If the ``with`` is left by an exception, no file appears.
+    The folder of the unfinished file is made. If the file is not renamed, it is gone after the ``with``.
+
+    Args:
+        path: of the complete file.
+        part: of the unfinished one; ``unfinished_path(path)`` if left out.
 
     Raises:
-        RunError: the file cannot be written.
+        RunError: for an ``OSError`` inside the ``with``: the file cannot be written.
     """
-    part = unfinished_path(path)
+    part = part or unfinished_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync_folder(path.parent)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        yield part
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
@@ -90,6 +89,14 @@ def _write_and_rename(path: Path, content: bytes, part: Path, *, synced: bool) -
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def digest_of(file: IO[bytes]) -> str:
+    """32 hex digits of the BLAKE2 hash of what follows in an open file. Large files take no more memory than small."""
+    found = blake2b(digest_size=16)
+    while block := file.read(2**20):
+        found.update(block)
+    return found.hexdigest()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -181,9 +181,7 @@ class Window:
         """
         values = check_map(heat)
         map_height, map_width = values.shape
-        centres = np.arange(max(self.width, self.height)) + 0.5
-        places = self.to_map(np.stack([centres] * 4, axis=-1), map_width, map_height)  # as if they were boxes
-        columns, rows = places[: self.width, 0], places[: self.height, 1]
+        columns, rows = centres_on_map(self, self.width, self.height, (map_width, map_height))
         inside_columns = np.flatnonzero((columns >= 0) & (columns < map_width))
         inside_rows = np.flatnonzero((rows >= 0) & (rows < map_height))
         picture = np.zeros((self.height, self.width), dtype=values.dtype)
@@ -196,6 +194,24 @@ class Window:
         corner = np.array([self.left, self.top] * 2)
         span = np.array([self.right - self.left, self.bottom - self.top] * 2)
         return corner, span, np.array([map_width, map_height] * 2, dtype=np.float64)
+
+
+def centres_on_map(
+    window: Window | None, width: int, height: int, map_size: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where the centres of an image's pixels lie on a map: x of each column (width,), y of each row (height,).
+
+    Args:
+        window: the part of the image that the map covers; ``None``: the pixels are those of the map itself.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        map_size: width and height of the map, in pixels.
+    """
+    centres = np.arange(max(width, height)) + 0.5
+    places = np.stack([centres] * 4, axis=-1)  # as if they were boxes, which a window maps
+    if window is not None:
+        places = window.to_map(places, *map_size)
+    return places[:width, 0], places[:height, 1]
 
 
 def _at_places(values: NDArray[np.floating], places: NDArray[np.float64]) -> NDArray[np.floating]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from evaluations import METHODS, Colours, assert_same, colours, run_on
+from evaluations import METHODS, Colours, StopError, assert_same, colours, run_on, stop_after
 from looktwice.attention.api import attend
 from looktwice.attention.look import look_at
 from looktwice.datasets import Dataset, load_dataset
@@ -365,10 +365,6 @@ def test_a_network_of_another_precision(dataset, tmp_path, dtype):
 # Stops, processes, and other runs.
 
 
-class StopError(Exception):
-    """Ends a run from within."""
-
-
 def assert_numbers(run, other):
     assert [{name: row[name] for name in NUMBERS} for row in rows_with(run)] == [
         {name: row[name] for name in NUMBERS} for row in rows_with(other)
@@ -378,12 +374,8 @@ def assert_numbers(run, other):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_stopped_run_goes_on(dataset, measured, tmp_path, workers):
-    def stop(done, total):
-        if done >= 8:
-            raise StopError
-
     with pytest.raises(StopError):
-        run_on(dataset, tmp_path / "run", target="true", faithfulness=PLAN, workers=workers, progress=stop)
+        run_on(dataset, tmp_path / "run", target="true", faithfulness=PLAN, workers=workers, progress=stop_after(8))
     made = {part: part.stat().st_mtime_ns for part in (tmp_path / "run" / "rows").iterdir()}
     assert made
     run_on(dataset, tmp_path / "run", target="true", faithfulness=PLAN, workers=workers)

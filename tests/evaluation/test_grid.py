@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluations import rows_of, run_on
+from evaluations import StopError, rows_of, run_on, stop_after
 from hues import HUES, PREPROCESSING, SIDE, Hues, OfOneSize, draw, hues
 from looktwice.attention.api import attend
 from looktwice.attention.choice import choose_method
@@ -176,20 +176,11 @@ def test_a_run_of_images_has_no_share_in_the_own_quarter(dataset, tmp_path):
 # Stops and processes.
 
 
-class StopError(Exception):
-    """Ends a run from within."""
-
-
 def test_a_stopped_run_goes_on_with_the_same_squares(dataset, played, tmp_path, monkeypatch):
     run = tmp_path / "run"
-
-    def stop(done, total):
-        if done:
-            raise StopError
-
     choices = {"model": hues(), "tune_on": "hash:0.4", "batch_size": 1, **GAME}
     with pytest.raises(StopError):
-        run_on(dataset, run, progress=stop, **choices)
+        run_on(dataset, run, progress=stop_after(1), **choices)
     monkeypatch.setattr("looktwice.evaluation.grid.choose_squares", None)  # they stand in the manifest
     status = run_on(dataset, run, **choices)
     assert (status.parts, status.missing) == (2, 0)

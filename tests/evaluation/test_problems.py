@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from evaluations import METHODS, colours, run_on, summary_of
+from evaluations import METHODS, StopError, colours, run_on, stop_after, summary_of
 from looktwice.datasets import Dataset, Sample, load_dataset
 from looktwice.errors import DatasetError, ModelError, RunError
 from looktwice.evaluation import chunks, evaluate
@@ -146,19 +146,11 @@ def test_everything_that_decoding_shows_is_in_the_file_of_problems(faulty, tmp_p
     assert {line.partition(":")[0] for line in status.failures} == {"001.png", "002.png"}
 
 
-class StopError(Exception):
-    """Ends a run from within."""
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_goes_on_doubles_no_problem(faulty, tmp_path, workers):
-    def stop(done, total):
-        if done >= 12:
-            raise StopError
-
     run = tmp_path / "run"
     with pytest.raises(StopError):
-        run_on(faulty, run, workers=workers, progress=stop)
+        run_on(faulty, run, workers=workers, progress=stop_after(12))
     some = told(run)
     assert 0 < len(some) <= 6  # what was found before the stop is kept
     run_on(faulty, run, workers=workers)

@@ -10,25 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from evaluations import METHODS, PREPROCESSING, assert_same, colours, run_on
+from evaluations import METHODS, PREPROCESSING, StopError, assert_same, colours, run_on, stop_after
 from looktwice.datasets import Dataset, Sample
 from looktwice.errors import DatasetError, ModelError, OptionError, RunError
 from looktwice.evaluation import pipeline
 from looktwice.evaluation.processes import Shard
 from looktwice.localization import BoxRule
 from looktwice.models import Model
-
-
-class StopError(Exception):
-    """Ends a run from within."""
-
-
-def stop_after(images):
-    def progress(done, total):
-        if done >= images:
-            raise StopError
-
-    return progress
 
 
 @pytest.mark.parametrize("workers", [0, 1])

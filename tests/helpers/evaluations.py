@@ -63,6 +63,20 @@ def draw(folder, count, seed=0):
     return folder
 
 
+class StopError(Exception):
+    """Ends the work from within."""
+
+
+def stop_after(images):
+    """For ``progress``: ends the work after so many images or parts."""
+
+    def progress(done, total):
+        if done >= images:
+            raise StopError
+
+    return progress
+
+
 def run_on(dataset, run, *, model=None, methods=METHODS, workers=0, batch_size=4, **choices):
     """An evaluation; ``choices`` are those of the plan, and those of the work."""
     planned = {name: choices.pop(name) for name in list(choices) if name in PLANNED}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from evaluations import PREPROCESSING, colours
+from evaluations import PREPROCESSING, StopError, colours, stop_after
 from labelling import PLAN, annotations, files, label
 from looktwice.attention import Label, Method
 from looktwice.attention.choice import choose_methods
@@ -26,18 +26,6 @@ from looktwice.images import read_image
 from looktwice.labelling.plan import LabelPlan
 from looktwice.localization import BoxRule, locate
 from looktwice.models import Model
-
-
-class StopError(Exception):
-    """Ends a run from within."""
-
-
-def stop_after(images):
-    def progress(done, total):
-        if done >= images:
-            raise StopError
-
-    return progress
 
 
 def test_the_boxes_are_those_that_attend_and_locate_give(dataset, undisturbed):

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from evaluations import METHODS, colours, draw, rows_of, run_on, summary_of
+from evaluations import METHODS, StopError, colours, draw, rows_of, run_on, stop_after, summary_of
 from looktwice.datasets import Dataset, load_dataset
 from looktwice.errors import MissingExtraError, RunError
 from looktwice.localization import BoxRule
@@ -159,19 +159,10 @@ def test_thresholds_of_another_run_are_each_method_s_own(dataset, tmp_path):
 # Stopped and gone on with.
 
 
-class StopError(Exception):
-    """Ends a merge from within."""
-
-
 def test_a_stopped_merge_goes_on_and_redoes_nothing(finished, tmp_path):
     run = tmp_path / "new"
-
-    def stop(done, total):
-        if done == 3:
-            raise StopError
-
     with pytest.raises(StopError):
-        merge(both(finished), run, progress=stop)
+        merge(both(finished), run, progress=stop_after(3))
     assert not (run / "summary.json").exists()
     made = {part: part.stat().st_mtime_ns for part in (run / "rows").iterdir()}
     assert len(made) == 3

@@ -26,7 +26,7 @@ from looktwice.cli.inputs import (
     named_path,
     tell,
 )
-from looktwice.cli.long_runs import complain_of, own_command, progress_bar, told_warnings
+from looktwice.cli.long_runs import complain_of, complain_of_missing, own_command, progress_bar, told_warnings
 from looktwice.cli.preprocessing import (
     ChannelsOption,
     CropOption,
@@ -254,10 +254,7 @@ def _tell(status: "RunStatus") -> None:
     from looktwice.runs.folder import read_manifest, read_summary
 
     if status.summary is None:
-        complain(
-            f"{status.run}: {status.missing} of {status.parts} parts are still missing; other processes may be working "
-            "on them; if not, the same command goes on"
-        )
+        complain_of_missing(status.run, status.missing, status.parts)
         return
     complain_of(status.problems, f"{status.run}/problems.txt")
     others = [line for line in status.failures if line not in status.problems]

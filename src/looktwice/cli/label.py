@@ -28,7 +28,7 @@ from looktwice.cli.inputs import (
     named_path,
     tell,
 )
-from looktwice.cli.long_runs import complain_of, progress_bar, told_warnings
+from looktwice.cli.long_runs import complain_of, complain_of_missing, progress_bar, told_warnings
 from looktwice.cli.preprocessing import (
     ChannelsOption,
     CropOption,
@@ -281,12 +281,10 @@ def _tell(status: "LabelStatus", dataset: "Dataset") -> None:
     from looktwice.labelling.label import IMPROBABLE
 
     if status.labels is None:
-        complain(
-            f"{status.folder}: {status.missing} of {status.parts} parts are still missing; other processes may be "
-            "working on them; if not, the same command goes on"
-        )
+        complain_of_missing(status.folder, status.missing, status.parts)
         return
-    found = [line for line in status.problems if line not in set(dataset.problems)]
+    told = set(dataset.problems)
+    found = [line for line in status.problems if line not in told]
     complain_of(found, f"{status.folder}/problems.txt")
     complain(f"pictures: {status.labels.count:,}; boxes: {status.boxes:,}")
     for what, number in (

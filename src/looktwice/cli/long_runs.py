@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from looktwice.cli.inputs import complain
@@ -29,6 +30,14 @@ def complain_of(problems: Sequence[str], where: str) -> None:
         complain(line)
     if len(problems) > SHOWN_PROBLEMS:
         complain(f"{len(problems)} problems in all; every one is in {where}")
+
+
+def complain_of_missing(folder: Path, missing: int, parts: int) -> None:
+    """A line on standard error that the work in a folder is not finished."""
+    complain(
+        f"{folder}: {missing} of {parts} parts are still missing; other processes may be working on them; if not, the "
+        "same command goes on"
+    )
 
 
 def own_command() -> str:

@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from glob import escape
-from hashlib import blake2b
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from looktwice.atomic_files import unfinished_path, unwritable, write_atomically
+from looktwice.atomic_files import digest_of, unfinished, unfinished_path, unwritable, write_atomically
 from looktwice.errors import InputError
 from looktwice.export.label_set import LabelSet
 
@@ -29,9 +29,6 @@ _CLAIMS = ".looktwice-forms"
 
 _LINK = ""
 """Stands for the digest of a link to a picture."""
-
-_BLOCK = 2**20
-"""Bytes that are read at once."""
 
 
 def claim(labels: LabelSet, path: Path, folder: Path) -> Path:
@@ -122,29 +119,22 @@ class Claim:
             InputError: a file of the user's is there.
             RunError: the file cannot be written.
         """
-        if self._is_new(path, blake2b(content, digest_size=16).hexdigest()):
+        if self._is_new(path, digest_of(BytesIO(content))):
             write_file(path, content, self.folder)
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[BinaryIO]:
         """A file to write piece by piece, as ``write``. If the ``with`` is left by an exception, no file appears."""
-        part = unfinished_path(self.folder / path.name)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with unfinished(path, unfinished_path(self.folder / path.name)) as part:
             with part.open("w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
                 file.seek(0)
-                digest = _digest(file)
+                digest = digest_of(file)
             if self._is_new(path, digest):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part.replace(path)
-        except OSError as error:
-            raise unwritable(path, error) from error
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
 
     def picture(self, path: Path) -> None:
         """Says that a link to a picture will be put there. A file that looktwice wrote there before is removed."""
@@ -192,16 +182,8 @@ def write_file(path: Path, content: bytes, folder: Path) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    part = unfinished_path(folder / "part")  # a short name: the file's own may be as long as the file system allows
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    # A short name until it is complete: the file's own may be as long as the file system allows.
+    write_atomically(path, content, synced=False, part=unfinished_path(folder / "part"))
 
 
 def absolute(path: Path) -> Path:
@@ -284,16 +266,9 @@ def _found(file: Path, digests: tuple[str, ...]) -> str | None:
 def _digest_of(file: Path) -> str:
     try:
         with file.open("rb") as opened:
-            return _digest(opened)
+            return digest_of(opened)
     except OSError:
         return "unreadable"
-
-
-def _digest(file: BinaryIO) -> str:
-    found = blake2b(digest_size=16)
-    while block := file.read(_BLOCK):
-        found.update(block)
-    return found.hexdigest()
 
 
 def _journals(mark: Path) -> list[Path]:

@@ -10,13 +10,12 @@ import filecmp
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
-from looktwice.atomic_files import unfinished_path, unwritable
+from looktwice.atomic_files import unfinished, unfinished_path
 from looktwice.errors import InputError
 from looktwice.export.claims import Claim, absolute, claim, write_file
 from looktwice.export.label_set import LabelledImage, LabelSet
@@ -132,8 +131,7 @@ def link(path: Path, target: Path, folder: Path) -> None:
         raise _missing(target, error) from error
     inside = target.is_relative_to(absolute(folder))
     text = os.path.relpath(target, absolute(path).parent) if inside else str(target)
-    part = unfinished_path(folder / "part")
-    try:
+    with unfinished(path, unfinished_path(folder / "part")) as part:
         if path.is_symlink() and os.readlink(path) == text:  # noqa: PTH115 - Path would change the text
             return
         if path.exists() and not path.is_symlink():  # a copy, or a picture that the user put there
@@ -147,11 +145,6 @@ def link(path: Path, target: Path, folder: Path) -> None:
         except OSError:
             shutil.copyfile(target, part)
         part.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _suffix(image: LabelledImage) -> str:

@@ -17,6 +17,10 @@ _PNG_HEADER = 33
 """Bytes of a PNG file's signature and its first chunk, which says how large the picture is."""
 
 
+_PICTURES = frozenset({".png", ".gif", ".svg", ".pdf", ".mp4"})
+"""The kinds of picture that carry a mark. No other file is opened to look for one."""
+
+
 _MOST_RECORD = 2**22
 """A larger JSON file is no record of ours."""
 
@@ -47,6 +51,8 @@ def is_result(path: Path) -> bool:
             return False
         if path.suffix == ".json":
             return _record(path) is not None
+        if path.suffix not in _PICTURES:
+            return False
         return _has_mark(path) or _is_old_picture(path)
     except OSError:
         return False

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from looktwice.datasets.records import Corners
+from looktwice.images import centres_on_map
 from looktwice.localization.boxes import Box
 from looktwice.localization.regions import Region, outlines
 
@@ -101,13 +102,10 @@ class _Grid:
     @classmethod
     def of(cls, region: Region, width: int, height: int) -> "_Grid":
         """Of a region in an image of this size."""
-        centres = np.arange(max(width, height)) + 0.5
-        places = np.stack([centres] * 4, axis=-1)  # as if they were boxes, which a window maps
-        if region.window is not None:
-            places = region.window.to_map(places, *region.map_size)
+        x, y = centres_on_map(region.window, width, height, region.map_size)
         down, across = region.pixels.shape
-        columns = np.searchsorted(places[:width, 0], region.left + np.arange(across + 1))
-        rows = np.searchsorted(places[:height, 1], region.top + np.arange(down + 1))
+        columns = np.searchsorted(x, region.left + np.arange(across + 1))
+        rows = np.searchsorted(y, region.top + np.arange(down + 1))
         area = np.diff(rows) @ region.pixels.astype(np.int64) @ np.diff(columns)
         return cls(columns, rows, int(area))
 

@@ -49,10 +49,10 @@ class Workplace:
 
     def beside(self, found: FoundImage) -> Iterator[Path]:
         """The files that are kept of an image beside its record."""
-        indices = {each.id: each.index for each in self.classes.values()}
         if self.maps and found.classes:
             yield map_file(self.folder, found.image.sample.id)
         if self.credit is not None:
+            indices = {each.id: each.index for each in self.classes.values()}
             yield from (self.picture(found.image, indices[each.id]) for each in found.classes)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from looktwice.atomic_files import as_json, unwritable, write_atomically, write_once
@@ -83,18 +84,23 @@ def open_folder(folder: Path, manifest: LabelManifest) -> LabelManifest:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A line for each thing in which two data sets' facts differ, in words where hashes would tell nothing."""
     told = []
-    for key, what, count in (("data", "images", "samples"), ("classes", "classes", None)):
-        if before.get(key) != now.get(key):
-            numbers = [
-                len(facts.get(key, {})) if count is None else facts.get(key, {}).get(count) for facts in (before, now)
-            ]
-            told.append(
-                f"the {what} are others than before"
-                if numbers[0] == numbers[1]
-                else f"there were {numbers[0]} {what}, and there are {numbers[1]} now"
-            )
-    was, is_now = ({key: facts[key] for key in facts if key not in ("data", "classes")} for facts in (before, now))
+    for key, what in _COUNTED.items():
+        earlier, later = _count(before.get(key)), _count(now.get(key))
+        if earlier != later:
+            told.append(f"there were {earlier} {what}, and there are {later} now")
+        elif before.get(key) != now.get(key):
+            told.append(f"the {what} are others than before")
+    was, is_now = ({key: facts[key] for key in facts if key not in _COUNTED} for facts in (before, now))
     return told + differences(was, is_now)
+
+
+_COUNTED: Mapping[str, str] = MappingProxyType({"data": "images", "classes": "classes"})
+"""Facts that say most by their number."""
+
+
+def _count(fact: Any) -> Any:
+    """How many there are: the data set states it, classes are counted."""
+    return fact.get("samples", len(fact)) if isinstance(fact, Mapping) else None
 
 
 def _check_is_empty(folder: Path) -> None:

@@ -1,12 +1,12 @@
 """The images of a data set that is labelled, and how they are decoded: always upright."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from looktwice.atomic_files import digest_of
 from looktwice.datasets.records import Sample
 from looktwice.decoding import Orientation
 from looktwice.errors import InputError, printable
@@ -53,17 +53,14 @@ def decode_upright(image: RunImage, preprocessing: Preprocessing) -> tuple[RunIm
 
 
 def file_digest(path: Path) -> str | None:
-    """32 hex digits of the SHA-256 of a file; ``None`` if there is no file that can be read."""
-    digest = hashlib.sha256()
+    """The ``digest_of`` a file; ``None`` if there is no file that can be read."""
     try:
         if not path.is_file():
             return None
         with path.open("rb") as file:
-            while piece := file.read(2**20):
-                digest.update(piece)
+            return digest_of(file)
     except OSError:
         return None
-    return digest.hexdigest()[:32]
 
 
 def is_changed(image: RunImage, since: int) -> bool:

@@ -180,7 +180,7 @@ def label_images(
     if missing:
         _work(model, chunks, missing, plan, workplace, workers=workers, threads=manifest.threads, done=counter.advance)
     check_is_still(place, manifest.identity)
-    absent = len(parts.missing(range(len(chunks))))
+    absent = len(parts.missing(index for index in range(len(chunks)) if index not in own))
     if absent:
         return LabelStatus(place, absent, len(chunks))
     status = _counted(place, parts, dataset, classes, manifest, split=split)

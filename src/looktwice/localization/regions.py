@@ -13,7 +13,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from looktwice.images import Window
+from looktwice.images import Window, centres_on_map
 
 Point = tuple[float, float]
 """(x, y) in pixels: (0, 0) is the upper left corner of the first pixel, (1, 1) is its lower right corner."""
@@ -65,12 +65,9 @@ class Region:
         A pixel belongs to the region if its centre lies in it. So the mask may be empty where map pixels are smaller
         than image pixels, or where the region lies in a crop's padding.
         """
-        centres = np.arange(max(width, height)) + 0.5
-        places = np.stack([centres] * 4, axis=-1)  # as if they were boxes, which a window maps
-        if self.window is not None:
-            places = self.window.to_map(places, *self.map_size)
-        columns, inner_columns = _within(places[:width, 0] - self.left, self.pixels.shape[1])
-        rows, inner_rows = _within(places[:height, 1] - self.top, self.pixels.shape[0])
+        across, down = centres_on_map(self.window, width, height, self.map_size)
+        columns, inner_columns = _within(across - self.left, self.pixels.shape[1])
+        rows, inner_rows = _within(down - self.top, self.pixels.shape[0])
         mask = np.zeros((height, width), dtype=np.bool_)
         mask[np.ix_(rows, columns)] = self.pixels[np.ix_(inner_rows, inner_columns)]
         return mask
