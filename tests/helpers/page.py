@@ -1,11 +1,14 @@
 """The page's application with a small network, for tests."""
 
+import base64
 import io
 import threading
 import time
 from collections import Counter
 
+import numpy as np
 import torch
+from PIL import Image
 from starlette.testclient import TestClient
 from torch import nn
 
@@ -65,3 +68,16 @@ def refused(response, status):
     message = response.json()["error"]
     assert "\n" not in message
     return message
+
+
+def opened(data):
+    return Image.open(io.BytesIO(data))
+
+
+def pixels_of(uri):
+    """The pixels of a gray PNG in a data URI."""
+    kind, _, text = uri.partition(",")
+    assert kind == "data:image/png;base64"
+    image = opened(base64.b64decode(text))
+    assert image.mode == "L"
+    return np.asarray(image)

@@ -33,9 +33,11 @@ def is_turned_away(response):
 
 LONG = "9" * 4000
 
+NAMES = ("class", "against", "steps", "trace_weight", "threshold", "trajectory", "methods", "model", "box", "view")
+
 FIELDS = [
     {name: value}
-    for name in ("class", "steps", "trace_weight", "threshold", "trajectory", "methods", "model", "box")
+    for name in NAMES
     for value in ("--5", "-1", LONG, "x" * 4000, "1e400", "nan", "-inf", "a\0b", "\x1b[31m", "\ufeff", "\u202e", "",
                   " ", "'\"<script>", "%00", "a\r\nSet-Cookie: b=c", "é" * 2000)
 ]  # fmt: skip
@@ -180,7 +182,7 @@ def test_a_failure_of_the_server_itself_has_the_headers(small, monkeypatch):
     def fail(*_):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(application.AttendService, "_checked", fail)
+    monkeypatch.setattr(application, "asked_for", fail)
     with TestClient(create_app([small]), base_url=ADDRESS, raise_server_exceptions=False) as client:
         response = post(client)
     assert response.status_code == 500

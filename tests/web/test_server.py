@@ -33,12 +33,14 @@ from looktwice.errors import InputError, MissingExtraError, OptionError
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
 from looktwice.models import NetworkOutput, load_model
+from looktwice.web import app as application
 from looktwice.web.app import create_app
 from looktwice.web.forms import decode
 from looktwice.web.server import listen
-from page import ADDRESS, FIVE, Small, client_with, picture, post, refused
+from page import ADDRESS, FIVE, Small, client_with, picture, pixels_of, post, refused
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "images"
+STATIC = Path(application.__file__).parent / "static"
 
 
 def claiming(width, height):
@@ -51,25 +53,18 @@ def claiming(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def pixels_of(uri):
-    kind, _, text = uri.partition(",")
-    assert kind == "data:image/png;base64"
-    image = Image.open(io.BytesIO(base64.b64decode(text)))
-    assert image.mode == "L"
-    return np.asarray(image)
-
-
 # What it answers.
 
 
-def test_an_answer_is_what_the_library_finds():
+@pytest.mark.parametrize("view", ["whole", "centre"])
+def test_an_answer_is_what_the_library_finds(view):
     model = load_model()
     file = SAMPLES / "cat.jpg"
     image = read_image(file)
-    pixels, window = model.prepare(image)
+    pixels, window = replace(model.preprocessing, squash=view == "whole").prepare(image)
     expected = attend(model.module, pixels, 285, steps=2, trace_weight=0.5)
     with TestClient(create_app([model]), base_url=ADDRESS) as client:
-        fields = {"class": "Egyptian cat", "steps": 2, "trace_weight": 0.5, "threshold": 0.4}
+        fields = {"class": "Egyptian cat", "steps": 2, "trace_weight": 0.5, "threshold": 0.4, "view": view}
         answer = post(client, file.read_bytes(), **fields).json()
     (found,) = answer["methods"]
     heat = expected.maps[0].numpy()
@@ -81,6 +76,8 @@ def test_an_answer_is_what_the_library_finds():
     assert answer["target"]["index"] == 285
     assert [answer["picture"]["width"], answer["picture"]["height"]] == list(image.size)
     assert answer["window"] == [window.left, window.top, window.right, window.bottom]
+    assert answer["view"] == view
+    assert (answer["window"] == [0, 0, *image.size]) == (view == "whole")
     with torch.no_grad():
         best = model.module(pixels)[0].softmax(0).topk(5)
     assert [guess["index"] for guess in answer["predicted"]] == best.indices.tolist()
@@ -132,7 +129,7 @@ def test_an_input_of_any_size_gives_its_map_and_its_window(small, sizes, told, w
     model = replace(small, preprocessing=replace(small.preprocessing, **sizes))
     with TestClient(create_app([model]), base_url=ADDRESS) as client:
         assert client.get("/api/models").json()["models"][0]["input"] == told
-        answer = post(client).json()
+        answer = post(client, view="centre").json()
     (found,) = answer["methods"]
     assert pixels_of(found["map"]).shape == (tuple(told) if isinstance(told, list) else (told, told))
     assert answer["window"] == pytest.approx(window, abs=1)
@@ -193,7 +190,7 @@ def test_probabilities_are_the_networks_own(small, end, classes):
         scores = scores.sigmoid() if classes == 1 else scores.softmax(0)
     expected = scores.exp() if isinstance(end, nn.LogSoftmax) else scores
     with client_with(model) as client:
-        answer = post(client, methods="gradient").json()
+        answer = post(client, methods="gradient", view="centre").json()
     assert len(answer["predicted"]) == classes
     assert answer["target"]["name"] == FIVE[int(expected.argmax())]
     for row in answer["predicted"]:
@@ -215,7 +212,7 @@ def test_a_declared_output_counts(small):
     with torch.no_grad():
         scores = small.module(small.prepare(Image.open(io.BytesIO(picture())))[0])[0]
     with client_with(model) as client:
-        answer = post(client, methods="gradient").json()
+        answer = post(client, methods="gradient", view="centre").json()
     expected = 1 / (1 + (-scores.double()).exp())
     assert [row["index"] for row in answer["predicted"]] == expected.argsort(descending=True).tolist()
     for row in answer["predicted"]:
@@ -231,11 +228,15 @@ def test_a_page_tells_of_scores_that_may_be_probabilities(small):
 
 def test_a_trajectory_is_the_map_after_each_step(client, small):
     asked = {"methods": "gradient,global_feedback,feedback_closed_form", "steps": 3, "class": "bee"}
-    answer = post(client, trajectory=1, **asked).json()
+    answer = post(client, trajectory=1, view="centre", **asked).json()
     gradient, found, closed_form = answer["methods"]
     assert gradient["trajectory"] is None
     assert len(found["trajectory"]) == len(closed_form["trajectory"]) == len(found["scores"]) == 4
-    assert found["trajectory"][-1] == {"map": found["map"], "boxes": found["boxes"]}
+    assert found["trajectory"][-1] == {part: found[part] for part in ("map", "boxes", "gates", "open")}
+    opened = [stage["open"] for stage in found["trajectory"]]
+    assert opened == sorted(opened, reverse=True)
+    assert opened[0] == 1 > opened[-1]  # the gates begin open, and each step closes some
+    assert closed_form["trajectory"][0]["open"] == 1
     pixels, _ = small.prepare(Image.open(io.BytesIO(picture())))
     one_step = attend(small.module, pixels, 3, steps=1).maps[0].numpy()
     assert np.array_equal(pixels_of(found["trajectory"][1]["map"]), (one_step * 255).round().astype(np.uint8))
@@ -257,7 +258,7 @@ def test_steps_are_the_iterative_methods_alone(client):
 def test_a_method_that_fails_costs_only_itself(client, monkeypatch):
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     failed, found = post(client, methods="integrated_gradients,gradient").json()["methods"]
-    assert failed.keys() == {"name", "error"}
+    assert failed.keys() == {"name", "class", "doubts", "error"}
     assert "looktwice[peers]" in failed["error"]
     assert pixels_of(found["map"]).shape == (64, 64)
 
@@ -461,13 +462,35 @@ def test_every_answer_carries_the_security_headers(client):
 
 
 def test_the_page_loads_nothing_from_elsewhere(client):
-    for path in ("/", "/app.js", "/style.css", "/icon.svg"):
+    files = [file.name for file in STATIC.iterdir() if file.suffix in (".js", ".css", ".svg", ".html")]
+    assert "app.js" in files
+    for path in ("/", *files):
         answer = client.get(path)
         assert answer.status_code == 200
         text = answer.text.replace("http://www.w3.org/2000/svg", "")  # a name, not an address
         assert "http:" not in text
         assert "https:" not in text
         assert "@import" not in text
+
+
+def test_the_page_has_every_sample_picture_made_small_and_its_source(client):
+    small = STATIC / "samples"
+    names = {file.name for file in SAMPLES.glob("*.jpg")}
+    assert {file.name for file in small.iterdir()} == names | {"SOURCES.md"}
+    sources, total = (small / "SOURCES.md").read_text(), 0
+    for name in names:
+        sent = client.get(f"/samples/{name}")
+        assert sent.headers["Content-Type"] == "image/jpeg"
+        assert len(sent.content) < 60_000
+        assert f"`{name}`" in sources
+        total += len(sent.content)
+        with Image.open(io.BytesIO(sent.content)) as picture, Image.open(SAMPLES / name) as whole:
+            whole.draft("RGB", picture.size)
+            difference = np.asarray(whole.convert("RGB").resize((48, 48)), float) - np.asarray(
+                picture.convert("RGB").resize((48, 48)), float
+            )
+        assert np.abs(difference).mean() < 4
+    assert total < 300_000
 
 
 # Its parts.

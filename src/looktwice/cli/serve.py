@@ -58,7 +58,7 @@ def serve_command(
         models.append(load_network(DEFAULT_MODEL, "default", device=device))
     shown = f"[{host}]" if ":" in host else host
     tell(f"looktwice: http://{shown}:{connections.getsockname()[1]} (Ctrl-C ends it)")
-    serve(create_app(models, hosts=(host,)), connections, _Ending())
+    serve(create_app(models, hosts=(host,), warm=True), connections, _Ending())
 
 
 class _Ending:

@@ -5,42 +5,39 @@ An upload stays in memory from its request to its answer. It is never written to
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from looktwice.attention.methods import METHODS
-from looktwice.defaults import DEFAULT_BOX, DEFAULT_METHOD, DEFAULT_MIN_SCORE, DEFAULT_THRESHOLDS
-from looktwice.errors import LooktwiceError, OptionError
+from looktwice.defaults import DEFAULT_BOX
+from looktwice.errors import LooktwiceError
 from looktwice.labels import PAPER_METHODS
-from looktwice.localization.boxes import BoxKind, BoxRule
-from looktwice.models.load import find_class
 from looktwice.models.model import Model
 from looktwice.options import check_known
-from looktwice.web.forms import AttendRequest, Limits, number_field, read_form, single_fields
-from looktwice.web.guard import Answer, Guard, refusal
-from looktwice.web.worker import answer
+from looktwice.web.forms import Limits, asked_for, known_model, read_form, single_fields
+from looktwice.web.guard import FAILED, Answer, Guard, as_json, one_line, refusal
+from looktwice.web.line import Line, too_slow
+from looktwice.web.worker import Event, answers, joined
 
 SHOWN_CLASSES = 20
 """Classes in the answer to a search, at most."""
 
 
-MOST_BOXES = 1000
-"""Boxes of a map, at most, that a request can ask for."""
-
-
-def create_app(models: Sequence[Model], *, hosts: Sequence[str] = (), limits: Limits | None = None) -> Starlette:
+def create_app(
+    models: Sequence[Model], *, hosts: Sequence[str] = (), limits: Limits | None = None, warm: bool = False
+) -> Starlette:
     """The page and its API as an ASGI application.
 
     The paths are described at the methods of ``AttendService``. Every answer is JSON. With any status but 200 it is
@@ -58,11 +55,14 @@ def create_app(models: Sequence[Model], *, hosts: Sequence[str] = (), limits: Li
         models: the networks to choose from; the first is the default.
         hosts: further names of this machine under which the page may be called, besides localhost and its host name.
         limits: of a request and of the queue; the usual ones when left out.
+        warm: whether the networks look once at a gray picture when the server starts. Then the first answer comes soon.
     """
     service = AttendService(models, limits or Limits())
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if warm:
+            service.warm_up()
         yield
         service.close()
 
@@ -90,16 +90,17 @@ class AttendService:
         # A name may have bytes that are no text. No client could send it back.
         named = [replace(model, name=model.name.encode(errors="backslashreplace").decode()) for model in models]
         self._models = {model.name: model for model in named}
-        self._default = named[0]
         self._limits = limits
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="looktwice")
+        self._line = Line(limits)
         self._places = threading.BoundedSemaphore(limits.waiting + 1)
-        self._closed = False
 
     def close(self) -> None:
         """Gives up all requests: those that wait, and the one on which the network works."""
-        self._closed = True
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._line.close()
+
+    def warm_up(self) -> None:
+        """Lets each network look once, so that the first picture's answer comes soon. It returns at once."""
+        self._line.warm_up(list(self._models.values()))
 
     async def list_models(self, _: Request) -> Response:
         """``GET /api/models`` → ``{"models": [{name, weights, classes, input}], "limits": {...}, "box": ...}``.
@@ -153,7 +154,7 @@ class AttendService:
         fields = single_fields(request.query_params.multi_items(), "parameter")
         for name in fields:
             check_known("parameter", name, ("model", "query"))
-        model = self._model(fields.get("model", self._default.name))
+        model = known_model(fields.get("model", next(iter(self._models))), self._models)
         query = fields.get("query", "").strip().casefold()
         names = [name.casefold() for name in model.classes]
         found = [index for index, name in enumerate(names) if query in name or query == str(index)]
@@ -172,127 +173,121 @@ class AttendService:
 
         - ``picture``: a file (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM); it is turned upright as its EXIF orientation says;
         - ``model``: a name of ``/api/models``;
-        - ``class``: ``predicted``, or a name or index;
+        - ``class``: ``predicted``, or a name or index; ``against``: a second class, to compare with;
         - ``methods``: names of ``/api/methods`` with commas between; ``global_feedback`` when left out;
+        - ``view``: what the network sees: the ``whole`` picture, squashed to its input, or its ``centre``, undistorted;
+          ``whole`` when left out;
         - ``steps``: of the iterative methods;
         - ``trace_weight``: λ as a multiple of the method's default, which is 1 for ``global_feedback``; a default of 0
           stays 0;
         - ``box``: ``objects``, ``contour`` or ``energy``; ``threshold``: the share of the last two (0.2, or 0.95 for
           energy); ``min_score``: of objects, the probability that a box must be right with (0.2);
         - ``max_boxes``: how many boxes a map has at most; all of them when left out;
-        - ``trajectory``: 1 adds the map after each step; possible for up to 10 steps.
+        - ``trajectory``: 1 adds the map and the gates after each step; possible for up to 10 steps.
 
         The answer::
 
-            {"model", "weights",
+            {"model", "weights", "view",
              "picture": {"width", "height", "preview": data URI of a JPEG, at most 1024 pixels on a side},
              "window": [left, top, right, bottom] of the part that the network sees, in pixels of the picture,
              "predicted": [{"index", "name", "probability"}], the five most probable classes,
-             "target": {"index", "name", "probability"},
+             "target": {"index", "name", "probability"}, "against": likewise, or null,
+             "doubts": sentences that a reader must know before looking, such as that the weights are random,
              "box_rule": {...},
-             "methods": [{"name", "source", "options", "seconds",
+             "methods": [{"name", "class": index, "doubts": those of this class, "source", "options", "seconds",
                           "scores": the class score at the start and after each step,
                           "gated": {"seen": activations of the network, "gated": how many of them carry gates,
                                     "grids": [[rows, columns]] of their maps, each once},
                           "notes": what a reader must know, such as that the map is zero everywhere,
                           "map": data URI of a PNG, 8-bit gray at the input's size,
                           "boxes": [{"x1", "y1", "x2", "y2", "score"}] in half-open pixels of the picture,
-                          "trajectory": [{"map", "boxes"}] after 0, 1 … steps, or null}]}
+                          "gates": data URI of a PNG like the map: how far the gates are open at each place, as a share
+                                   of the most open place; "open": the mean over all places, in [0, 1];
+                                   both null without gates,
+                          "trajectory": [{"map", "boxes", "gates", "open"}] after 0, 1 … steps, or null}]}
 
-        A method that failed has only ``name`` and ``error``. If the client is gone the request is dropped.
+        With ``against`` each method has two rows, one for each class. A method that failed has ``error`` in place of
+        all after ``doubts``. If the client is gone the request is dropped.
+
+        With the header ``Accept: application/x-ndjson`` the answer comes in parts, a line of JSON for each event:
+
+        - ``{"event": "waiting", "before"}``: how many pictures are before this one, each time it changes;
+        - ``{"event": "seen", ...}``: all of the answer but ``methods``;
+        - ``{"event": "map", ...}``: a row of ``methods``, as soon as it is found;
+        - ``{"event": "end"}``: all rows are there;
+        - ``{"event": "error", "status", "error"}`` in its place: what the answer would be otherwise. A form that cannot
+          be read is still refused with this status.
         """
         if not self._places.acquire(blocking=False):
             raise HTTPException(503, "too many pictures are waiting; try again in a few seconds", {"Retry-After": "5"})
+        streams = False
         try:
-            return Answer(await asyncio.wait_for(self._answer(request), self._limits.seconds))
+            events = await self._events(request)
+            streams = "application/x-ndjson" in request.headers.get("accept", "")
+            if streams:
+                return EventStream(events, self._places.release)
+            async with aclosing(events):
+                return Answer(joined([event async for event in events if event.kind != "waiting"]))
         except ClientDisconnect:
             return Response(status_code=499)  # nobody will read it
-        except asyncio.TimeoutError:
-            remedy = "take fewer methods or steps, or a smaller network"
-            raise HTTPException(504, f"not finished after {self._limits.seconds:g} seconds; {remedy}") from None
         finally:
-            self._places.release()
+            if not streams:
+                self._places.release()
 
-    async def _answer(self, request: Request) -> dict[str, Any]:
-        upload, fields = await read_form(request, self._limits)
-        asked = self._checked(fields)
-        given_up = threading.Event()
-        if self._closed:
-            raise _ENDING
-        job = asyncio.wrap_future(self._thread.submit(answer, upload, asked, self._limits, given_up))
+    async def _events(self, request: Request) -> AsyncGenerator[Event, None]:
+        """The events of a request whose form is in order."""
+        until = asyncio.get_running_loop().time() + self._limits.seconds
         try:
-            while not (await asyncio.wait([job], timeout=0.1))[0]:
-                if await request.is_disconnected():
-                    raise ClientDisconnect
-                if self._closed:
-                    raise _ENDING
-            if job.cancelled():
-                raise _ENDING
-            return job.result()
+            upload, fields = await asyncio.wait_for(read_form(request, self._limits), self._limits.seconds)
+        except asyncio.TimeoutError:
+            raise too_slow(self._limits) from None
+        asked = asked_for(fields, self._models, self._limits)
+
+        def work(given_up: threading.Event) -> Iterator[Event]:
+            return answers(upload, asked, self._limits, given_up)
+
+        return self._line.events(request, work, until=until)
+
+
+class EventStream(StreamingResponse):
+    """An answer in parts: a line of JSON for each event, and one for the end or the error."""
+
+    def __init__(self, events: AsyncGenerator[Event, None], on_end: Callable[[], None]) -> None:
+        super().__init__(_lines(events), media_type="application/x-ndjson")
+        self._events, self._on_end = events, on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface. When it returns, the events are given up and ``on_end`` was called."""
+        try:
+            await super().__call__(scope, receive, send)
         finally:
-            given_up.set()
-            job.cancel()
-
-    def _model(self, name: str) -> Model:
-        check_known("model", name, self._models)
-        return self._models[name]
-
-    def _checked(self, fields: Mapping[str, str]) -> AttendRequest:
-        """What the form's fields ask for.
-
-        Raises:
-            LooktwiceError: a field that is unknown, or a value that is not possible.
-        """
-        known = ("model", "class", "methods", "steps", "trace_weight", "trajectory", *_BOX_FIELDS)
-        for name in fields:
-            check_known("field", name, known)
-        model = self._model(fields.get("model", self._default.name))
-        wanted = fields.get("class", "predicted")
-        methods = tuple(dict.fromkeys(fields.get("methods", DEFAULT_METHOD).split(",")))
-        for method in methods:
-            check_known("method", method, METHODS)
-        if len(methods) > self._limits.methods:
-            raise OptionError(
-                f"{len(methods)} methods are asked for; at most {self._limits.methods} are possible at once"
-            )
-        trajectory = number_field(fields, "trajectory", 0, most=1, whole=True) == 1
-        most = self._limits.trajectory_steps if trajectory else self._limits.steps
-        steps = int(number_field(fields, "steps", 0, most=most, whole=True)) if "steps" in fields else None
-        return AttendRequest(
-            model=model,
-            target=None if wanted == "predicted" else find_class(model.classes, wanted),
-            methods=methods,
-            steps=steps,
-            trace_weight=number_field(fields, "trace_weight", 1.0, most=100),
-            rule=_box_rule(fields),
-            trajectory=trajectory,
-        )
+            await self._events.aclose()
+            self._on_end()
 
 
-_BOX_FIELDS = ("box", "threshold", "min_score", "max_boxes")
+async def _lines(events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
+    try:
+        async for event in events:
+            yield _line(event.kind, event.content)
+        yield _line("end", {})
+    except ClientDisconnect:
+        return  # nobody will read it
+    except (HTTPException, LooktwiceError) as error:
+        message, status = _told(error)
+        yield _line("error", {"status": status, "error": one_line(message)})
+    except Exception:
+        yield _line("error", {"status": 500, "error": FAILED})
+        raise  # the server prints it
 
 
-def _box_rule(fields: Mapping[str, str]) -> BoxRule:
-    """The rule that the fields of the form name.
-
-    Raises:
-        OptionError: an unknown rule, or a number that is not possible.
-    """
-    meant = "objects" if "min_score" in fields else "contour" if "threshold" in fields else DEFAULT_BOX
-    rule = fields.get("box", meant)
-    most = int(number_field(fields, "max_boxes", 0, most=MOST_BOXES, whole=True)) if "max_boxes" in fields else None
-    return BoxRule(
-        cast(BoxKind, rule),
-        number_field(fields, "threshold", DEFAULT_THRESHOLDS.get(rule, BoxRule.threshold), most=1),
-        min_score=number_field(fields, "min_score", DEFAULT_MIN_SCORE, most=1),
-        max_boxes=most,
-    )
-
-
-_ENDING = HTTPException(503, "the server is about to end; start it again")
+def _line(kind: str, content: Mapping[str, Any]) -> bytes:
+    return as_json({"event": kind, **content}) + b"\n"
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException):
-        return refusal(error.detail, error.status_code, error.headers)
-    return refusal(str(error), 422)
+    return refusal(*_told(error), getattr(error, "headers", None))
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and the status that goes with it."""
+    return (error.detail, error.status_code) if isinstance(error, HTTPException) else (str(error), 422)

@@ -3,9 +3,9 @@
 import math
 import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from PIL import Image
 from python_multipart.multipart import parse_options_header
@@ -14,11 +14,29 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from looktwice.attention.methods import METHODS
 from looktwice.decoding import PictureMode, TooLargeError
 from looktwice.decoding import decode as decode_image
+from looktwice.defaults import DEFAULT_BOX, DEFAULT_METHOD, DEFAULT_MIN_SCORE, DEFAULT_THRESHOLDS
 from looktwice.errors import OptionError, quoted
-from looktwice.localization.boxes import BoxRule
+from looktwice.localization.boxes import BoxKind, BoxRule
+from looktwice.models.load import find_class
 from looktwice.models.model import Model
+from looktwice.options import check_known
+
+View = Literal["whole", "centre"]
+"""What the network sees of a picture."""
+
+
+MOST_BOXES = 1000
+"""Boxes of a map, at most, that a request can ask for."""
+
+
+_FIELDS = (
+    "model", "class", "against", "methods", "view", "steps", "trace_weight", "trajectory",
+    "box", "threshold", "min_score", "max_boxes",
+)  # fmt: skip
+
 
 FORM_BYTES = 64 * 1024
 """Room for the other fields and the boundaries between them, besides the picture."""
@@ -52,22 +70,96 @@ class AttendRequest:
     """What a request asks for.
 
     Attributes:
-        model: the network.
+        model: the network, which sees the picture as ``view`` says.
         target: the class; ``None`` is the predicted one.
         methods: names of ``METHODS``.
+        rule: how boxes are drawn.
+        against: a second class to compare with; ``None`` for none.
+        view: what the network sees: the ``whole`` picture, squashed, or its ``centre``, undistorted.
         steps: of the iterative methods; ``None`` is each method's own number.
         trace_weight: λ as a multiple of each method's default.
-        rule: how boxes are drawn.
         trajectory: whether the map after each step is wanted.
     """
 
     model: Model
     target: int | None
     methods: tuple[str, ...]
-    steps: int | None
-    trace_weight: float
     rule: BoxRule
-    trajectory: bool
+    against: int | None = None
+    view: View = "whole"
+    steps: int | None = None
+    trace_weight: float = 1.0
+    trajectory: bool = False
+
+
+def asked_for(fields: Mapping[str, str], models: Mapping[str, Model], limits: Limits) -> AttendRequest:
+    """What the form's fields ask for.
+
+    Args:
+        fields: of the form, without the picture.
+        models: the networks by their names; the first is the default.
+        limits: of a request.
+
+    Raises:
+        LooktwiceError: a field that is unknown, or a value that is not possible.
+    """
+    for name in fields:
+        check_known("field", name, _FIELDS)
+    model = known_model(fields.get("model", next(iter(models))), models)
+    wanted, against = fields.get("class", "predicted"), fields.get("against")
+    methods = tuple(dict.fromkeys(fields.get("methods", DEFAULT_METHOD).split(",")))
+    for method in methods:
+        check_known("method", method, METHODS)
+    if len(methods) > limits.methods:
+        raise OptionError(f"{len(methods)} methods are asked for; at most {limits.methods} are possible at once")
+    view = fields.get("view", "whole")
+    check_known("view", view, get_args(View))
+    trajectory = number_field(fields, "trajectory", 0, most=1, whole=True) == 1
+    most = limits.trajectory_steps if trajectory else limits.steps
+    steps = int(number_field(fields, "steps", 0, most=most, whole=True)) if "steps" in fields else None
+    return AttendRequest(
+        model=_whole(model) if view == "whole" else model,
+        target=None if wanted == "predicted" else find_class(model.classes, wanted),
+        methods=methods,
+        rule=_box_rule(fields),
+        against=None if against is None else find_class(model.classes, against),
+        view=cast(View, view),
+        steps=steps,
+        trace_weight=number_field(fields, "trace_weight", 1.0, most=100),
+        trajectory=trajectory,
+    )
+
+
+def known_model(name: str, models: Mapping[str, Model]) -> Model:
+    """The network of this name.
+
+    Raises:
+        OptionError: there is none.
+    """
+    check_known("model", name, models)
+    return models[name]
+
+
+def _whole(model: Model) -> Model:
+    """The same network on whole pictures, as ``label`` looks at them."""
+    return replace(model, preprocessing=replace(model.preprocessing, squash=True))
+
+
+def _box_rule(fields: Mapping[str, str]) -> BoxRule:
+    """The rule that the fields of the form name.
+
+    Raises:
+        OptionError: an unknown rule, or a number that is not possible.
+    """
+    meant = "objects" if "min_score" in fields else "contour" if "threshold" in fields else DEFAULT_BOX
+    rule = fields.get("box", meant)
+    most = int(number_field(fields, "max_boxes", 0, most=MOST_BOXES, whole=True)) if "max_boxes" in fields else None
+    return BoxRule(
+        cast(BoxKind, rule),
+        number_field(fields, "threshold", DEFAULT_THRESHOLDS.get(rule, BoxRule.threshold), most=1),
+        min_score=number_field(fields, "min_score", DEFAULT_MIN_SCORE, most=1),
+        max_boxes=most,
+    )
 
 
 def number_field(fields: Mapping[str, str], name: str, default: float, *, most: float, whole: bool = False) -> float:

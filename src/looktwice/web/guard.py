@@ -27,8 +27,16 @@ HEADERS = {
 }
 
 
+FAILED = "the server failed; its terminal says why"
+
+
 MOST_MESSAGE = 400
 """Letters of a message, at most."""
+
+
+def as_json(content: Any) -> bytes:
+    """JSON in one line of ASCII, so that every text can be sent."""
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class Answer(JSONResponse):
@@ -36,12 +44,17 @@ class Answer(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         """The body of the answer."""
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+        return as_json(content)
 
 
 def refusal(message: str, status: int, headers: Any = None) -> Answer:
     """The answer to a request that cannot be met: ``{"error": MESSAGE}``, one line."""
-    return Answer({"error": cut(printable(" ".join(message.split())), most=MOST_MESSAGE)}, status, headers)
+    return Answer({"error": one_line(message)}, status, headers)
+
+
+def one_line(message: str) -> str:
+    """The message as one line that every terminal and page can show, not too long."""
+    return cut(printable(" ".join(message.split())), most=MOST_MESSAGE)
 
 
 class Guard:
@@ -76,7 +89,7 @@ class Guard:
             await answer(scope, receive, send_with_headers)
         except Exception:
             if not begun:
-                await refusal("the server failed; its terminal says why", 500)(scope, receive, send_with_headers)
+                await refusal(FAILED, 500)(scope, receive, send_with_headers)
             raise  # the server prints it
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:

@@ -1,8 +1,8 @@
-"""The network's part of a request. It runs in a thread of its own."""
+"""The network's part of a request. It runs in the line's thread."""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -18,8 +19,10 @@ from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.attention.look import Look, look_at
 from looktwice.attention.maps import Attention
 from looktwice.decoding import to_rgb
+from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import LooktwiceError, ModelError
-from looktwice.explain.explanation import gated_activations
+from looktwice.explain.doubt import doubts
+from looktwice.explain.explanation import gate_openness, gated_activations
 from looktwice.figures.encode import data_uri, png_bytes
 from looktwice.figures.overlay import scaled
 from looktwice.gating.memory import is_out_of_memory
@@ -40,8 +43,21 @@ class GivenUpError(LooktwiceError):
     """Nobody waits for the answer any more."""
 
 
-def answer(upload: bytes, asked: AttendRequest, limits: Limits, given_up: threading.Event) -> dict[str, Any]:
-    """The answer to ``POST /api/attend``.
+@dataclass(frozen=True)
+class Event:
+    """A part of an answer.
+
+    Attributes:
+        kind: ``seen``, the picture and what the network predicts, or ``map``, what one method found for one class.
+        content: what JSON can hold.
+    """
+
+    kind: str
+    content: dict[str, Any]
+
+
+def answers(upload: bytes, asked: AttendRequest, limits: Limits, given_up: threading.Event) -> Iterator[Event]:
+    """The parts of the answer to ``POST /api/attend``, each as soon as it is known: one ``seen``, then the ``map``s.
 
     Args:
         upload: the picture's file.
@@ -54,36 +70,65 @@ def answer(upload: bytes, asked: AttendRequest, limits: Limits, given_up: thread
         HTTPException: the picture is too large.
         GivenUpError: ``given_up`` was set.
     """
-    model, methods = asked.model, [_with_choices(choose_method(name), asked) for name in asked.methods]
+    methods = [_with_choices(choose_method(name), asked) for name in asked.methods]
     pixels, window, preview = _prepared(upload, asked.model, limits)
     propagate = any(method.options["propagate"] for method in methods)
     _check(given_up)
     with (
-        look_at(model.module, pixels, propagate=propagate, output=model.output) as look,
+        look_at(asked.model.module, pixels, propagate=propagate, output=asked.model.output) as look,
         _until(given_up, look.network),
     ):
-        model.check_scores(look.scores)
+        asked.model.check_scores(look.scores)
         if not look.scores.isfinite().all():
             raise ModelError("the network's scores for this picture are not finite; take another network or picture")
         probabilities = look.probabilities()[0]
         target = int(probabilities.argmax()) if asked.target is None else asked.target
-        seen = PreparedUpload(look, torch.tensor([target], device=pixels.device), window)
-        rows = [_row_or_error(seen, method, asked) for method in methods]
+        classes = [target] if asked.against in (None, target) else [target, asked.against]
+        picture = {"width": window.width, "height": window.height, "preview": preview}
+        doubted = {index: _doubts(asked.model, look, probabilities, index) for index in classes}
+        all_doubts = list(dict.fromkeys(line for lines in doubted.values() for line in lines))
+        facts = {"picture": picture, "window": _corners(window), "doubts": all_doubts}
+        yield Event("seen", {**_seen(asked, probabilities, classes), **facts})
+        for method in methods:
+            for index in classes:
+                seen = PreparedUpload(look, torch.tensor([index], device=pixels.device), window)
+                row = {"name": method.name, "class": index, "doubts": doubted[index]}
+                yield Event("map", {**row, **_row_or_error(seen, method, asked)})
+
+
+def joined(events: Iterable[Event]) -> dict[str, Any]:
+    """The parts of an answer in one: what is ``seen``, and the maps as its ``methods``."""
+    seen, *maps = events
+    return {**seen.content, "methods": [event.content for event in maps]}
+
+
+def _seen(asked: AttendRequest, probabilities: Tensor, classes: Sequence[int]) -> dict[str, Any]:
+    """What the network says of the picture before any method looks at it."""
+    model = asked.model
 
     def prediction(index: int) -> dict[str, Any]:
         return {"index": index, "name": model.classes[index], "probability": float(probabilities[index])}
 
+    target, *others = [prediction(index) for index in classes]
     best = probabilities.topk(min(SHOWN_PREDICTIONS, len(probabilities))).indices.tolist()
     return {
         "model": model.name,
         "weights": model.weights,
-        "picture": {"width": window.width, "height": window.height, "preview": preview},
-        "window": [window.left, window.top, window.right, window.bottom],
+        "view": asked.view,
         "predicted": [prediction(index) for index in best],
-        "target": prediction(target),
+        "target": target,
+        "against": others[0] if others else None,
         "box_rule": asked.rule.as_dict(),
-        "methods": rows,
     }
+
+
+def _corners(window: Window) -> list[float]:
+    return [window.left, window.top, window.right, window.bottom]
+
+
+def _doubts(model: Model, look: Look, probabilities: Tensor, index: int) -> list[str]:
+    """What a reader of this class's maps must be warned of, a sentence each."""
+    return list(doubts(probabilities, index, model.classes, weights=model.weights, output=look.output))
 
 
 def _prepared(upload: bytes, model: Model, limits: Limits) -> tuple[Tensor, Window, str]:
@@ -144,11 +189,11 @@ def _row_or_error(seen: PreparedUpload, method: ChosenMethod, asked: AttendReque
     except GivenUpError:
         raise
     except LooktwiceError as error:  # a missing package, or a network on which only this method cannot be used
-        return {"name": method.name, "error": str(error)}
+        return {"error": str(error)}
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return {"name": method.name, "error": "the device's memory is too small for this method on this network"}
+        return {"error": "the device's memory is too small for this method on this network"}
 
 
 def _row(seen: PreparedUpload, method: ChosenMethod, asked: AttendRequest) -> dict[str, Any]:
@@ -162,7 +207,6 @@ def _row(seen: PreparedUpload, method: ChosenMethod, asked: AttendRequest) -> di
         before = (_attend(seen, method.having({"steps": step})) for step in range(method.steps))
         trajectory = [*(_drawn(earlier, seen.window, asked.rule) for earlier in before), last]
     return {
-        "name": method.name,
         "source": method.method.source,
         "options": dict(method.options),
         "seconds": seconds,
@@ -182,14 +226,42 @@ def _attend(seen: PreparedUpload, method: ChosenMethod) -> Attention:
 
 
 def _drawn(attention: Attention, window: Window, rule: BoxRule) -> dict[str, Any]:
-    """The map as a gray picture, and its boxes."""
+    """The map and the gates as gray pictures, and the boxes."""
     heat, extent = (maps[0].float().cpu().numpy() for maps in (attention.maps, attention.extents))
-    gray = Image.fromarray((heat * 255).round().astype(np.uint8))
     boxes = [box.as_dict() for box in locate(extent, window, rule)]
-    return {"map": data_uri("png", png_bytes(gray)), "boxes": boxes}
+    return {"map": _gray(heat), "boxes": boxes, **_drawn_gates(attention, heat.shape)}
+
+
+def _drawn_gates(attention: Attention, size: tuple[int, ...]) -> dict[str, Any]:
+    """How far the gates are open, as a gray picture relative to the most open place, and their mean."""
+    found = gate_openness(attention.layers, attention.gates, (size[0], size[1]))
+    if found is None:
+        return {"gates": None, "open": None}
+    openness = found[0].float().cpu().numpy()
+    # In the end a few per cent of all gates are open. On a scale up to 1 all places would look the same.
+    return {"gates": _gray(openness / (openness.max() or 1)), "open": float(openness.mean())}
+
+
+def _gray(values: NDArray[np.floating]) -> str:
+    """Values (H, W) in [0, 1] as a picture."""
+    return data_uri("png", png_bytes(Image.fromarray((values * 255).round().astype(np.uint8))))
 
 
 def _preview(picture: Image.Image) -> str:
     content = BytesIO()
     to_rgb(scaled(picture, PREVIEW)).save(content, "JPEG", quality=88)
     return data_uri("jpeg", content.getvalue())
+
+
+def warm_up(model: Model, given_up: threading.Event) -> None:
+    """Looks at a gray picture once. A network is measured at its first picture, and a user should not wait for that.
+
+    Raises:
+        LooktwiceError: the network cannot be used; a picture's answer will say so too.
+        GivenUpError: ``given_up`` was set.
+    """
+    gray = BytesIO()
+    Image.new("RGB", (64, 64), (127, 127, 127)).save(gray, "PNG")
+    asked = AttendRequest(model, None, (DEFAULT_METHOD,), rule=BoxRule(), steps=1)
+    for _ in answers(gray.getvalue(), asked, Limits(), given_up):
+        pass
