@@ -1,0 +1,28 @@
+// Words and small pieces of the page.
+
+export const $ = (id) => document.getElementById(id);
+
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+export const percent = (share) => (share >= 0.001 ? `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %` : "< 0.1 %");
+export const plain = (number) => Number(number.toPrecision(3)).toString();
+export const count = (number, one) => `${number} ${one}${number === 1 ? "" : /[sx]$/.test(one) ? "es" : "s"}`;
+
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+export function say(text) {
+  $("status").textContent = text;
+}
+
+/** A message about what failed, with a button that tries it again. An empty text takes the message away. */
+export function complain(text, again = null) {
+  $("problem-text").textContent = text;
+  $("problem").hidden = !text;
+  $("again").hidden = !again;
+  $("again").onclick = again;
+  if (text) say("");
+}
