@@ -125,6 +125,29 @@ def test_after_a_failure_all_is_as_the_maps_on_the_page(held, change):
         assert choices(held) != before
 
 
+@pytest.mark.parametrize("size", [(1400, 900), (375, 812)], ids=str)
+def test_a_failure_is_in_sight_wherever_one_has_scrolled(held, size):
+    with held.screen(*size):
+        held.choose(SAMPLES / "cat.jpg")
+        held.until(lambda: held.said().startswith("2 maps of"))
+        held.broken.touch()
+        control = held.one("#trajectory")
+        held.driver.execute_script("arguments[0].scrollIntoView(); arguments[0].click()", control)
+        held.until(lambda: "not finite" in held.one("#problem").text)
+        script = "const at = arguments[0].getBoundingClientRect(); return [at.left, at.top, at.right, at.bottom]"
+        for seen in ("#problem", "#again"):
+            left, top, right, bottom = held.driver.execute_script(script, held.one(seen))
+            assert 0 <= left < right <= size[0]
+            assert 0 <= top < bottom <= size[1]
+        for method in held.all("#methods input:checked"):
+            held.driver.execute_script("arguments[0].click()", method)
+        held.until(lambda: "at least one method" in held.said())
+        assert not held.one("#problem").is_displayed()
+        left, top, right, bottom = held.driver.execute_script(script, held.one("#status"))
+        assert 0 <= left < right <= size[0]
+        assert 0 <= top < bottom <= size[1]
+
+
 def test_a_failure_of_the_first_picture_can_be_tried_again(held):
     held.broken.touch()
     held.choose(SAMPLES / "cat.jpg")

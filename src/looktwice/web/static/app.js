@@ -7,7 +7,7 @@ import { begin, breakOff, draw, isDone, receive, showWork, showWorks } from "./f
 import { saveJson } from "./saving.js";
 import { ask, attend, download } from "./server.js";
 import { PREDICTED, formOf, page, shownClasses } from "./state.js";
-import { $, complain, count, element, percent, say } from "./words.js";
+import { $, complain, count, element, percent, say, warn } from "./words.js";
 
 let waiting;
 function lookSoon() {
@@ -21,7 +21,7 @@ async function look() {
   page.request?.abort();
   if (!page.choice.file) return;
   if (!chosenMethods().length) {
-    say("Choose at least one method.");
+    warn("Choose at least one method.");
     return;
   }
   const request = (page.request = new AbortController());
@@ -89,7 +89,7 @@ function showTitle() {
 
 function sayDone() {
   const classes = shownClasses().map(({ name }) => `“${name}”`);
-  say(`${count(page.works.filter(isDone).length, "map")} of ${classes.join(" and ")}.`);
+  say(`${count(page.works.filter(isDone).length, "map")} of ${classes.join(" and ")}.`, { quiet: true });
 }
 
 /** A request failed. Everything goes back to what is on the page, and a button can repeat the request. */
@@ -146,7 +146,7 @@ function chooseClass(change) {
 function limitMethods(event) {
   if (chosenMethods().length > page.limits.methods) {
     event.target.checked = false;
-    say(`At most ${page.limits.methods} methods stand side by side.`);
+    warn(`At most ${page.limits.methods} methods stand side by side.`);
   } else lookSoon();
 }
 

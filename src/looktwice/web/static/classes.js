@@ -2,7 +2,7 @@
 
 import { ask } from "./server.js";
 import { page } from "./state.js";
-import { $, complain, count, element, percent, say } from "./words.js";
+import { $, complain, count, element, percent, say, warn } from "./words.js";
 
 let onChoice; // called with {target} or {against} when the user chooses
 
@@ -73,7 +73,8 @@ async function search() {
     if (query !== $("query").value.trim()) return; // the user typed on meanwhile
     page.found = classes;
     showClasses();
-    if (query) say(classes.length ? `${count(classes.length, "class")} found.` : `No class is named like “${query}”.`);
+    if (classes.length) say(`${count(classes.length, "class")} found.`, { quiet: true });
+    else if (query) warn(`No class is named like “${query}”.`);
   } catch (error) {
     complain(error.message, search);
   }

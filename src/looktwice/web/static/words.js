@@ -14,8 +14,10 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-export function say(text) {
+/** A message about what goes on. It stays in sight where one scrolls, unless it is `quiet`: a result, not a request. */
+export function say(text, { quiet = false } = {}) {
   $("status").textContent = text;
+  $("status").classList.toggle("quietly", quiet);
 }
 
 /** A message about what failed, with a button that tries it again. An empty text takes the message away. */
@@ -25,4 +27,10 @@ export function complain(text, again = null) {
   $("again").hidden = !again;
   $("again").onclick = again;
   if (text) say("");
+}
+
+/** A message that something is not possible, in place of all others. */
+export function warn(text) {
+  complain("");
+  say(text);
 }
