@@ -173,6 +173,48 @@ def test_a_broken_upload_gets_a_message_and_costs_nothing(cat, tmp_path):
     assert cat.one("#problem").text == ""
 
 
+@pytest.mark.parametrize("pause", [0, 60, 150, 350])  # milliseconds: in each part of the answer before
+def test_of_several_wishes_the_last_counts(page, pause):
+    page.driver.execute_async_script(
+        "const [pause, done] = arguments; const names = ['cat', 'rocket', 'cat', 'coffee'];"
+        "names.forEach((name, place) => setTimeout(() => {"
+        "  document.querySelector(`.sample[data-file='${name}.jpg']`).click();"
+        "  if (place === names.length - 1) done();"
+        "}, place * pause))",
+        pause,
+    )
+    page.answered(2, "espresso")
+    assert page.one("#class-name").text == "espresso"
+    assert page.one("#predicted [aria-pressed=true]").text.startswith("espresso")
+    assert len(page.all(".save-png")) == 2
+    before = page.drawing(1)
+    page.one("#methods input[value=feedback]").click()
+    page.slide("#opacity", 79)
+    page.one("#methods input[value=feedback]").click()
+    page.slide("#opacity", 80)
+    page.until(lambda: len(page.all(".save-png")) == 2)
+    page.answered(2, "espresso")
+    assert np.array_equal(page.drawing(1), before)
+
+
+def test_the_request_on_the_page_can_be_sent_elsewhere(cat):
+    cat.one("#against").send_keys("tabby")
+    cat.answered(4, "Egyptian cat", "tabby")
+    name, fields, methods = cat.driver.execute_async_script(
+        "const done = arguments[0]; import('/state.js').then(({shownRequest}) => {"
+        "  const {form, answer, name} = shownRequest();"
+        "  done([name, Object.fromEntries([...form].map(([key, value]) => [key, value.name ?? value])),"
+        "        answer.methods.map((row) => [row.name, row.class])]);"
+        "})"
+    )
+    assert name == fields.pop("picture") == "cat.jpg"
+    assert fields == {
+        "model": "efficientnet_lite0", "class": "285", "against": "281", "methods": "gradient,global_feedback",
+        "view": "whole", "steps": "5", "trace_weight": "1", "trajectory": "0", "box": "objects", "min_score": "0.2",
+    }  # fmt: skip
+    assert methods == [[method, index] for method in ("gradient", "global_feedback") for index in (285, 281)]
+
+
 def test_a_dropped_picture_is_taken(page):
     data = base64.b64encode((SAMPLES / "coffee.jpg").read_bytes()).decode()
     page.driver.execute_script(

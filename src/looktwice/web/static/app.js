@@ -3,7 +3,7 @@
 import { forgetFound, listenForClasses, showClasses } from "./classes.js";
 import { chosenMethods, fillControls, readControls, showValues, startBoxes, writeControls } from "./controls.js";
 import { paintScale } from "./draw.js";
-import { begin, breakOff, draw, isDone, receive, showWork, showWorks } from "./figures.js";
+import { PREPARE, begin, breakOff, draw, isDone, receive, showWork, showWorks } from "./figures.js";
 import { saveJson } from "./saving.js";
 import { ask, attend, download } from "./server.js";
 import { PREDICTED, formOf, page, shownClasses } from "./state.js";
@@ -11,16 +11,24 @@ import { $, complain, count, element, percent, say, warn } from "./words.js";
 
 let waiting;
 function lookSoon() {
-  clearTimeout(waiting);
+  drop();
   waiting = setTimeout(look, 300);
+}
+
+/** Gives up the request under way: the user wants something else. */
+function drop() {
+  clearTimeout(waiting);
+  page.request?.abort();
+  page.request = null;
 }
 
 /** Asks for what is chosen, and shows each part of the answer as it comes. */
 async function look() {
-  clearTimeout(waiting);
-  page.request?.abort();
+  drop();
   if (!page.choice.file) return;
   if (!chosenMethods().length) {
+    breakOff();
+    busy(false);
     warn("Choose at least one method.");
     return;
   }
@@ -31,30 +39,29 @@ async function look() {
   busy(true);
   try {
     for await (const { event, content } of attend(formOf(settings), request.signal)) {
+      const ready = await PREPARE[event](content);
       if (request !== page.request) return;
-      await PARTS[event](content, settings);
+      SHOW[event](ready, settings);
     }
     if (request === page.request) sayDone();
   } catch (error) {
-    if (request === page.request && error.name !== "AbortError") fail(error, settings);
+    if (request === page.request) fail(error, settings);
   } finally {
     if (request === page.request) busy(false);
   }
 }
 
-const PARTS = {
+const SHOW = {
   waiting({ before }) {
     const pictures = before === 1 ? "1 picture is" : `${before} pictures are`;
     say(before ? `${pictures} before yours …` : "The network is looking …");
   },
 
-  async seen(content, settings) {
-    await begin(settings, content);
+  seen(ready, settings) {
+    begin(settings, ready);
     document.body.classList.remove("empty");
     $("choices").hidden = $("view").hidden = false;
-    if (page.choice.target === PREDICTED) page.choice.target = content.target.index;
-    page.shown = { ...settings, target: content.target.index, against: content.against?.index ?? null };
-    page.choice.against = page.shown.against;
+    Object.assign(page.choice, { target: page.shown.target, against: page.shown.against });
     showTitle();
     showClasses();
     const kept = settings.trajectory === 1 ? Number(settings.steps) : 0;
@@ -64,8 +71,8 @@ const PARTS = {
     showWorks();
   },
 
-  async map(row) {
-    const work = await receive(row);
+  map(ready) {
+    const work = receive(ready);
     if (work.stages.length > 1) $("scrubber").hidden = false;
     showWork(work);
   },
@@ -129,9 +136,15 @@ function take(file) {
 }
 
 async function takeSample(name) {
+  drop();
+  const request = (page.request = new AbortController());
   try {
-    take(await download(`samples/${name}`, name));
+    const file = await download(`samples/${name}`, name);
+    if (request === page.request) take(file);
   } catch (error) {
+    if (request !== page.request) return;
+    breakOff();
+    busy(false);
     complain(`${name}: ${error.message}`, () => takeSample(name));
   }
 }

@@ -11,12 +11,30 @@ const MINI = 88; // height of the small pictures that stay on a narrow screen, i
 // open} after each step, with the pictures as canvases, figure}. Until its row is there it has `old`: the stage that
 // was on the page before, or null. If its row never comes it has an `error`.
 
-/** The works of an answer that has begun. */
-export async function begin(settings, seen) {
-  const picture = await image(seen.picture.preview);
+/** Events with their pictures decoded. After that they can be shown at once. */
+export const PREPARE = {
+  waiting: (place) => place,
+
+  seen: async (seen) => ({ seen, picture: await image(seen.picture.preview) }),
+
+  async map(row) {
+    const stages = row.error ? [] : (row.trajectory ?? [row]);
+    const drawn = stages.map(async ({ map, boxes, gates, open }) => ({
+      map: await coloured(map),
+      boxes,
+      gates: gates && (await coloured(gates, { veil: false })),
+      open,
+    }));
+    return { row, stages: await Promise.all(drawn) };
+  },
+};
+
+/** An answer has begun: its works take the place of those on the page. */
+export function begin(settings, { seen, picture }) {
   const before = isLike(settings, seen) ? page.works : [];
-  Object.assign(page, { answer: { ...seen, methods: [] }, picture, shown: settings });
-  page.works = settings.methods.split(",").flatMap((name) => shownClasses().map((target) => newWork(before, name, target)));
+  const [target, against] = [seen.target.index, seen.against?.index ?? null];
+  Object.assign(page, { answer: { ...seen, methods: [] }, picture, shown: { ...settings, target, against } });
+  page.works = settings.methods.split(",").flatMap((name) => shownClasses().map((each) => newWork(before, name, each)));
 }
 
 /** Whether the maps on the page are of the same input, so that they can stay until the new ones are there. */
@@ -31,20 +49,10 @@ function newWork(before, name, target) {
 }
 
 /** Takes a row of the answer. Gives the work that it belongs to. */
-export async function receive(row) {
+export function receive({ row, stages }) {
   const work = page.works.find((each) => each.name === row.name && each.target.index === row.class);
-  const stages = row.error ? [] : (row.trajectory ?? [row]);
-  work.stages = await Promise.all(
-    stages.map(async ({ map, boxes, gates, open }) => ({
-      map: await coloured(map),
-      boxes,
-      gates: gates && (await coloured(gates, { veil: false })),
-      open,
-    })),
-  );
   page.answer.methods.push(row);
-  Object.assign(work, { row, error: row.error ?? null });
-  return work;
+  return Object.assign(work, { row, stages, error: row.error ?? null });
 }
 
 /** Works whose rows never come. */
