@@ -18,6 +18,7 @@ from looktwice.atomic_files import write_atomically
 from looktwice.errors import LooktwiceError, OptionError, one_line, printable
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.figures.encode import data_uri
+from looktwice.figures.look import page_look
 from looktwice.images import read_picture
 
 REVIEW = "review.html"
@@ -139,6 +140,7 @@ def _thumbnail(image: LabelledImage) -> tuple[str | None, str | None]:
 def _page(data: dict[str, Any]) -> str:
     kinds = ("html", "css", "js")
     page, style, script = ((_TEMPLATES / f"review.{kind}").read_text(encoding="utf-8") for kind in kinds)
+    style = page_look() + style
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
