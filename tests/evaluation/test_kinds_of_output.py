@@ -89,6 +89,10 @@ def test_doubtful_scores_are_told_of_when_a_run_begins(dataset, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run_on(dataset, tmp_path / "declared", model=replace(model, output=NetworkOutput("sigmoids", scores=None)))
+    for name, said in (("doubtful", "all scores lie between 0 and 1"), ("several", "the network returned several")):
+        doubts = read_manifest(tmp_path / name).about.doubts  # a report tells them too
+        assert any(said in doubt for doubt in doubts)
+    assert read_manifest(tmp_path / "declared").about.doubts == ()
     rows = rows_of(tmp_path / "declared")
     assert max(rows["probability"].to_pylist()) > 0.6
 

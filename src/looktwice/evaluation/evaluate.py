@@ -125,9 +125,10 @@ def evaluate(
     thresholds = run_thresholds(plan, facts, {image.sample.id for image in of.images})
     facts = replace(facts, box=replace(facts.box, thresholds=thresholds))
     begun = (folder / MANIFEST).exists()
+    doubts: tuple[str, ...] = ()
     if not begun:  # a manifest would keep a mistake for good
-        rehearse(model, plan.chosen, of.example(model.preprocessing))
-    manifest = open_run(folder, Manifest(about_run(model, dataset, plan, about), facts))
+        doubts = rehearse(model, plan.chosen, of.example(model.preprocessing))
+    manifest = open_run(folder, Manifest(about_run(model, dataset, plan, about, doubts), facts))
     remove_unfinished(folder)
     add_problems(folder, manifest.identity, [*dataset.problems, *unreadable])
 

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
@@ -94,7 +94,9 @@ def _fits_json(value: object) -> bool:
     return True
 
 
-def about_run(model: Model, dataset: Dataset, plan: EvaluationPlan, about: Mapping[str, str]) -> About:
+def about_run(
+    model: Model, dataset: Dataset, plan: EvaluationPlan, about: Mapping[str, str], doubts: Sequence[str] = ()
+) -> About:
     """What is only told: where its images are, where and when the run began, and how its own methods are shown.
 
     Args:
@@ -102,8 +104,9 @@ def about_run(model: Model, dataset: Dataset, plan: EvaluationPlan, about: Mappi
         dataset: the data set.
         plan: the plan.
         about: further facts of the caller's.
+        doubts: what is doubtful about the network's output.
     """
-    facts = dict(about) | _where(dataset) | about_work(model)
+    facts = dict(about) | _where(dataset) | about_work(model) | ({"doubts": list(doubts)} if doubts else {})
     labels = {method.name: _label(method) for method in plan.chosen if method.name not in METHODS}
     return About.of(facts | ({"labels": labels} if labels else {}))
 

@@ -31,6 +31,7 @@ from looktwice.metrics.overlap import iou
 from looktwice.runs.columns import BASELINES, CURVES
 from looktwice.runs.folder import row_schema, write_part, writing_into
 from looktwice.runs.saved_maps import write_maps
+from looktwice.runs.small_maps import small_map
 
 
 def write_chunk(plan: MeasurementPlan, chunk: Chunk) -> None:
@@ -94,9 +95,11 @@ def _row(plan: MeasurementPlan, chunk: Chunk, method: str, number: int) -> dict[
             seen = _center_map(chunk.size, rule)
         else:
             seen = _Map(chunk.maps[method][number], chunk.extents[method][number], rule)
-        return row | faithfulness.columns | {"judged": judged} | _measure(seen, truths, image.window)
+        row |= faithfulness.columns | {"judged": judged} | _measure(seen, truths, image.window)
     except InputError as error:  # a map with NaN, for example
         return row | {"error": str(error)}
+    is_shown = method in chunk.maps and target.rank == 0 and not image.tuning  # a report shows no other maps
+    return row | ({"small_map": small_map(seen.heat)} if is_shown else {})
 
 
 def _image_columns(image: EvaluationImage) -> dict[str, Any]:

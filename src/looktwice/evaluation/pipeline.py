@@ -63,8 +63,11 @@ def attend_chunk(model: Model, decoded: Decoded[EvaluationImage], plan: Evaluati
     return Chunk(decoded.index, decoded.images, targets, maps, extents, seconds, (height, width), faithfulness)
 
 
-def rehearse(model: Model, methods: Sequence[ChosenMethod], image: Tensor) -> None:
+def rehearse(model: Model, methods: Sequence[ChosenMethod], image: Tensor) -> tuple[str, ...]:
     """Lets each method attend to an image (1, C, H, W), so that a mistake shows before anything is written.
+
+    Returns:
+        What is doubtful about the network's output, a line each; the same lines as the warnings have.
 
     Raises:
         LooktwiceError: a method cannot be used on this network, or an option is outside its range.
@@ -76,8 +79,10 @@ def rehearse(model: Model, methods: Sequence[ChosenMethod], image: Tensor) -> No
         target = torch.zeros(1, dtype=torch.int64, device=look.images.device)
         for method in methods:
             attend_look(look, target, method.method, method.options)
-        for note in (*look.notes, *look.doubts):
-            warnings.warn(f"{model.name}: {note}", LooktwiceWarning, stacklevel=2)
+        doubts = (*look.notes, *look.doubts)
+    for doubt in doubts:
+        warnings.warn(f"{model.name}: {doubt}", LooktwiceWarning, stacklevel=2)
+    return doubts
 
 
 @contextmanager

@@ -63,6 +63,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         **{name: number.kind for name, number in MAP_NUMBERS.items()},
         **dict.fromkeys(CURVES, "list<float>"),
         "largest_boxes": "list<float>",  # by the rule at each threshold: x1, y1, x2, y2; zeros are no box
+        "small_map": "binary",  # the map as a small gray PNG; null for tuning images, baselines and later guesses
         "note": "string",  # what was wrong with the annotation
         "error": "string",  # why there are no values
         "seconds_method": "double",
@@ -84,7 +85,9 @@ TIMES = ("seconds_method", "overhead_seconds")
 """The columns in which two evaluations of the same images and methods differ."""
 
 
-YOUNGER: Mapping[str, str] = MappingProxyType({**ALL_BOXES, "largest_boxes": COLUMNS["largest_boxes"]})
+YOUNGER: Mapping[str, str] = MappingProxyType(
+    {**ALL_BOXES, **{name: COLUMNS[name] for name in ("largest_boxes", "small_map")}}
+)
 """Columns that a run of an older version may lack, besides the numbers of maps; then they have no values."""
 
 

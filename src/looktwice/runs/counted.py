@@ -27,10 +27,15 @@ def without_failed(rows: Any) -> Any:
     return rows.filter(compute.invert(compute.is_in(rows["sample"], value_set=failed)))
 
 
+def first_maps(rows: Any) -> Any:
+    """The rows of first guesses, or of labels."""
+    return rows.filter(arrow("compute").equal(rows["rank"], 0))
+
+
 def with_boxes(rows: Any) -> Any:
     """The rows of first guesses, or of labels, whose maps have boxes to be judged by."""
-    compute = arrow("compute")
-    return rows.filter(compute.and_(compute.equal(rows["rank"], 0), compute.is_valid(rows["judged"])))
+    first = first_maps(rows)
+    return first.filter(first["judged"].is_valid())
 
 
 def maps_by_method(rows: Any, scoring: Scoring) -> Iterator[tuple[str, JudgedMaps]]:

@@ -206,6 +206,7 @@ class About:
     split: str | None = None
     classes: str | None = None
     metadata: str | None = None
+    doubts: tuple[str, ...] = ()
     merged: tuple[Mapping[str, Any], ...] | None = None
     labels: Mapping[str, Label] = field(default_factory=dict)
 
