@@ -3,7 +3,7 @@
 import pytest
 
 from looktwice.report.page import render
-from report_runs import make_data, make_run
+from report_runs import CLASSES, make_data, make_grid_run, make_run
 
 
 @pytest.fixture(scope="package")
@@ -25,3 +25,29 @@ def bare(data):
 @pytest.fixture(scope="package")
 def page(run):
     return render([run])
+
+
+@pytest.fixture(scope="package")
+def many(tmp_path_factory):
+    """A run of enough images to compare methods, which also measured faithfulness."""
+    folder = tmp_path_factory.mktemp("many")
+    return make_run(folder / "run", make_data(folder / "data", images=70), maps=False, faithful=True)
+
+
+@pytest.fixture(scope="package")
+def many_page(many):
+    return render([many])
+
+
+@pytest.fixture(scope="package")
+def boxless(tmp_path_factory):
+    """A run that measured faithfulness on images without boxes."""
+    folder = tmp_path_factory.mktemp("boxless")
+    return make_run(folder / "run", make_data(folder / "data", boxed=False), maps=False, faithful=True)
+
+
+@pytest.fixture(scope="package")
+def grid(tmp_path_factory):
+    """A grid pointing game of three squares."""
+    folder = tmp_path_factory.mktemp("grid")
+    return make_grid_run(folder / "run", make_data(folder / "data", classes=(*CLASSES, "cup")))

@@ -7,6 +7,8 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -48,13 +50,15 @@ def assert_verdicts_are_of_the_drawn_boxes(gallery, slack=0.0):
     drawn = 0
     for card in gallery.cards:
         for view in card.views.values():
-            assert view.hit == (view.iou >= 0.5)
-            if view.boxes:
+            assert view.hit == (view.value >= 0.5)
+            judged = [box for box in view.boxes if box.is_judged]
+            if judged:
                 drawn += 1
                 assert view.has_boxes
-                overlap = iou(view.boxes, card.truths).max()
-                assert overlap == pytest.approx(view.iou, abs=slack or 1e-6)
-                assert view.hit == (overlap >= 0.5)
+                overlap = iou([box.corners for box in judged], card.truths).max(axis=1)
+                assert overlap.max() == pytest.approx(view.value, abs=slack or 1e-6)
+                assert view.hit == (overlap.max() >= 0.5)
+                assert [box.is_right for box in judged] == [bool(each >= 0.5) for each in overlap]
     return drawn
 
 
@@ -65,12 +69,120 @@ def test_drawn_boxes_are_those_that_were_judged(run, bare):
     for gallery in (with_maps, without):
         assert assert_verdicts_are_of_the_drawn_boxes(gallery) == len(METHODS) * len(gallery.cards)
         assert not gallery.notes
-    assert with_maps.has_maps
-    assert all(
-        view.heat.startswith("data:image/png;base64,") for card in with_maps.cards for view in card.views.values()
+        assert gallery.has_maps
+        assert all(
+            view.heat.startswith("data:image/png;base64,") for card in gallery.cards for view in card.views.values()
+        )
+
+
+def opacity(heat):
+    """How opaque a card's map is (H, W), 0 … 204."""
+    picture = Image.open(io.BytesIO(base64.b64decode(heat.partition(",")[2])))
+    return np.asarray(picture.convert("RGBA"))[..., 3].astype(float)
+
+
+def test_a_map_that_was_not_saved_looks_like_the_saved_one(run, bare):
+    """The rows keep a small map of every image, so no card needs --save-maps."""
+    galleries = (make_gallery(read_run(each), 100) for each in (run, bare))
+    pairs = [
+        (opacity(one.views[method].heat), opacity(other.views[method].heat))
+        for one, other in zip(*(gallery.cards for gallery in galleries), strict=True)
+        for method in METHODS
+    ]
+    assert len(pairs) == 10 * len(METHODS)
+    for full, small in pairs:
+        assert full.shape == small.shape
+        assert np.abs(full - small).max() < 30
+        assert min(full.max(), small.max()) > 180
+
+
+def test_an_older_run_without_maps_says_so(bare, tmp_path):
+    gallery = make_gallery(read_run(make_older(bare, tmp_path / "run")), 100)
+    assert not gallery.has_maps
+    assert all(view.heat is None for card in gallery.cards for view in card.views.values())
+    assert "kept no maps. Evaluate it again to see maps here" in gallery.notes[-1]
+
+
+def test_a_broken_small_map_costs_only_itself(data, tmp_path):
+    """Nothing vouches for the rows of an older run."""
+    older = make_older(make_run(tmp_path / "run", data, maps=False), tmp_path / "older")
+    for part in (older / "rows").iterdir():
+        table = pq.read_table(part, partitioning=None)
+        broken = pa.array([b"no picture"] * len(table), pa.binary())
+        pq.write_table(table.append_column("small_map", broken).replace_schema_metadata(None), part)
+    gallery = make_gallery(read_run(older), 100)
+    assert len(gallery.cards) == 10
+    assert not gallery.has_maps
+
+
+def test_other_boxes_of_a_map_are_drawn_and_told_from_the_judged_one(data, tmp_path):
+    run = read_run(make_run(tmp_path / "run", data, maps=False, rule="objects"))
+    rows = {
+        (row["sample"], row["method"]): row
+        for part in sorted((tmp_path / "run" / "rows").iterdir())
+        for row in pq.read_table(part, partitioning=None).to_pylist()
+    }
+    for card in make_gallery(run, 100).cards:
+        for method, view in card.views.items():
+            row = rows[card.sample, method]
+            assert [box.corners for box in view.boxes] == [
+                (box["x1"], box["y1"], box["x2"], box["y2"]) for box in row["boxes"]
+            ]
+            assert [box.is_judged for box in view.boxes] == [True] + [False] * (len(row["boxes"]) - 1)
+            assert view.boxes[0].is_right == view.hit
+            assert [box.is_right for box in view.boxes[1:]] == [place >= 0 for place in row["box_truths"][1:]]
+
+
+def test_the_cards_of_squares(grid):
+    found = read_run(grid)
+    gallery = make_gallery(found, 100)
+    assert not gallery.notes
+    assert gallery.reported == len(gallery.cards) == 12  # four of each square
+    assert (gallery.value, gallery.judges_boxes, gallery.has_gains) == ("share in the own quarter", False, True)
+    assert sorted(card.truths[0][:2] for card in gallery.cards) == sorted(
+        [(x, y) for x in (0.0, WIDTH / 2) for y in (0.0, HEIGHT / 2)] * 3
     )
-    assert not without.has_maps
-    assert all(view.heat is None for card in without.cards for view in card.views.values())
+    for card in gallery.cards:
+        assert card.picture.startswith("data:image/jpeg")
+        upper_left = card.truths[0][:2] == (0.0, 0.0)
+        assert card.views["global_feedback"].value > 0.95
+        assert (card.views["feedback"].value > 0.95) == upper_left
+        assert card.views["feedback"].numbers == {"share in the own quarter": card.views["feedback"].value}
+        assert all(view.hit is None and view.heat and not view.boxes for view in card.views.values())
+    assert {card.truths[0][:2] for card in gallery.cards[::2][:4]} != {(0.0, 0.0)}  # gains come first
+
+
+def test_a_square_shows_its_four_images_as_the_network_saw_them(grid):
+    found = read_run(grid)
+    (card,) = make_gallery(found, 1).cards
+    picture = Image.open(io.BytesIO(base64.b64decode(card.picture.partition(",")[2])))
+    assert picture.size == (320, 320)  # squashed to a square each
+    gone = replace(found, manifest=replace(found.manifest, about=About.of({})))
+    (card,) = make_gallery(gone, 1).cards
+    assert card.picture is None
+    assert card.truths  # the manifest tells the squares
+
+
+def test_the_cards_of_a_run_without_boxes(boxless):
+    gallery = make_gallery(read_run(boxless), 100)
+    assert not gallery.notes
+    assert len(gallery.cards) == gallery.reported == 10
+    assert (gallery.value, gallery.judges_boxes, gallery.has_maps) == ("insertion", False, True)
+    for card in gallery.cards:
+        assert card.picture
+        assert not card.truths
+        for view in card.views.values():
+            assert (view.hit, view.boxes, view.has_boxes) == (None, (), True)
+            assert list(view.numbers) == ["insertion", "deletion"]
+        assert card.gain == pytest.approx(0.1)
+        assert (card.hits, card.disagreed) == (0, False)
+
+
+def test_a_run_without_boxes_and_faithfulness_has_a_gallery_too(boxless, tmp_path):
+    data = boxless.parent / "data"
+    gallery = make_gallery(read_run(make_run(tmp_path / "run", data, maps=False)), 4)
+    assert (len(gallery.cards), gallery.reported, gallery.value, gallery.has_gains) == (4, 10, "", False)
+    assert all(np.isnan(view.value) and view.heat for card in gallery.cards for view in card.views.values())
 
 
 def test_an_older_run_without_maps_draws_no_box_that_was_not_judged(bare, tmp_path):
@@ -215,3 +327,14 @@ def test_a_map_lies_where_the_network_looked():
     alpha = np.asarray(picture.convert("RGBA"))[..., 3]
     assert alpha[:13, 29:41].min() == 204
     assert alpha[15:].max() == alpha[:, :28].max() == alpha[:, 43:].max() == 0
+
+
+def test_a_map_may_reach_out_of_its_image():
+    """The crop is larger than the image: the middle half of the map is the image."""
+    heat = np.zeros((16, 16))
+    heat[:8, :8] = 1.0
+    window = Window(-50.0, -50.0, 150.0, 150.0, 100, 100)
+    alpha = np.asarray(Image.open(io.BytesIO(map_picture(heat, window))).convert("RGBA"))[..., 3]
+    assert alpha.shape == (56, 56)
+    assert alpha[:25, :25].min() == 204
+    assert alpha[32:].max() == alpha[:, 32:].max() == 0

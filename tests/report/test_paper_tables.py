@@ -10,8 +10,11 @@ import sys
 import pytest
 
 from looktwice.errors import OptionError, RunError
-from looktwice.report.paper_tables import PUBLISHED, all_boxes, measures, paper_tables
+from looktwice.report.paper_tables import all_boxes, measures, paper_tables
+from looktwice.report.run_entries import PUBLISHED
+from looktwice.runs.folder import read_summary
 from looktwice.runs.summary import Summary
+from report_runs import make_run
 
 METHODS = {"gradient": 0.70, "feedback": 0.65, "global_feedback": 0.6234, "center_box": 0.8}
 
@@ -209,3 +212,40 @@ def test_what_cannot_be_tabulated(make, tmp_path):
     (run / "manifest.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         paper_tables([run])
+
+
+def test_a_run_without_boxes_tells_faithfulness(boxless):
+    """Not an empty table."""
+    text = paper_tables([boxless])
+    titles = (f"{name}, area under the curve (%), squeezenet1_1" for name in ("Insertion", "Deletion"))
+    insertion, deletion = map(text.index, titles)
+    score = read_summary(boxless).methods["global_feedback"].score("insertion_auc")
+    row = f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+    assert row in text[insertion:deletion]
+    assert "Table 1" not in text
+    assert "where the paper has" not in text
+    assert text.count("no image has true boxes, so none was judged") == 1  # one note for both tables
+    rows = list(csv.DictReader(io.StringIO(paper_tables([boxless], "csv"))))
+    assert [(row["measure"], row["method"]) for row in rows[:1]] == [("insertion_auc", "gradient")]
+    assert {row["measure"] for row in rows} == {"insertion_auc", "deletion_auc"}
+    assert float(rows[2]["value"]) == pytest.approx(100 * score.value, abs=1e-4)
+
+
+def test_two_runs_without_boxes_share_a_table_for_each_measure(boxless, tmp_path):
+    other = make_run(tmp_path / "run", boxless.parent / "data", maps=False, faithful=True, network="resnet18")
+    text = paper_tables([boxless, other])
+    assert text.count("Insertion, area under the curve (%)") == text.count("Deletion, area under the curve (%)") == 3
+    assert text.count("of several networks") == 2
+
+
+def test_a_run_with_neither_boxes_nor_faithfulness_tells_the_networks_own_errors(boxless, tmp_path):
+    run = make_run(tmp_path / "run", boxless.parent / "data", maps=False)
+    text = paper_tables([run])
+    assert "Classification error (top-1) (%), squeezenet1_1" in text
+    assert "20.0 [" in text
+    assert "top-5" not in text  # three classes
+
+
+def test_runs_without_a_number_in_common_are_refused(boxless, run):
+    with pytest.raises(RunError, match=r"have no number in common: .*; print a table of each kind"):
+        paper_tables([run, boxless])

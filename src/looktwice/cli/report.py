@@ -18,8 +18,8 @@ def report_command(
 ) -> None:
     """Make one HTML page of finished runs: tables, plots, and a gallery of their images with filters.
 
-    The page needs no internet and no other file. It shows pictures if the data set is still where the runs found it, or
-    if --data names its place. It shows maps if the runs kept them (`evaluate --save-maps`).
+    The page needs no internet and no other file. It shows maps and boxes from the runs, and pictures if the data set is
+    still where the runs found it, or if --data names its place.
     """
     from looktwice.report.page import write_report
 

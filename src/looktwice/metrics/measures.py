@@ -90,6 +90,7 @@ class Measure:
         from_network: the column of a run's rows with the number of each map that it needs, if only the network can tell
             it. A run has this column if it was asked for.
         subjects: what it is measured on.
+        images: the images that a measure of all boxes counts, by their number of objects; else empty.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Measure:
     from_map: MapNumber | None = None
     from_network: str | None = None
     subjects: tuple[Subject, ...] = ("images",)
+    images: str = ""
 
     @property
     def is_paired(self) -> bool:
@@ -147,13 +149,20 @@ def _box_rows(objects: Objects, ending: str, images: str, short: str) -> tuple[M
             f"{meaning}; {images}",
             of_objects(values, objects),
             kind="all_boxes",
+            images=images,
         )
 
     return (
         row("box_precision", "Precision", "P", "share of all boxes that are matched with IoU ≥ 0.5", box_precisions),
         row("box_recall", "Recall", "R", "share of all objects that a box is matched with", box_recalls),
         row("box_f1", "F1", "F1", "harmonic mean of precision and recall of all boxes", box_f1s),
-        row("box_ap50", "AP50", "AP50", "COCO’s average precision at IoU 0.5, boxes ordered by score", box_ap50s),
+        row(
+            "box_ap50",
+            "Average precision",
+            "AP50",
+            "COCO’s average precision at IoU 0.5, boxes ordered by score",
+            box_ap50s,
+        ),
     )
 
 
@@ -224,21 +233,21 @@ _ROWS = (
     ),
     Measure(
         "max_box_acc",
-        "MaxBoxAcc",
+        "Box accuracy (MaxBoxAcc)",
         "MaxBoxAcc",
         "share of maps whose box has IoU ≥ 0.5 (Choe et al. 2020)",
         max_box_acc_hits,
     ),
     Measure(
         "max_box_acc_v2",
-        "MaxBoxAccV2",
+        "Box accuracy at three overlaps (MaxBoxAccV2)",
         "MaxBoxAccV2",
         "share of maps whose best box has IoU ≥ 0.3, 0.5 and 0.7: the mean of the three (Choe et al. 2020)",
         max_box_acc_v2_hits,
     ),
     Measure(
         "oracle_max_box_acc",
-        "MaxBoxAcc, best threshold",
+        "Box accuracy (MaxBoxAcc), best threshold",
         "oracle MBA",
         "MaxBoxAcc at the best threshold for these very images",
         oracle_max_box_acc_hits,
@@ -246,7 +255,7 @@ _ROWS = (
     ),
     Measure(
         "oracle_max_box_acc_v2",
-        "MaxBoxAccV2, best thresholds",
+        "Box accuracy at three overlaps (MaxBoxAccV2), best thresholds",
         "oracle V2",
         "MaxBoxAccV2 at the best thresholds for these very images",
         oracle_max_box_acc_v2_hits,
@@ -278,14 +287,14 @@ _ROWS = (
     ),
     Measure(
         "mean_iou",
-        "Mean IoU",
+        "Mean overlap (IoU)",
         "mean IoU",
         "mean IoU of the map’s box with the object",
         overlaps,
     ),
     Measure(
         "insertion_auc",
-        "Insertion AUC",
+        "Insertion, area under the curve",
         "insertion",
         "mean probability of the class while a blurred picture gets back its pixels, the map’s highest first (RISE)",
         insertion_aucs,
@@ -293,7 +302,7 @@ _ROWS = (
     ),
     Measure(
         "deletion_auc",
-        "Deletion AUC",
+        "Deletion, area under the curve",
         "deletion",
         "mean probability of the class while the picture’s pixels are blurred, the map’s highest first (RISE)",
         deletion_aucs,

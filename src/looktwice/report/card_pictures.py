@@ -10,28 +10,41 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from looktwice.datasets.load import load_dataset
-from looktwice.datasets.records import Dataset, ImageContent
+from looktwice.datasets.records import Dataset, ImageContent, Sample
 from looktwice.errors import InputError, LooktwiceError, printable
 from looktwice.figures.encode import data_uri
-from looktwice.images import Window, read_annotated
+from looktwice.images import Window, as_pair, read_annotated
 from looktwice.report.finished_run import FinishedRun, Subject
-from looktwice.runs.manifest import Manifest
+from looktwice.runs.folder import PartReader
+from looktwice.runs.manifest import Manifest, PreprocessingFacts
 from looktwice.runs.saved_maps import read_maps
+from looktwice.runs.small_maps import LEVELS, heat_of
 
-THUMBNAIL = 220
-"""Longer side of a picture, in pixels."""
+THUMBNAIL = 320
+"""Longer side of a picture, in pixels: enough to be enlarged once. 120 photos take about 4 MB of the page."""
 
 
 MAP_SIDE = 56
 """Longer side of a map, in pixels: a map is smooth, so it is enlarged without loss."""
 
 
-MAP_LEVELS = 32
-"""Colours of a map."""
-
-
 Heats = Mapping[tuple[str, int], Mapping[str, NDArray[np.floating]]]
 """By sample and target, the map (H, W) of each method."""
+
+
+def small_heats(run: FinishedRun, subjects: Sequence[Subject]) -> Heats:
+    """The small maps of these subjects that the run's rows have; runs of older versions have none."""
+    found: dict[tuple[str, int], dict[str, NDArray[np.floating]]] = {}
+    wanted = {(subject.sample, subject.target) for subject in subjects}
+    reader, columns = PartReader(run.folder), ("sample", "target", "method", "rank", "small_map")
+    for part in sorted({subject.order // run.manifest.run.batch_size for subject in subjects}):
+        rows = reader.read(part, columns)
+        values = (rows[name].to_pylist() for name in columns)
+        for sample, target, method, rank, content in zip(*values, strict=True):
+            heat = heat_of(content) if content is not None and rank == 0 and (sample, target) in wanted else None
+            if heat is not None:
+                found.setdefault((sample, target), {})[method] = heat
+    return found
 
 
 def saved_heats(run: FinishedRun, subjects: Sequence[Subject]) -> Heats:
@@ -58,11 +71,15 @@ def map_picture(heat: NDArray[np.floating], window: Window) -> bytes:
     across, down = width / window.width, height / window.height
     left, top = round(window.left * across), round(window.top * down)
     right, bottom = max(left + 1, round(window.right * across)), max(top + 1, round(window.bottom * down))
-    inner = cv2.resize(heat.astype(np.float32), (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    shrinks = heat.shape[1] > right - left
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    inner = cv2.resize(heat.astype(np.float32), (right - left, bottom - top), interpolation=how)
+    seen = inner[max(0, -top) : height - top, max(0, -left) : width - left]  # a window may reach out of its image
     levels = np.zeros((height, width), dtype=np.uint8)
-    levels[top:bottom, left:right] = (np.clip(inner, 0, 1) * (MAP_LEVELS - 1)).round()
+    left, top = max(0, left), max(0, top)
+    levels[top : top + len(seen), left : left + seen.shape[1]] = (np.clip(seen, 0, 1) * (LEVELS - 1)).round()
     picture = Image.fromarray(levels)
-    shares = np.linspace(0, 1, MAP_LEVELS)
+    shares = np.linspace(0, 1, LEVELS)
     ramp = (255 * shares[None]).round().astype(np.uint8)
     picture.putpalette(cv2.applyColorMap(ramp, cv2.COLORMAP_TURBO)[0, :, ::-1].tobytes())
     content = BytesIO()
@@ -83,6 +100,29 @@ def thumbnail(path: Path, size: tuple[int, int], content: ImageContent | None = 
         image = read_annotated(path, size, content=None if content is None else content.read()).image
     except (InputError, OSError):
         return None
+    return _as_jpeg(image)
+
+
+def square_thumbnail(cells: Sequence[Sample], preprocessing: PreprocessingFacts) -> str | None:
+    """The four images of a square, each as the network saw it, as a small JPEG; None if one cannot be read."""
+    crop_height, crop_width = as_pair(preprocessing.crop)
+    scale = THUMBNAIL / (2 * max(crop_height, crop_width))
+    width, height = max(1, round(scale * crop_width)), max(1, round(scale * crop_height))
+    square = Image.new("RGB", (2 * width, 2 * height))
+    for place, sample in enumerate(cells):
+        try:
+            content = None if sample.content is None else sample.content.read()
+            image = read_annotated(sample.image, sample.stated_size, content=content).image
+        except (InputError, OSError):
+            return None
+        window = preprocessing.window(*image.size)
+        left, top, right, bottom = (round(side) for side in (window.left, window.top, window.right, window.bottom))
+        seen = image.convert("RGB").crop((left, top, right, bottom))
+        square.paste(seen.resize((width, height), Image.Resampling.BILINEAR), (place % 2 * width, place // 2 * height))
+    return _as_jpeg(square)
+
+
+def _as_jpeg(image: Image.Image) -> str:
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     content = BytesIO()
     image.save(content, "JPEG", quality=72, optimize=True)

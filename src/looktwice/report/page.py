@@ -1,7 +1,8 @@
 """Finished runs → one HTML page that needs no other file: tables, plots, a gallery with filters, the manifests."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,24 +10,28 @@ from typing import Any
 from looktwice import __version__
 from looktwice.atomic_files import write_atomically
 from looktwice.errors import MissingExtraError
+from looktwice.figures.look import page_look
 from looktwice.labels import label_of
 from looktwice.metrics.measures import MEASURES
+from looktwice.report.cards import View
 from looktwice.report.finished_run import FinishedRun, read_run
 from looktwice.report.gallery import Gallery, make_gallery
 from looktwice.report.measure_tables import (
     COMPARED,
     MeasureTable,
-    all_boxes_paired_table,
-    all_boxes_table,
+    all_boxes_paired_tables,
+    all_boxes_tables,
     headlines,
     meanings,
-    measures_table,
-    paired_table,
+    measure_tables,
+    paired_tables,
+    too_few,
 )
 from looktwice.report.panels import (
     bar_ends,
     cost_measure,
     cost_panel,
+    faithfulness_measures,
     measure_bars,
     number_plots,
     plotted_measures,
@@ -34,9 +39,9 @@ from looktwice.report.panels import (
     success_plots,
     threshold_plots,
 )
-from looktwice.report.paper_tables import RunEntries, run_entries
 from looktwice.report.plots import Axis, bar_plot
-from looktwice.report.wording import signed, where_boxes_were_drawn
+from looktwice.report.run_entries import RunEntries, class_errors, run_entries
+from looktwice.report.wording import shown_score, signed, where_boxes_were_drawn
 
 CARDS = 120
 """Images in the gallery of a run."""
@@ -50,20 +55,25 @@ ALL_CARDS = 240
 class Section:
     """A run as the page shows it. Plots are SVG elements; ``data`` is what the gallery's script reads.
 
-    A grid pointing game (``squares``) has no boxes, so no plots of boxes and no gallery.
+    A grid pointing game (``squares``) and a run without true boxes have no plots of boxes. ``too_few`` says why methods
+    are not compared; then there are no headlines, no differences and no marks.
     """
 
     name: str
+    doubts: tuple[str, ...]
     facts: Mapping[str, str]
+    too_few: str
     headlines: tuple[str, ...]
-    measures: MeasureTable
-    meanings: Mapping[str, str]
-    paired: MeasureTable | None
-    all_boxes: MeasureTable | None
-    all_boxes_paired: MeasureTable | None
+    measures: tuple[MeasureTable, ...]
+    meanings: Mapping[str, tuple[str, str]]
+    paired: tuple[MeasureTable, ...]
+    all_boxes: tuple[MeasureTable, ...]
+    all_boxes_paired: tuple[MeasureTable, ...]
     boxes_drawn: str
     bars: Mapping[str, str]
+    faithfulness: Mapping[str, str]
     squares: str | None
+    judges_boxes: bool
     has_paper: bool
     success: tuple[str, ...]
     by_size: tuple[str, ...]
@@ -72,7 +82,7 @@ class Section:
     tuned: bool
     cost: str | None
     cost_measure: str
-    gallery: Gallery | None
+    gallery: Gallery
     methods: Mapping[str, str]
     first_method: str
     data: Mapping[str, Any]
@@ -109,7 +119,7 @@ def render(folders: Sequence[Path], *, data: Path | None = None) -> str:
     runs = [read_run(folder) for folder in folders]
     limit = min(CARDS, ALL_CARDS // len(runs))
     sections = [
-        _section(run, name, _ends(run, runs), None if run.manifest.run.grid else make_gallery(run, limit, data))
+        _section(run, name, _ends(run, runs), make_gallery(run, limit, data))
         for run, name in zip(runs, _names(runs), strict=True)
     ]
     page = Environment(
@@ -119,7 +129,9 @@ def render(folders: Sequence[Path], *, data: Path | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("report.html.j2")
-    return page.render(sections=sections, version=__version__, signed=signed, compared=label_of(COMPARED).title)
+    return page.render(
+        sections=sections, version=__version__, signed=signed, compared=label_of(COMPARED).title, look=page_look()
+    )
 
 
 def _names(runs: Sequence[FinishedRun]) -> list[str]:
@@ -136,7 +148,12 @@ def _ends(run: FinishedRun, runs: Sequence[FinishedRun]) -> tuple[float, float]:
     return bar_ends([other for other in runs if other.manifest.run.subject == run.manifest.run.subject])
 
 
-def _section(run: FinishedRun, name: str, ends: tuple[float, float], gallery: Gallery | None) -> Section:
+def _boxed(run: FinishedRun, plots: Callable[[FinishedRun], list[str]]) -> tuple[str, ...]:
+    """Plots of judged boxes; none in a run that has no such boxes."""
+    return tuple(plots(run)) if run.judges_boxes else ()
+
+
+def _section(run: FinishedRun, name: str, ends: tuple[float, float], gallery: Gallery) -> Section:
     entries = run_entries(run.manifest, run.summary)
     paper = {entry.method: entry.paper for entry in entries.entries if entry.paper is not None}
     measure = cost_measure(run.summary)
@@ -144,26 +161,32 @@ def _section(run: FinishedRun, name: str, ends: tuple[float, float], gallery: Ga
         title: bar_plot(measure_bars(run, name, paper if name == "top1_loc_error" else {}), Axis("%", ends))
         for name, title in plotted_measures(run.summary).items()
     }
+    faithful = faithfulness_measures(run.summary)
+    share = Axis("%", bar_ends([run], faithful))
     return Section(
         name=name,
+        doubts=run.doubts,
         facts=_facts(run, entries),
+        too_few=too_few(run),
         headlines=tuple(headlines(run)),
-        measures=measures_table(run, entries.entries),
+        measures=measure_tables(run, entries.entries),
         meanings=meanings(run),
-        paired=paired_table(run),
-        all_boxes=all_boxes_table(run),
-        all_boxes_paired=all_boxes_paired_table(run),
+        paired=paired_tables(run),
+        all_boxes=all_boxes_tables(run),
+        all_boxes_paired=all_boxes_paired_tables(run),
         boxes_drawn=where_boxes_were_drawn(run.summary),
         bars=bars,
+        faithfulness={title: bar_plot(measure_bars(run, name, {}), share) for name, title in faithful.items()},
         squares=entries.conditions.squares,
+        judges_boxes=run.judges_boxes,
         has_paper=bool(paper),
-        success=tuple(success_plots(run)),
-        by_size=tuple(size_plots(run)),
-        by_number=tuple(number_plots(run)),
-        thresholds=tuple(threshold_plots(run)),
+        success=_boxed(run, success_plots),
+        by_size=_boxed(run, size_plots),
+        by_number=_boxed(run, number_plots),
+        thresholds=_boxed(run, threshold_plots),
         tuned=_tuned(run),
-        cost=cost_panel(run, measure),
-        cost_measure=MEASURES[measure].title,
+        cost=None if measure is None else cost_panel(run, measure),
+        cost_measure="" if measure is None else MEASURES[measure].title,
         gallery=gallery,
         methods={method: run.manifest.label_of(method).title for method in run.methods},
         first_method=COMPARED if COMPARED in run.methods else run.methods[0],
@@ -176,6 +199,10 @@ def _facts(run: FinishedRun, entries: RunEntries) -> dict[str, str]:
     summary, about, conditions = run.summary, run.manifest.about, entries.conditions
     images = f"{summary.images:,} reported"
     judged = {"boxes": conditions.boxes}
+    errors = [
+        f"{measure.title} {shown_score(measure, summary.methods[run.methods[0]].score(measure.name))} %"
+        for measure in class_errors(summary, run.manifest.run.model.classes)
+    ]
     if summary.images_failed:
         images += f", {summary.images_failed:,} of them not usable"
     if summary.images_tuned_on:
@@ -185,6 +212,7 @@ def _facts(run: FinishedRun, entries: RunEntries) -> dict[str, str]:
     return {
         "network": run.manifest.run.model.name,
         "weights": conditions.weights,
+        **({"the network’s own errors": ", ".join(errors)} if errors else {}),
         "data": f"{about.root or 'not told'} ({about.layout or 'layout not told'})",
         "images": images,
         "class of the maps": conditions.target,
@@ -200,17 +228,17 @@ def _tuned(run: FinishedRun) -> bool:
     return bool(run.summary.images_tuned_on) or len(thresholds) > 1
 
 
-def _script_data(gallery: Gallery | None) -> dict[str, Any]:
+def _script_data(gallery: Gallery) -> dict[str, Any]:
     """What changes on each card with the method, in the order of the cards."""
-    if gallery is None:
-        return {}
+    return {"cards": [{method: _view(view) for method, view in card.views.items()} for card in gallery.cards]}
+
+
+def _view(view: View) -> dict[str, Any]:
     return {
-        "cards": [
-            {
-                method: {"iou": round(view.iou, 3), "hit": view.hit, "boxes": view.boxes}
-                | {"drawn": view.has_boxes, "map": view.heat}
-                for method, view in card.views.items()
-            }
-            for card in gallery.cards
-        ]
+        "value": None if math.isnan(view.value) else round(view.value, 3),
+        "hit": view.hit,
+        "boxes": [[*box.corners, box.is_right, box.is_judged] for box in view.boxes],
+        "drawn": view.has_boxes,
+        "map": view.heat,
+        "numbers": [[title, round(100 * number, 1)] for title, number in view.numbers.items()],
     }

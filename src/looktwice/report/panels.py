@@ -1,6 +1,6 @@
 """The plots of a run: what is drawn of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,22 @@ def plotted_measures(summary: Summary) -> dict[str, str]:
     return {measure.name: measure.title for measure in plotted if measure in known}
 
 
-def bar_ends(runs: Sequence[FinishedRun]) -> tuple[float, float]:
-    """The ends in per cent of one scale for the bars of all runs, so that their plots can be compared."""
-    scores = [score for run in runs for name in plotted_measures(run.summary) for score in _scores(run, name).values()]
+def faithfulness_measures(summary: Summary) -> dict[str, str]:
+    """Insertion and deletion, if a run has them, by name, with their titles."""
+    return {measure.name: measure.title for measure in summary.known_measures if measure.from_network is not None}
+
+
+def bar_ends(runs: Sequence[FinishedRun], measures: Iterable[str] | None = None) -> tuple[float, float]:
+    """The ends in per cent of one scale for the bars of all runs, so that their plots can be compared.
+
+    Args:
+        runs: the runs.
+        measures: what is drawn; None: the plotted measures of each run.
+    """
+    names = {name for run in runs for name in (plotted_measures(run.summary) if measures is None else measures)}
+    scores = [score for run in runs for name in sorted(names) for score in _scores(run, name).values()]
+    if not scores:
+        return 0.0, 100.0
     low, high = (min(100 * score.low for score in scores), max(100 * score.high for score in scores))
     return max(0.0, 10 * np.floor((low - 1) / 10)), min(100.0, 10 * np.ceil((high + 1) / 10))
 
@@ -123,10 +136,11 @@ def _line(
     return Line(label.short_name, label.colour, x, y, low, high, marks, note)
 
 
-def cost_measure(summary: Summary) -> str:
-    """The measure that is plotted against seconds."""
+def cost_measure(summary: Summary) -> str | None:
+    """The measure that is plotted against seconds; None if the run has none of those in which more is better."""
     known = summary.known_measures
-    return next(name for name in ("max_box_acc_v2", "mean_iou", "grid_pointing_game") if MEASURES[name] in known)
+    names = ("max_box_acc_v2", "mean_iou", "grid_pointing_game", "insertion_auc")
+    return next((name for name in names if MEASURES[name] in known), None)
 
 
 def cost_panel(run: FinishedRun, measure: str) -> str | None:
@@ -141,4 +155,4 @@ def cost_panel(run: FinishedRun, measure: str) -> str | None:
     blind = "center_box" if "center_box" in values else "full_image"
     free = values.get(blind)
     level = None if free is None else (run.manifest.label_of(blind).short_name, 100 * free.value)
-    return cost_plot(points, f"{MEASURES[measure].short_title}, %", level) if points else None
+    return cost_plot(points, f"{MEASURES[measure].title}, %", level) if points else None

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,7 +174,7 @@ def cost_plot(points: Sequence[Point], value_name: str, level: tuple[str, float]
         for point in points:
             axes.vlines(point.seconds, point.low, point.high, color=point.colour, linewidth=1, alpha=0.45)
             axes.plot(point.seconds, point.value, "o", color=point.colour, markersize=7)
-        axes.set_ylabel(value_name)
+        axes.set_ylabel(fill(value_name, 36))
         ticks = [tick for tick in _ROUND_SECONDS if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()

@@ -23,6 +23,15 @@ def per_cent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def sentence(text: str) -> str:
+    """A text as a sentence of its own: it begins with a capital letter and ends with a point.
+
+    >>> sentence("share of images without a box")
+    'Share of images without a box.'
+    """
+    return text[:1].upper() + text[1:] + "." * (not text.endswith("."))
+
+
 def better_arrow(lower_is_better: bool) -> str:
     """The direction in which a number gets better."""
     return "↓" if lower_is_better else "↑"
