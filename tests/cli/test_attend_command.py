@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,7 @@ from looktwice import __version__
 from looktwice.attention.api import attend
 from looktwice.attention.methods import METHODS
 from looktwice.explain import comparison
+from looktwice.figures.overlay import MARGIN
 from looktwice.gating.frozen import frozen
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate
@@ -27,7 +29,7 @@ def test_an_image_gives_a_picture_and_a_record(looktwice, net, photo, tmp_path):
     out = tmp_path / "new" / "folder"
     ran = looktwice("attend", photo, "--model", net(), "--output", out, "--option", "steps=2")
     assert (ran.code, ran.err) == (0, [])
-    model = load_model(net())
+    model = load_model(net(), squash=True)
     image, window = model.prepare(read_image(photo))
     with frozen(model.module) as network, torch.no_grad():
         probabilities = network(image).softmax(1)[0]
@@ -71,7 +73,7 @@ def test_the_class_is_the_one_asked_for(looktwice, net, photo, tmp_path):
         return [int(line.split(".")[-2]) for line in ran.out if line.endswith("json")]
 
     assert classes("--target", "tabby") == classes("--target", 281) == classes("--target", "TABBY") == [281]
-    model = load_model(net("imagenet"))
+    model = load_model(net("imagenet"), squash=True)
     with torch.no_grad():
         ranked = model.module(model.prepare(read_image(photo))[0])[0].argsort(descending=True).tolist()
     assert classes("--top", 3) == ranked[:3]
@@ -92,7 +94,7 @@ def test_options_reach_the_method_in_their_own_type(looktwice, net, photo, tmp_p
     record = json.loads((tmp_path / "photo.1.json").read_text())
     assert {key: record["options"][key] for key in given} == {key: value for key, (_, value) in given.items()}
     assert type(record["options"]["step_size"]) is float
-    model = load_model(net())
+    model = load_model(net(), squash=True)
     seen = attend(
         model.module,
         model.prepare(read_image(photo))[0],
@@ -108,7 +110,7 @@ def test_boxes_follow_the_rule_asked_for(looktwice, net, photo, tmp_path):
         assert looktwice("attend", photo, *choice, *rule).code == 0
         return json.loads((tmp_path / "photo.0.json").read_text())["boxes"]
 
-    model = load_model(net())
+    model = load_model(net(), squash=True)
     image, window = model.prepare(read_image(photo))
     heat = attend(model.module, image, 0, method="gradient").maps[0].numpy()
     for rule, asked in [
@@ -130,7 +132,7 @@ def test_objects_are_drawn_as_asked_for(looktwice, net, photo, tmp_path):
         assert looktwice("attend", photo, *choice, *rule).code == 0
         return json.loads((tmp_path / "photo.0.json").read_text())
 
-    model = load_model(net())
+    model = load_model(net(), squash=True)
     image, window = model.prepare(read_image(photo))
     heat = attend(model.module, image, 0, method="gradient").maps[0].numpy()
     low = ("--box", "objects", "--min-score", 0.01)
@@ -170,16 +172,29 @@ def test_boxes_that_cannot_be_drawn_are_refused(looktwice, net, photo, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-def test_squash_looks_at_the_whole_image(looktwice, net, photo, tmp_path):
+def test_the_whole_image_is_looked_at_unless_its_centre_is_asked_for(looktwice, net, photo, tmp_path):
     def window(*choice):
         looktwice(
             "attend", photo, "--model", net(), "--target", 0, "--method", "gradient", "--output", tmp_path, *choice
         )
         return [*json.loads((tmp_path / "photo.0.json").read_text())["window"].values()]
 
-    assert window("--squash") == [0, 0, 60, 40]
+    assert window() == window("--squash") == [0, 0, 60, 40]
     # The central 224 of 384 × 256: 80 and 16 pixels are cut off, in units of 256 / 40.
-    assert window() == [12.5, 2.5, 47.5, 37.5]
+    assert window("--centre") == [12.5, 2.5, 47.5, 37.5]
+
+
+@pytest.mark.parametrize(("choice", "covered"), [((), 360), (("--squash",), 360), (("--centre",), 210)])
+def test_a_comparison_shows_whole_images_unless_their_centre_is_asked_for(
+    looktwice, net, photo, tmp_path, choice, covered
+):
+    ran = looktwice("compare", photo, "--model", net(), "--figure", "boxes", "--output", tmp_path, *choice)
+    assert ran.code == 0
+    # The map alone is black where it covers nothing. It is 360 pixels wide, or the 35 of 60 that a crop leaves.
+    with Image.open(tmp_path / "compare-boxes.png") as sheet:
+        row = np.asarray(sheet.convert("RGB")).astype(int)[120]
+    alone = row[-3 * (360 + MARGIN) : -2 * (360 + MARGIN)][:360]
+    assert (alone.sum(axis=1) > 0).sum() == covered
 
 
 def test_folders_globs_and_files_are_taken_once_each(looktwice, net, tmp_path):
@@ -345,7 +360,7 @@ def test_version_and_help(looktwice):
 
 
 def test_the_default_network_names_the_cat_and_finds_it(looktwice, tmp_path):
-    ran = looktwice("attend", SAMPLES / "cat.jpg", "--squash", "--output", tmp_path)
+    ran = looktwice("attend", SAMPLES / "cat.jpg", "--output", tmp_path)
     assert (ran.code, ran.err) == (0, [])
     (file,) = tmp_path.glob("cat.*.json")
     record = json.loads(file.read_text())

@@ -100,7 +100,7 @@ def test_the_record_says_which_activations_are_gated(attend):
 @pytest.mark.parametrize("flag", ["--verbose", "-v"])
 def test_verbose_says_it_in_a_line_for_each_image(attend, photo, flag):
     ran, _ = attend("plain", flag, "--top", 2, "--option", "steps=1", "--option", "layers=0,1")
-    assert "input: shorter side 256, centre 224×224; bilinear; mean 0.485 0.456 0.406; std" in ran.err[0]
+    assert "input: squashed to 224×224; bilinear; mean 0.485 0.456 0.406; std" in ran.err[0]
     assert ran.err[1:] == [f"looktwice: {photo}: 2 of 3 activations are gated, at 28×28 and 14×14"]
     ran, _ = attend("plain", "--option", "steps=1")
     assert ran.err == []
@@ -133,7 +133,7 @@ def test_a_comparison_says_its_notes(looktwice, photo, tmp_path, net):
 
 @pytest.mark.parametrize("name", ["logits", "softmax", "log_softmax", "sigmoids", "one_logit", "one_sigmoid"])
 def test_the_probability_is_the_networks_own(attend, net, photo, name):
-    model = load_model(net(name))
+    model = load_model(net(name), squash=True)
     with torch.no_grad():
         scores = model.module(model.prepare(read_image(photo))[0])[0]
     expected = {

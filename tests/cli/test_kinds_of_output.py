@@ -80,7 +80,7 @@ def attend(looktwice, net, photo, tmp_path):
 
 @pytest.fixture
 def logits(net, photo):
-    model = load_model(net("logits"))
+    model = load_model(net("logits"), squash=True)
     with torch.no_grad():
         return model.module(model.prepare(read_image(photo))[0])[0].double()
 

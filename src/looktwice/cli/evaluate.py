@@ -15,7 +15,6 @@ from looktwice.cli.inputs import (
     ModelName,
     OutputKindName,
     ScoresEntry,
-    Squash,
     Threshold,
     ThresholdBy,
     Weights,
@@ -62,7 +61,9 @@ def evaluate_command(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first thing wrong with the data.")] = False,
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = "default",
-    squash: Squash = False,
+    squash: Annotated[
+        bool, typer.Option("--squash", help="Resize the whole image instead of cutting out its centre.")
+    ] = False,
     size: SizeOption = None,
     crop: CropOption = None,
     mean: MeanOption = None,

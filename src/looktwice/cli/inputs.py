@@ -47,7 +47,10 @@ ModelName = Annotated[
 Weights = Annotated[str, typer.Option(help="default, random, or a file: .safetensors, .pth, .pt, .ckpt, .bin.")]
 
 
-Squash = Annotated[bool, typer.Option("--squash", help="Resize the whole image instead of cutting out its centre.")]
+WholePicture = Annotated[
+    bool,
+    typer.Option("--squash/--centre", help="Look at the whole picture, squashed; or only at its centre, undistorted."),
+]
 
 
 TargetOption = Annotated[

@@ -20,6 +20,7 @@ from looktwice.cli.inputs import (
     Threshold,
     ThresholdBy,
     Weights,
+    WholePicture,
     box_rule,
     chosen_method,
     class_index,
@@ -80,12 +81,7 @@ def label_command(
     ] = None,
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = "default",
-    squash: Annotated[
-        bool,
-        typer.Option(
-            "--squash/--centre", help="Look at the whole picture, squashed; or only at its centre, undistorted."
-        ),
-    ] = True,
+    squash: WholePicture = True,
     size: SizeOption = None,
     crop: CropOption = None,
     mean: MeanOption = None,
