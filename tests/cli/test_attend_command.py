@@ -15,7 +15,7 @@ from looktwice import __version__
 from looktwice.attention.api import attend
 from looktwice.attention.methods import METHODS
 from looktwice.explain import comparison
-from looktwice.figures.overlay import MARGIN
+from looktwice.figures.text import MARGIN
 from looktwice.gating.frozen import frozen
 from looktwice.images import read_image
 from looktwice.localization import BoxRule, locate

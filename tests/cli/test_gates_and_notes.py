@@ -99,11 +99,12 @@ def test_the_record_says_which_activations_are_gated(attend):
 
 @pytest.mark.parametrize("flag", ["--verbose", "-v"])
 def test_verbose_says_it_in_a_line_for_each_image(attend, photo, flag):
-    ran, _ = attend("plain", flag, "--top", 2, "--option", "steps=1", "--option", "layers=0,1")
+    ran, (record, _) = attend("plain", flag, "--top", 2, "--option", "steps=1", "--option", "layers=0,1")
     assert "input: squashed to 224×224; bilinear; mean 0.485 0.456 0.406; std" in ran.err[0]
-    assert ran.err[1:] == [f"looktwice: {photo}: 2 of 3 activations are gated, at 28×28 and 14×14"]
+    unsure = f"looktwice: {photo}: {record['doubts'][0]}"
+    assert ran.err[1:] == [f"looktwice: {photo}: 2 of 3 activations are gated, at 28×28 and 14×14", unsure]
     ran, _ = attend("plain", "--option", "steps=1")
-    assert ran.err == []
+    assert ran.err == [unsure]
 
 
 def test_a_map_that_is_zero_is_said_on_the_screen_and_in_the_record(attend, photo):
@@ -118,7 +119,9 @@ def test_a_network_that_is_gated_in_part_is_said_once(looktwice, attend, photo, 
     ran, records = attend("squeezing", photo.with_name("other.png"), "--top", 2, "--option", "steps=1")
     assert len(records) == 4
     assert all("5 of the network's 8 activations carry no gates" in record["notes"][0] for record in records)
-    assert [line.startswith("looktwice: Global feedback: 5 of") for line in ran.err] == [True]
+    about_network = [line for line in ran.err if not line.startswith(f"looktwice: {tmp_path}")]
+    assert [line.startswith("looktwice: Global feedback: 5 of") for line in about_network] == [True]
+    assert len(ran.err) == 1 + 2  # and each picture's doubt
 
 
 def test_a_comparison_says_its_notes(looktwice, photo, tmp_path, net):
@@ -128,7 +131,8 @@ def test_a_comparison_says_its_notes(looktwice, photo, tmp_path, net):
     assert f"looktwice: {photo}: Local feedback, class 1: the map is zero everywhere" in ran.err[0]
     assert len(ran.err) == 2
     ran = looktwice("compare", photo, "--model", net("squeezing"), "--animate", *choice)
-    assert [line.split(": ")[1] for line in ran.err] == ["Local feedback", "Global feedback"]
+    assert [line.split(": ")[1] for line in ran.err] == [str(photo), "Local feedback", "Global feedback"]
+    assert "The network is not sure" in ran.err[0]
 
 
 @pytest.mark.parametrize("name", ["logits", "softmax", "log_softmax", "sigmoids", "one_logit", "one_sigmoid"])

@@ -17,6 +17,7 @@ pytest.importorskip("matplotlib")
 
 SVG = "{http://www.w3.org/2000/svg}"
 POINTS = 72 / 300
+LEGEND = ["attention: low", "high"]
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ def texts(sheet):
 
 def test_pictures_are_embedded_pixel_for_pixel(sheet):
     images = list(svg(sheet).iter(f"{SVG}image"))
-    assert len(images) == 2
-    for element, cell in zip(images, sheet.rows[0].cells, strict=True):
+    assert len(images) == 4  # and two of the legend
+    for element, cell in zip(images[:2], sheet.rows[0].cells, strict=True):
         data = element.get("{http://www.w3.org/1999/xlink}href").partition("base64,")[2]
         embedded = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
         upright = np.asarray(cell.picture)
@@ -45,20 +46,56 @@ def test_pictures_are_embedded_pixel_for_pixel(sheet):
 
 
 def test_letters_are_letters(sheet):
-    assert texts(sheet) == ["left", "right", "a note", "beside"]
+    assert texts(sheet) == ["left", "right", "a note", "beside", *LEGEND, "box found"]
     assert b"DejaVuSans" in vector_sheet(sheet, "pdf")
+
+
+def outlines(sheet, colour):
+    """Of every line of a colour: its corners (2, 2), in points, and its width."""
+    found = []
+    for element in svg(sheet).iter(f"{SVG}path"):
+        style = element.get("style", "")
+        if f"stroke: {colour}" in style:
+            points = np.array(re.findall(r"[-\d.]+", element.get("d")), float).reshape(-1, 2)
+            width = re.search(r"stroke-width: ([\d.]+)", style)
+            found.append((np.array([points.min(0), points.max(0)]), float(width[1]) if width else 1.0))
+    return found
 
 
 def test_boxes_are_lines_inside_their_pixels(sheet):
     _, (_, left, top) = arrange(sheet, text_size=32).cells
-    lines = [element for element in svg(sheet).iter(f"{SVG}path") if "stroke: #ffffff" in element.get("style", "")]
-    assert len(lines) == 2
-    for element, (x1, y1, x2, y2) in zip(lines, sheet.rows[0].cells[1].boxes, strict=True):
-        points = np.array(re.findall(r"[-\d.]+", element.get("d")), float).reshape(-1, 2)
-        corners = np.array([[left + x1, top + y1], [left + x2, top + y2]]) * POINTS
-        half = 0.5  # of a line of one point
-        np.testing.assert_allclose(points.min(0), corners[0] + half, atol=1e-3)
-        np.testing.assert_allclose(points.max(0), corners[1] - half, atol=1e-3)
+    (corners, width), (touching, _), _ = outlines(sheet, "#ffffff")  # the last is the legend's
+    assert width == 1
+    wanted = np.array([[left + 30, top + 20], [left + 130, top + 120]]) * POINTS
+    np.testing.assert_allclose(corners, wanted + np.array([[0.5], [-0.5]]), atol=1e-3)
+    # This one touches all sides of the picture but the left: there it makes room for its dark edge.
+    wanted = np.array([[left + 200, top], [left + 300, top + 200]]) * POINTS
+    edge = np.array([[0, 1], [-1, -1]]) / 3
+    np.testing.assert_allclose(touching, wanted + edge + np.array([[0.5], [-0.5]]), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(0, 0, 300, 200), (0, 0, 5, 5), (299, 199, 300, 200), (0, 80, 100, 81), (120, 0, 180, 9), (-9, -9, 400, 400)],
+)
+def test_a_line_and_its_dark_edges_lie_inside_the_picture(box):
+    sheet = Sheet([""], [Row([Cell(noise(300, 200), (box,))], "")])
+    ((_, left, top),) = arrange(sheet, text_size=32).cells
+    first, last = np.array([[left, top], [left + 300, top + 200]]) * POINTS
+    (light, thin), _ = outlines(sheet, "#ffffff")
+    (dark, wide), _ = outlines(sheet, "#000000")
+    np.testing.assert_allclose(light, dark, atol=1e-6)
+    assert wide == pytest.approx(thin + 2 / 3, abs=1e-3)
+    assert (dark[0] - wide / 2 >= first - 1e-3).all()
+    assert (dark[1] + wide / 2 <= last + 1e-3).all()
+    assert thin > 0.2
+
+
+def test_warnings_are_red_and_whole():
+    warning = "shark is improbable (0.5 %): the network predicts cup (90 %). The map shows what would speak for shark."
+    sheet = Sheet(["", ""], [Row([Cell(noise(540, 300))] * 2, "", (warning,))])
+    red = [element.text for element in svg(sheet).iter(f"{SVG}text") if "#b41414" in element.get("style", "")]
+    assert " ".join(red) == warning
 
 
 def test_the_page_is_as_large_as_the_sheet(sheet):
@@ -82,11 +119,12 @@ def test_any_file_name_can_be_a_title(form, recwarn):
     assert vector_sheet(sheet, form)
     assert not recwarn.list
     if form == "svg":
-        assert texts(sheet) == ["$x_1$ & <b> 猫 ? ?", "50 % $"]
+        assert texts(sheet) == ["$x_1$ & <b> 猫 ? ?", "50 % $", *LEGEND]
 
 
 def test_a_line_too_long_for_its_picture_is_cut():
-    (text,) = texts(Sheet([""], [Row([Cell(noise(200, 200), note="of many words " * 9)], "")]))
+    text, *others = texts(Sheet([""], [Row([Cell(noise(200, 200), note="of many words " * 9)], "")]))
+    assert others == LEGEND
     assert text.endswith("…")
     assert 8 < len(text) < 30
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from looktwice.defaults import DEFAULT_THRESHOLDS
 from looktwice.errors import InputError
-from looktwice.explain.explanation import Explanation
+from looktwice.explain.explanation import Explanation, shown_doubts
 from looktwice.figures.overlay import heat_alone, overlay, scaled
 from looktwice.figures.sheet import Cell, Row
 from looktwice.images import Window
@@ -36,14 +36,18 @@ def figure_rows(figure: str, table: Table, *, targets: Sequence[int | None], sid
     if figure in _PARTS:
         parts = _PARTS[figure]
         return [
-            Row([Cell(picture), *parts(picture, each)], f"{stem}\n{each.method.label.title}\n{each.class_title}")
+            Row(
+                [Cell(picture), *parts(picture, each)],
+                f"{stem}\n{each.method.label.title}\n{each.class_title}",
+                each.doubts,
+            )
             for by_class in table
             for each in by_class
         ]
 
     def row(explanations: Sequence[Explanation], notes: Sequence[str], title: str) -> Row:
         cells = [_map_cell(picture, each, note, with_scores) for each, note in zip(explanations, notes, strict=True)]
-        return Row([Cell(picture), *cells], f"{stem}\n{title}")
+        return Row([Cell(picture), *cells], f"{stem}\n{title}", shown_doubts(explanations))
 
     if figure == "classes":
         return [row(by_class, _class_notes(by_class, targets), by_class[0].method.label.title) for by_class in table]

@@ -13,7 +13,15 @@ from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.attention.methods import METHODS
 from looktwice.errors import InputError, OptionError
 from looktwice.explain.cells import Table, figure_rows
-from looktwice.explain.explanation import BatchLook, Explanation, ImageResult, PreparedImage, batches, look_at_batch
+from looktwice.explain.explanation import (
+    BatchLook,
+    Explanation,
+    ImageResult,
+    PreparedImage,
+    batches,
+    doubts_line,
+    look_at_batch,
+)
 from looktwice.export.results import write_result
 from looktwice.figures.animation import animated_gif, require_ffmpeg, video
 from looktwice.figures.encode import png_bytes
@@ -248,8 +256,10 @@ def _step_by_step(seen: BatchLook, method: ChosenMethod, classes: Tensor) -> lis
 
 def _notes(table: Table) -> tuple[str, ...]:
     """What a reader must know of the maps of an image, each line once."""
-    told = (line for by_class in table for each in by_class for line in each.told(with_method=True))
-    return tuple(dict.fromkeys(told))
+    shown = [each for by_class in table for each in by_class]
+    return tuple(
+        dict.fromkeys([*doubts_line(shown), *(line for each in shown for line in each.told(with_method=True))])
+    )
 
 
 def _rows(comparison: Comparison, table: Table) -> list[Row]:

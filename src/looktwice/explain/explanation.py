@@ -21,6 +21,7 @@ from looktwice.attention.look import Look, look_at
 from looktwice.attention.maps import Attention
 from looktwice.decoding import to_rgb
 from looktwice.errors import InputError, ModelError
+from looktwice.explain.doubt import doubts
 from looktwice.export.finding import GatedActivations
 from looktwice.figures.overlay import scaled
 from looktwice.gating.calls import ActivationCall
@@ -28,6 +29,7 @@ from looktwice.gating.frozen import resolve_targets
 from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.outputs import OutputKind
 from looktwice.images import Window, check_map, read_picture
+from looktwice.labels import network_label
 from looktwice.models.model import Model
 
 BATCH = 8
@@ -81,6 +83,7 @@ class Explanation:
 
     Attributes:
         image: the image.
+        network: the network's name.
         method: the method and its options.
         class_index: the class.
         class_name: its name.
@@ -95,9 +98,11 @@ class Explanation:
         network_notes: what a reader must know of all maps of this network by this method.
         output_notes: what is doubtful about the network's scores or their probabilities.
         output: of what kind the network's scores are, and so what the probability means.
+        doubts: what to doubt about the map before one looks at it; see ``doubts``.
     """
 
     image: PreparedImage
+    network: str
     method: ChosenMethod
     class_index: int
     class_name: str
@@ -112,6 +117,7 @@ class Explanation:
     network_notes: tuple[str, ...] = ()
     output_notes: tuple[str, ...] = ()
     output: OutputKind = "logits"
+    doubts: tuple[str, ...] = ()
 
     @property
     def class_title(self) -> str:
@@ -141,6 +147,23 @@ class Explanation:
         if not np.isfinite([self.probability, *self.scores]).all():
             raise InputError("the network's scores are NaN or infinite; check its weights and the method's options")
         return check_map(values)
+
+
+def shown_doubts(explanations: Sequence[Explanation]) -> tuple[str, ...]:
+    """The doubts about maps that are shown together, each once. With several networks each doubt names its own."""
+    several = len({each.network for each in explanations}) > 1
+    told = (
+        f"{network_label(each.network)}: {doubt}" if several else doubt
+        for each in explanations
+        for doubt in each.doubts
+    )
+    return tuple(dict.fromkeys(told))
+
+
+def doubts_line(explanations: Sequence[Explanation]) -> tuple[str, ...]:
+    """The doubts about the maps of one image as one line for the screen; none without a doubt."""
+    told = shown_doubts(explanations)
+    return (f"{explanations[0].image.path}: {' '.join(told)}",) if told else ()
 
 
 def batches(
@@ -207,6 +230,7 @@ class BatchLook:
         return [
             Explanation(
                 image=image,
+                network=self.model.name,
                 method=method,
                 class_index=k,
                 class_name=self.model.classes[k],
@@ -223,6 +247,13 @@ class BatchLook:
                 ),
                 output_notes=(*self.look.notes, *self.look.doubts),
                 output=self.look.output,
+                doubts=doubts(
+                    self.probabilities[row].float().numpy(),
+                    k,
+                    self.model.classes,
+                    weights=self.model.weights,
+                    output=self.look.output,
+                ),
             )
             for row, (image, k) in enumerate(zip(self.images, classes.tolist(), strict=True))
         ]

@@ -11,7 +11,7 @@ from looktwice.attention.choice import ChosenMethod, choose_method
 from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import InputError
 from looktwice.explain.class_choice import ClassChoice
-from looktwice.explain.explanation import BatchLook, Explanation, ImageResult, batches, look_at_batch
+from looktwice.explain.explanation import BatchLook, Explanation, ImageResult, batches, doubts_line, look_at_batch
 from looktwice.export import EXPORTERS, Finding, ShownClass
 from looktwice.localization.boxes import BoxRule, locate
 from looktwice.models.model import Model
@@ -77,7 +77,7 @@ def attend_images(
             except InputError as problem:
                 error = InputError(f"{image.path}: {problem}")
             about_maps = [line for explanation in explanations for line in explanation.told(with_method=False)]
-            notes = tuple(dict.fromkeys([*image.notes, *about_maps]))
+            notes = tuple(dict.fromkeys([*image.notes, *doubts_line(explanations), *about_maps]))
             yield ImageResult(image.path, tuple(files), error, notes, explanations[0].gated)
 
 
@@ -138,5 +138,6 @@ def _finding(model: Model, explanation: Explanation, rule: BoxRule, shown: tuple
         gated=explanation.gated,
         notes=(*explanation.notes, *explanation.network_notes, *explanation.output_notes),
         output=explanation.output,
+        doubts=explanation.doubts,
         targets=shown,
     )

@@ -70,6 +70,7 @@ class Finding:
         gated: which activations carry gates.
         notes: what a reader must know, such as that the map is zero everywhere; one line each.
         output: of what kind the network's scores are, and so what the probability means; see ``OutputKind``.
+        doubts: what to doubt about the map before one looks at it, such as random weights; one sentence each.
         targets: all classes of this image that have a finding, this one too.
     """
 
@@ -92,6 +93,7 @@ class Finding:
     gated: GatedActivations = GatedActivations(0, 0, ())
     notes: tuple[str, ...] = ()
     output: str = "logits"
+    doubts: tuple[str, ...] = ()
     targets: tuple[ShownClass, ...] = ()
 
     @property

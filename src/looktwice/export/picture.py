@@ -7,8 +7,10 @@ from PIL import Image
 
 from looktwice.export.finding import Finding
 from looktwice.export.results import write_result
+from looktwice.figures.caption import caption
 from looktwice.figures.encode import png_bytes
-from looktwice.figures.overlay import caption, draw_boxes, overlay
+from looktwice.figures.frames import draw_boxes
+from looktwice.figures.overlay import overlay
 from looktwice.labels import network_label
 
 
@@ -33,7 +35,9 @@ def picture(finding: Finding) -> Image.Image:
     ]
     drawn = overlay(finding.picture, finding.heat, finding.window)
     boxed = draw_boxes(drawn, [box.corners for box in finding.boxes], finding.window)
-    return caption(boxed, [finding.class_title, " · ".join(details)])
+    return caption(
+        boxed, finding.class_title, [" · ".join(details)], warnings=finding.doubts, found=bool(finding.boxes)
+    )
 
 
 def _score(scores: Sequence[float]) -> list[str]:

@@ -39,6 +39,7 @@ def record(finding: Finding) -> dict[str, Any]:
         "scores": list(finding.scores),
         "closed_layers": finding.closed_layers,
         "activations": asdict(finding.gated),
+        "doubts": list(finding.doubts),
         "notes": list(finding.notes),
         "method": finding.method,
         "options": dict(finding.options),

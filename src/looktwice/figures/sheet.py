@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from looktwice.figures.overlay import BACKGROUND, INK, MARGIN, draw_boxes, fit_text, text_font
+from looktwice.figures.frames import draw_boxes
+from looktwice.figures.legend import Legend, legend, legend_picture
+from looktwice.figures.text import BACKGROUND, MARGIN, WARNING, Label, text_font, wrap, write
 from looktwice.images import Window
 
 
@@ -32,15 +34,17 @@ class Row:
     Attributes:
         cells: from left to right.
         title: stands at the left side and reads upwards; newlines part its lines.
+        warnings: sentences below it, in red. They are parted into lines, never cut.
     """
 
     cells: Sequence[Cell]
     title: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures in rows and columns.
+    """Pictures in rows and columns, with a legend of the map's colours below.
 
     Attributes:
         columns: a title for each column; newlines part its lines.
@@ -54,25 +58,6 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Label:
-    """One line of text on a sheet.
-
-    Attributes:
-        text: the line.
-        x: of its centre, in pixels.
-        y: of its centre, in pixels.
-        room: how long the line may be, in pixels.
-        upright: whether it reads from bottom to top.
-    """
-
-    text: str
-    x: float
-    y: float
-    room: float
-    upright: bool = False
-
-
-@dataclass(frozen=True)
 class Layout:
     """Where everything on a sheet lies. All numbers are pixels.
 
@@ -81,7 +66,9 @@ class Layout:
         height: of the sheet.
         text_size: of the letters.
         cells: each cell with the left and the top of its picture.
-        labels: every line of text.
+        labels: every line of text but the legend's.
+        legend: of the map's colours.
+        legend_at: left and top of the legend.
     """
 
     width: int
@@ -89,6 +76,8 @@ class Layout:
     text_size: int
     cells: tuple[tuple[Cell, int, int], ...]
     labels: tuple[Label, ...]
+    legend: Legend
+    legend_at: tuple[int, int]
 
 
 def arrange(sheet: Sheet, *, text_size: int = 16) -> Layout:
@@ -125,8 +114,17 @@ def arrange(sheet: Sheet, *, text_size: int = 16) -> Layout:
             labels.append(Label(cell.note, left + room / 2, top + height + line / 2, room))
         for number, text in enumerate(row.title.split("\n")):
             labels.append(Label(text, MARGIN // 2 + line * (number + 0.5), top + height / 2, height, upright=True))
-        top += height + below + MARGIN
-    return Layout(width, top, text_size, tuple(cells), tuple(label for label in labels if label.text))
+        top += height + below
+        room = width - side - 2 * MARGIN
+        for text in (part for warning in row.warnings for part in wrap(warning, room, text_size)):
+            labels.append(Label(text, side + MARGIN + room / 2, top + line / 2, room, colour=WARNING))
+            top += line
+        top += MARGIN
+    key = legend(text_size, found=any(cell.boxes for cell, *_ in cells))
+    width = max(width, side + key.width + 2 * MARGIN)
+    place = (width - MARGIN - key.width, top)
+    shown = tuple(label for label in labels if label.text)
+    return Layout(width, top + key.height + MARGIN // 2, text_size, tuple(cells), shown, key, place)
 
 
 def sheet_picture(sheet: Sheet, *, text_size: int = 16) -> Image.Image:
@@ -145,14 +143,6 @@ def sheet_picture(sheet: Sheet, *, text_size: int = 16) -> Image.Image:
     for cell, left, top in layout.cells:
         drawn.paste(draw_boxes(cell.picture, cell.boxes, Window.whole(*cell.picture.size)), (left, top))
     for label in layout.labels:
-        strip = _line(label, font)
-        drawn.paste(strip, (round(label.x - strip.width / 2), round(label.y - strip.height / 2)))
+        write(label, drawn, font)
+    drawn.paste(legend_picture(text_size, found=layout.legend.sample is not None), layout.legend_at)
     return drawn
-
-
-def _line(label: Label, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """A label's text on a strip of its own, turned if the label is upright."""
-    strip = Image.new("RGB", (round(label.room), round(font.size * 1.4)), BACKGROUND)
-    text = fit_text(label.text, font, label.room)
-    ImageDraw.Draw(strip).text((strip.width / 2, strip.height / 2), text, font=font, fill=INK, anchor="mm")
-    return strip.transpose(Image.Transpose.ROTATE_90) if label.upright else strip
