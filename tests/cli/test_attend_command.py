@@ -197,6 +197,20 @@ def test_a_comparison_shows_whole_images_unless_their_centre_is_asked_for(
     assert (alone.sum(axis=1) > 0).sum() == covered
 
 
+@pytest.mark.parametrize(
+    "asked", [("--box", "objects"), ("--min-score", 0.01), ("--threshold", 0.5), ("--max-boxes", 1)]
+)
+def test_a_comparison_draws_the_boxes_asked_for(looktwice, net, photo, tmp_path, asked):
+    def frames(*choice):
+        call = ("compare", photo, "--model", net(), "--methods", "gradient", "--output", tmp_path, *choice)
+        assert looktwice(*call).code == 0
+        with Image.open(tmp_path / "compare-methods.png") as sheet:
+            cells = np.asarray(sheet.convert("RGB"))[40:240, -2 * 368 + 360 :]
+        return int((cells == 255).all(axis=2).sum())
+
+    assert frames(*asked) > frames() + 50
+
+
 def test_folders_globs_and_files_are_taken_once_each(looktwice, net, tmp_path):
     folder = tmp_path / "in"
     (folder / "deeper").mkdir(parents=True)

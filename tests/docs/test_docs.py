@@ -129,7 +129,7 @@ def test_the_first_example_of_readme_and_docs_labels_the_sample_pictures(
 ):
     from looktwice.cli import run
 
-    command = command_of(ROOT / "README.md", ".venv/bin/looktwice label")
+    command = command_of(ROOT / "README.md", "looktwice label")
     assert command == command_of(DOCS / "index.md", "looktwice label")
     assert command == command_of(DOCS / "howto" / "label-data.md", "looktwice label")
     (tmp_path / "examples").symlink_to(ROOT / "examples")

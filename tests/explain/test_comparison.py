@@ -133,6 +133,21 @@ def test_boxes_are_those_of_both_rules(photos, sheets):
         assert [*cell.boxes] == [pytest.approx(box) for box in wanted]
 
 
+@pytest.mark.parametrize("rule", [None, BoxRule(), BoxRule("contour", 0.4), BoxRule("energy", 0.9)])
+@pytest.mark.parametrize(("figure", "usual"), [("methods", 0), ("classes", 0), ("gates", 1)])
+def test_maps_have_the_boxes_of_the_rule_asked_for(photos, sheets, figure, usual, rule):
+    model, photo = network(), photos[0]
+    ((sheet,),) = sheets([model], [photo], Comparison(figure, ("global_feedback",), (2,), rule=rule))
+    pixels, window = model.prepare(read_image(photo))
+    extent = attend(model.module, pixels, 2).extents[0].numpy()
+    drawn = rule or (BoxRule() if usual else None)
+    wanted = [] if drawn is None else locate(extent, window, drawn)
+    scale = comparison.THUMBNAIL / 60
+    boxes = [pytest.approx([scale * side for side in box.corners]) for box in wanted]
+    assert [[*box] for box in sheet.rows[0].cells[1].boxes] == boxes
+    assert sheet.rows[0].cells[0].boxes == ()
+
+
 def test_an_animation_shows_every_step_from_open_gates_to_the_result(photos, sheets):
     model, photo = network(), photos[0]
     (frames,) = sheets([model], [photo], Comparison("gates", ("global_feedback",), (1,), form="gif"))
@@ -198,6 +213,7 @@ def test_openness_is_the_mean_over_channels_then_layers():
         (("methods", ("gradient",), (), "webp"), "webp"),
         (("methods", ("gradient", "integrated_gradients"), (), "gif"), "no steps"),
         (("gates", ("gradient", "feedback")), "gradient: no gates"),
+        (("boxes", ("gradient",), (), "png", BoxRule()), "energy and contour boxes"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(choice, part):

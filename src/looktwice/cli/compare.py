@@ -8,12 +8,18 @@ from typing import Annotated
 import typer
 
 from looktwice.cli.inputs import (
+    BoxKindName,
     Device,
     Images,
+    MaxBoxes,
+    MinScore,
     Output,
     OutputKindName,
     ScoresEntry,
+    Threshold,
+    ThresholdBy,
     WholePicture,
+    box_rule,
     class_index,
     load_network,
     make_folder,
@@ -89,6 +95,11 @@ def compare_command(
     classes: ClassNamesOption = None,
     output_kind: OutputKindName = None,
     scores: ScoresEntry = None,
+    box: BoxKindName = None,
+    threshold: Threshold = None,
+    threshold_by: ThresholdBy = None,
+    min_score: MinScore = None,
+    max_boxes: MaxBoxes = None,
     animate: Annotated[
         bool, typer.Option("--animate", help="Step by step: a GIF, or with --form mp4 a video.")
     ] = False,
@@ -100,7 +111,8 @@ def compare_command(
 ) -> None:
     """Put methods, classes, networks or ways to draw boxes side by side.
 
-    It writes compare-FIGURE.FORM. Each image has a row, or several if more than one thing is compared.
+    It writes compare-FIGURE.FORM. Each image has a row, or several if more than one thing is compared. The figures of
+    methods, classes and networks have boxes if an option of boxes is given, such as --box objects.
     """
     names, files = model or [DEFAULT_MODEL], weights or ["default"]
     if len(files) not in (1, len(names)):
@@ -115,7 +127,9 @@ def compare_command(
 
     wanted = methods.split(",") if methods else USUAL_METHODS.get(shown, (DEFAULT_METHOD,))
     chosen = tuple(choose_method(name) for name in wanted)
-    plan = Comparison(shown, chosen, form=form or ("gif" if animate else "png"))
+    boxed = any(given is not None for given in (box, threshold, threshold_by, min_score, max_boxes))
+    rule = box_rule(box, threshold, threshold_by, min_score=min_score, max_boxes=max_boxes) if boxed else None
+    plan = Comparison(shown, chosen, form=form or ("gif" if animate else "png"), rule=rule)
     choices, called = input_choices(size, crop, mean, std, interpolation, channels), class_names(classes)
     make_folder(output)
     networks = [

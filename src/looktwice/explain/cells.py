@@ -17,13 +17,22 @@ Table = Sequence[Sequence[Explanation]]
 """Explanations of one image: for each network with its method, one for each class."""
 
 
-def figure_rows(figure: str, table: Table, *, targets: Sequence[int | None], side: int, with_scores: bool) -> list[Row]:
+def figure_rows(
+    figure: str,
+    table: Table,
+    *,
+    targets: Sequence[int | None],
+    rule: BoxRule | None = None,
+    side: int,
+    with_scores: bool,
+) -> list[Row]:
     """The rows of a figure that show one image.
 
     Args:
         figure: a name of ``comparison.FIGURES``.
         table: the explanations to show.
         targets: the classes that the user named, as ``Comparison`` has them.
+        rule: how boxes are drawn on the maps, as ``Comparison`` has it.
         side: the longer side of each picture, in pixels.
         with_scores: whether the class score is written below each map.
 
@@ -37,7 +46,7 @@ def figure_rows(figure: str, table: Table, *, targets: Sequence[int | None], sid
         parts = _PARTS[figure]
         return [
             Row(
-                [Cell(picture), *parts(picture, each)],
+                [Cell(picture), *parts(picture, each, rule)],
                 f"{stem}\n{each.method.label.title}\n{each.class_title}",
                 each.doubts,
             )
@@ -46,7 +55,9 @@ def figure_rows(figure: str, table: Table, *, targets: Sequence[int | None], sid
         ]
 
     def row(explanations: Sequence[Explanation], notes: Sequence[str], title: str) -> Row:
-        cells = [_map_cell(picture, each, note, with_scores) for each, note in zip(explanations, notes, strict=True)]
+        cells = [
+            _map_cell(picture, each, note, rule, with_scores) for each, note in zip(explanations, notes, strict=True)
+        ]
         return Row([Cell(picture), *cells], f"{stem}\n{title}", shown_doubts(explanations))
 
     if figure == "classes":
@@ -66,16 +77,20 @@ def _class_notes(explanations: Sequence[Explanation], targets: Sequence[int | No
     ]
 
 
-def _map_cell(picture: Image.Image, explanation: Explanation, note: str, with_score: bool) -> Cell:
-    """The map over the picture."""
+def _map_cell(
+    picture: Image.Image, explanation: Explanation, note: str, rule: BoxRule | None, with_score: bool
+) -> Cell:
+    """The map over the picture, with boxes if there is a rule."""
     notes = [note] if note else []
     if with_score and explanation.scores:
         notes.append(f"score {explanation.scores[-1]:.1f}")
-    mapped = overlay(picture, explanation.checked_heat(), explanation.image.window)
-    return Cell(mapped, note=" · ".join(notes))
+    window = explanation.image.window
+    mapped = overlay(picture, explanation.checked_heat(), window)
+    boxes = () if rule is None else locate(explanation.checked_extent(), window, rule)
+    return Cell(mapped, _on_picture(picture, window, boxes), " · ".join(notes))
 
 
-def _box_parts(picture: Image.Image, explanation: Explanation) -> list[Cell]:
+def _box_parts(picture: Image.Image, explanation: Explanation, _: BoxRule | None) -> list[Cell]:
     """The map alone, then the picture with the energy box, and with the contour boxes."""
     heat, window = explanation.checked_heat(), explanation.image.window
     extent = explanation.checked_extent()
@@ -85,10 +100,10 @@ def _box_parts(picture: Image.Image, explanation: Explanation) -> list[Cell]:
     return [Cell(heat_alone(heat, picture.size, window)), *boxed]
 
 
-def _gate_parts(picture: Image.Image, explanation: Explanation) -> list[Cell]:
+def _gate_parts(picture: Image.Image, explanation: Explanation, rule: BoxRule | None) -> list[Cell]:
     """The map with its boxes, then how far the gates are open at each place, relative to the most open place."""
     heat, window = explanation.checked_heat(), explanation.image.window
-    boxes = locate(explanation.checked_extent(), window)
+    boxes = locate(explanation.checked_extent(), window, rule or BoxRule())
     count = f"{len(boxes)} box{'es' * (len(boxes) != 1)}"
     mapped = Cell(
         overlay(picture, heat, window),
@@ -103,7 +118,7 @@ def _gate_parts(picture: Image.Image, explanation: Explanation) -> list[Cell]:
     return [mapped, Cell(heat_alone(relative, picture.size, window), note=f"{openness.mean():.1%} open")]
 
 
-_PARTS: Mapping[str, Callable[[Image.Image, Explanation], list[Cell]]] = MappingProxyType(
+_PARTS: Mapping[str, Callable[[Image.Image, Explanation, BoxRule | None], list[Cell]]] = MappingProxyType(
     {"boxes": _box_parts, "gates": _gate_parts}
 )
 """Figures that show one explanation in several cells."""

@@ -28,6 +28,7 @@ from looktwice.figures.encode import png_bytes
 from looktwice.figures.sheet import Row, Sheet, sheet_picture
 from looktwice.figures.vector_sheet import CELL, require_matplotlib, vector_sheet
 from looktwice.labels import network_label
+from looktwice.localization.boxes import BoxRule
 from looktwice.models.model import Model
 from looktwice.options import check_known
 
@@ -75,19 +76,23 @@ class Comparison:
             of classes the ``TOP`` most probable ones. All methods and networks show the same class.
         form: one of ``STILL`` or ``MOVING``. A moving form has a frame for every step of the methods; the first shows
             open gates.
+        rule: how boxes are drawn on the maps. If there is none, only the figures ``boxes`` and ``gates`` have boxes.
 
     Raises:
-        OptionError: an unknown name, or methods without steps in a moving form.
+        OptionError: an unknown name, methods without steps in a moving form, or a rule for the figure ``boxes``.
     """
 
     figure: str
     methods: tuple[str | ChosenMethod, ...]
     targets: tuple[int | None, ...] = ()
     form: str = "png"
+    rule: BoxRule | None = None
 
     def __post_init__(self) -> None:
         check_known("figure", self.figure, FIGURES)
         check_known("form", self.form, STILL + MOVING)
+        if self.figure == "boxes" and self.rule is not None:
+            raise OptionError("the figure of boxes draws energy and contour boxes; leave other boxes out")
         remedy = f"{', '.join(name for name, row in METHODS.items() if row.has_gates)} have some"
         if self.moving and self.last_step == 0:
             raise OptionError(f"{', '.join(each.name for each in self.chosen)}: no steps to animate; {remedy}")
@@ -267,6 +272,7 @@ def _rows(comparison: Comparison, table: Table) -> list[Row]:
         comparison.figure,
         table,
         targets=comparison.targets,
+        rule=comparison.rule,
         side=CELL if comparison.form in {"svg", "pdf"} else THUMBNAIL,
         with_scores=comparison.moving,
     )
