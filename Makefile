@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow test-long test-browser lint format types contract bench docs check clean
+.PHONY: install demo test test-slow test-long test-browser lint format types contract bench docs notebook check clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -25,7 +25,7 @@ demo: $(VENV)/.installed  ## maps and boxes for the sample pictures, with the em
 test: $(VENV)/.installed-dev  ## the default tests
 	$(BIN)/python -m pytest -m "not slow and not long and not browser"
 
-test-slow: $(VENV)/.installed-dev  ## the longer tests
+test-slow: $(VENV)/.installed-docs  ## the longer tests; they also build the site and run the notebook
 	$(BIN)/python -m pytest -m "slow and not long and not browser"
 
 test-long: $(VENV)/.installed-dev  ## a million broken files for every reader together, and a hundred kills; half an hour
@@ -60,6 +60,9 @@ $(VENV)/.installed-docs: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-docs  ## the site, in site/; a warning counts as an error
 	$(BIN)/mkdocs build --strict
+
+notebook: $(VENV)/.installed-docs  ## run examples/tour.ipynb again, and keep what it shows
+	$(BIN)/python examples/execute_tour.py
 
 check: lint types contract test
 
