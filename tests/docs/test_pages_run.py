@@ -1,6 +1,6 @@
 """Every command and every block of Python in README and docs runs, in order, from the root of the repository.
 
-What cannot run here says so in the page: ``<!-- needs: REASON -->`` before its fence, with a reason of ``pages.REASONS``.
+What cannot run here says so in the page: ``<!-- needs: REASON -->`` before its fence, with one of ``pages.REASONS``.
 """
 
 import importlib.util
@@ -92,7 +92,7 @@ def many_gpus(reading):
 
 
 def own_data(reading):
-    (printed,) = [text for text in reading.printed.values() if text.startswith("4 images, 0 of them failed")]
+    printed = next(text for text in reading.printed.values() if text.startswith("4 images, 0 of them failed"))
     assert {"gradient", "global_feedback", "center_box"} <= set(re.findall(r"^\w+", printed, re.MULTILINE))
     assert (reading.folder / "out" / "own-data" / "run" / "summary.json").is_file()
 
@@ -163,6 +163,20 @@ CHECKS = {
 # What the pages say of their blocks.
 
 
+def test_readme_home_and_recipe_begin_with_the_same_command():
+    """The first use of all: a folder of pictures becomes a labelled data set."""
+    first = {
+        name: next(
+            command.removeprefix(".venv/bin/")
+            for block in blocks_of(WITH_BLOCKS[name])
+            for command in block.commands
+            if "looktwice label" in command
+        )
+        for name in ("README.md", "docs/index.md", "docs/howto/label-data.md")
+    }
+    assert len(set(first.values())) == 1, first
+
+
 @pytest.mark.parametrize("name", WITH_BLOCKS)
 def test_only_known_reasons_leave_a_block_out(name):
     for block in blocks_of(WITH_BLOCKS[name]):
@@ -201,7 +215,8 @@ def test_options_of_scripts_in_blocks_that_do_not_run_here_exist(name):
         for command in block.commands if block.needs else ():
             words = command.split()
             if words[0] == "python":
-                source = (ROOT / words[1]).read_text()
+                assert (ROOT / words[1]).is_file(), f"{block}: {words[1]}"
+                source = "".join(file.read_text() for file in (ROOT / words[1]).parent.glob("*.py"))
                 wrong = [option for option in re.findall(r"--[a-z][a-z-]*", command) if f'"{option}"' not in source]
                 assert wrong == [], f"{block}: {words[1]}"
 
@@ -227,9 +242,8 @@ def test_a_fence_that_is_not_known_is_an_error(fence):
 
 
 def test_a_command_has_its_continued_lines_and_no_comment():
-    (block,) = read_blocks(
-        "```sh\nlooktwice attend a.jpg \\\n    --top 2  # the best two\n# none\nmake docs\n```\n", "p"
-    )
+    text = "looktwice attend a.jpg \\\n    --top 2  # the best two\n# none\nmake docs\n"
+    (block,) = read_blocks(f"```sh\n{text}```\n", "page.md")
     assert block.commands == ["looktwice attend a.jpg --top 2", "make docs"]
 
 
