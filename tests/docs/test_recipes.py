@@ -73,6 +73,23 @@ def write_line(finding, stem):
     """Writes ``STEM.txt``."""
     return write_whole(stem.with_name(f"{stem.name}.txt"), f"{finding.class_name} {len(finding.boxes)}".encode())
 '''
+SOURCE = '''
+"""Networks that see only how bright a picture is, by name: bright:CLASSES."""
+
+from torch import nn
+
+from looktwice.models.model import Model
+from looktwice.models.plan import NetworkPlan
+from looktwice.models.preprocessing import Preprocessing
+
+
+def plan_bright(name, classes):
+    """A network with as many classes as its name says."""
+    names = tuple(classes or (f"class {k}" for k in range(int(name.partition(":")[2]))))
+    even = Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    layers = [nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, len(names))]
+    return NetworkPlan(name, lambda kind: Model(name, nn.Sequential(*layers), even, names))
+'''
 FORM = '''
 """The form ``counts``: how many objects each image has."""
 
@@ -142,6 +159,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "datasets/layouts/lines.py": LAYOUT,
         "metrics/close_hits.py": MEASURE,
         "export/line.py": EXPORTER,
+        "models/bright.py": SOURCE,
         "export/forms/counts.py": FORM,
     }.items():
         (package / file).write_text(text)
@@ -161,6 +179,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     measures = "metrics/measures.py"
     add(package, measures, '    Measure(\n        "mean_iou"', MEASURE_ROW)
     add(package, measures, "from looktwice.metrics.mean_iou", "from looktwice.metrics.close_hits import close_hits\n")
+    catalogue = "models/catalogue.py"
+    add(package, catalogue, '    "timm": plan_timm', '    "bright": plan_bright,\n')
+    add(package, catalogue, "from looktwice.models.hugging", "from looktwice.models.bright import plan_bright\n")
     forms = "export/forms/__init__.py"
     add(package, forms, '        "coco": Form(', FORM_ROW)
     add(package, forms, "from looktwice.export.forms import", "from looktwice.export.forms import counts\n")
@@ -221,6 +242,12 @@ def test_an_activation_is_gated_like_the_one_that_it_equals(package: Path, data:
         found[name] = json.loads((out / "0.1.json").read_text())
     assert found["new"]["scores"] == pytest.approx(found["usual"]["scores"])
     assert found["new"]["boxes"] == found["usual"]["boxes"]
+
+
+def test_a_source_of_networks_makes_the_network_of_a_name(package: Path, data: Path, tmp_path: Path):
+    program(package, "attend", data / "0.png", "--model", "bright:3", "--target", "2", "--output", tmp_path)
+    record = json.loads((tmp_path / "0.2.json").read_text())
+    assert (record["model"], record["target"]) == ("bright:3", {"index": 2, "name": "class 2"})
 
 
 def test_an_exporter_writes_beside_the_others(package: Path, data: Path, tmp_path: Path):
