@@ -65,7 +65,9 @@ def test_the_page_has_the_columns_only_where_the_run_has_them(data, done, tmp_pa
     for run, there in ((done[0], True), (tmp_path / "plain", False)):
         program("report", run, "--output", tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text()
-        assert (">insertion <" in page or ">insertion<" in page) is there
+        assert ("<caption>Faithfulness: " in page) is there
+        assert ("<dt>Insertion, area under the curve</dt>" in page) is there
+        assert ("<figcaption>Deletion, area under the curve</figcaption>" in page) is there
         assert ("while a blurred picture gets back its pixels" in page) is there
 
 
@@ -81,6 +83,12 @@ def test_class_folders_without_boxes(data, tmp_path):
     assert "pointing" not in told
     rows = read_rows(run, read_manifest(run).run.parts, ["insertion", "deletion", "judged"])
     assert (rows["judged"].null_count, rows["insertion"].null_count, len(rows)) == (16, 0, 16)
+    program("report", run, "--output", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "<figcaption>Insertion, area under the curve</figcaption>" in page
+    assert page.count('<article class="card"') == 4
+    assert '"map": "data:image/png;base64,' in page
+    assert "Insertion, area under the curve (%)" in program("table", run)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")

@@ -144,11 +144,15 @@ def test_the_page_says_it_in_words(played, tmp_path):
         "Share in the own quarter by method",
         "A map that does not depend on the class has 25 %.",
         "<dt>squares</dt><dd>2 squares of four images at twice the network&#39;s input",
-        "Grid pointing game, share in the own quarter: Global feedback",
+        "8 images are too few to compare methods; 50 or more are needed.",
+        'popovertarget="meaning-0-grid_pointing_game">Grid pointing game, share in the own quarter',
+        "All 8 reported maps of squares.",
     ):
         assert said in text
-    for unsaid in ("Localization error of all runs", "How tight the boxes are", 'class="gallery"', "pointing</dt>"):
+    for unsaid in ("Localization error of all runs", "How tight the boxes are", "Pointing game</dt>"):
         assert unsaid not in text
+    assert text.count('<article class="card"') == text.count('class="picture" alt="" src="data:image/jpeg') == 8
+    assert text.count('"map": "data:image/png') == 8 * 3  # of each method
     program("report", played[0], played[0], "--output", page)
     assert "Grid pointing game of all runs" in page.read_text()
 
@@ -158,7 +162,8 @@ def test_a_page_of_images_and_of_squares(played, tmp_path):
     page = tmp_path / "report.html"
     assert program("report", boxes, played[0], "--output", page).exit_code == 0
     text = page.read_text()
-    assert text.count('class="gallery"') == text.count("How tight the boxes are") == 1
+    assert text.count('class="gallery"') == 2
+    assert text.count("How tight the boxes are") == 1
     assert text.count("Share in the own quarter by method") == text.count("<h3>Error by method") == 1
     assert "of all runs" not in text  # there is one of each
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from looktwice.datasets.records import Sample, fit_to_image
+from looktwice.errors import printable
 from looktwice.figures.encode import data_uri
 from looktwice.images import Window
 from looktwice.localization.boxes import locate
@@ -117,7 +118,7 @@ def make_card(run: FinishedRun, index: int, of: Material) -> Card:
     picture, truths = _square(run, subject, of) if run.manifest.run.grid else _image(subject, of)
     judged = subject.target if subject.judged is None else subject.judged
     return Card(
-        sample=subject.sample,
+        sample=printable(subject.sample),
         width=subject.width,
         height=subject.height,
         shown_class=_class_name(judged, of.names),

@@ -9,7 +9,7 @@ from typing import Any
 
 from looktwice import __version__
 from looktwice.atomic_files import write_atomically
-from looktwice.errors import MissingExtraError
+from looktwice.errors import MissingExtraError, printable
 from looktwice.figures.look import page_look
 from looktwice.labels import label_of
 from looktwice.metrics.measures import MEASURES
@@ -138,7 +138,7 @@ def _names(runs: Sequence[FinishedRun]) -> list[str]:
     """The network of each run; with the folder if several runs have the same network."""
     networks = [run.manifest.run.model.short_name for run in runs]
     return [
-        network if networks.count(network) == 1 else f"{network} ({run.folder.name})"
+        printable(network if networks.count(network) == 1 else f"{network} ({run.folder.name})")
         for network, run in zip(networks, runs, strict=True)
     ]
 
@@ -166,7 +166,7 @@ def _section(run: FinishedRun, name: str, ends: tuple[float, float], gallery: Ga
     return Section(
         name=name,
         doubts=run.doubts,
-        facts=_facts(run, entries),
+        facts={term: printable(fact) for term, fact in _facts(run, entries).items()},
         too_few=too_few(run),
         headlines=tuple(headlines(run)),
         measures=measure_tables(run, entries.entries),

@@ -51,6 +51,12 @@ def paper_tables(folders: Sequence[Path], form: str = "text") -> str:
     finished = [read_finished(folder) for folder in folders]
     for folder in folders:
         check_parts(folder)
+    of_squares = [folder for folder, (manifest, _) in zip(folders, finished, strict=True) if manifest.run.grid]
+    if of_squares and len(of_squares) < len(folders):
+        raise RunError(
+            f"{of_squares[0]} is a grid pointing game and other runs are not, so they have no number in common; print "
+            "a table of each kind"
+        )
     told = [told_measures(manifest, summary) for manifest, summary in finished]
     for folder, measures_told in zip(folders, told, strict=True):
         if not set(measures_told) & set(told[0]):
