@@ -7,6 +7,8 @@ import pytest
 from PIL import Image, ImageSequence
 
 from looktwice.figures.animation import animated_gif, video
+from looktwice.figures.frames import draw_boxes
+from looktwice.images import Window
 
 
 def frames(count=3, size=(101, 61)):
@@ -61,3 +63,17 @@ def test_a_video_has_every_frame_for_its_time(tmp_path):
     assert len(shown) == 8 + 8 + 24
     for number, wanted in [(4, made[0]), (12, made[1]), (39, made[2])]:
         assert np.percentile(difference(shown[number], wanted), 90) < 24
+
+
+@pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 0), (128, 128, 128)])
+def test_a_frame_is_seen_in_an_animation_on_every_side(ground):
+    """The light line stays light and its edges stay dark, though all frames share 256 colours."""
+    ground = Image.new("RGB", (160, 90), ground)
+    picture = draw_boxes(ground, [(0, 0, 160, 90), (60, 30, 100, 60)], Window.whole(160, 90))
+    with Image.open(io.BytesIO(animated_gif([picture, *frames(2, picture.size)]))) as gif:
+        shown = np.asarray(gif.convert("RGB")).astype(int)
+    for light, dark in [((45, 1), (45, 0)), ((45, -2), (45, -1)), ((1, 80), (0, 80)), ((-2, 80), (-1, 80))]:
+        assert shown[light].min() > 230
+        assert shown[dark].max() < 25
+    assert shown[45, 60].min() > 230
+    assert max(shown[45, 59].max(), shown[45, 61].max()) < 25

@@ -62,3 +62,11 @@ def test_the_legend_shows_the_map_s_colours_from_low_to_high_and_a_frame_if_ther
     low, high = [np.flatnonzero((key == end).all(axis=2).any(axis=0)) for end in ends]
     assert low.max() < high.min()
     assert colours(drawn, EDGE) == 0 if not found else colours(drawn, EDGE) > 20
+
+
+@pytest.mark.parametrize("room", range(120, 900, 30))
+def test_a_number_is_not_parted_from_its_percent(room):
+    text = "The network is not sure: nematode is most probable, with 2.1 %."
+    lines = wrap(text, room, 12)
+    assert " ".join(lines) == text
+    assert not any(line.startswith("%") for line in lines)

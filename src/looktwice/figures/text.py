@@ -102,4 +102,5 @@ def wrap(text: str, room: float, size: float) -> list[str]:
         room: pixels for each line.
         size: of the letters, in pixels. A letter takes 0.6 of it at most, on average.
     """
-    return textwrap.wrap(text, max(8, int(room / (0.6 * size))))
+    kept = text.replace(" %", "\u00a0%")  # a number and its % stay together
+    return [line.replace("\u00a0", " ") for line in textwrap.wrap(kept, max(8, int(room / (0.6 * size))))]
