@@ -2,9 +2,7 @@
 
 import base64
 import io
-import os
 import re
-import signal
 import struct
 import subprocess
 import sys
@@ -12,7 +10,6 @@ import tempfile
 import time
 import zlib
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +35,7 @@ from looktwice.web.app import create_app
 from looktwice.web.forms import decode
 from looktwice.web.server import listen
 from page import ADDRESS, FIVE, Small, client_with, picture, pixels_of, post, refused
+from serving import serving
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "images"
 STATIC = Path(application.__file__).parent / "static"
@@ -532,19 +530,6 @@ def test_without_the_extra_its_name_is_said(monkeypatch):
     assert "pip install 'looktwice[web]'" in str(result.exception)
 
 
-@contextmanager
-def serving(*arguments):
-    """The program, and where its page is."""
-    command = [sys.executable, "-m", "looktwice", "serve", "--port", "0", *arguments]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, env=environment) as server:
-        try:
-            yield server, server.stdout.readline().split()[1]
-        finally:
-            server.terminate()
-
-
 def resident(process):
     """Bytes of a process that lie in memory."""
     status = Path(f"/proc/{process.pid}/status").read_text()
@@ -564,45 +549,6 @@ def test_the_memory_of_a_huge_picture_comes_back():
         for _ in range(2):
             assert post(client, data.getvalue(), methods="gradient").status_code == 200
         assert resident(server) - before < 40_000_000  # of 200 million for its pixels
-
-
-SLEEPING = """
-import time
-from looktwice.models import Model, Preprocessing
-from own_networks import small_net
-from torch import nn
-
-class Sleeping(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net, self.calls = small_net(), []
-    def forward(self, x):
-        if x.any():
-            print("asleep", flush=True)
-            time.sleep(30)
-        return self.net(x)
-
-def build():
-    return Sleeping()
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("times", [1, 2])
-def test_the_program_ends_within_a_second_of_ctrl_c(tmp_path, times):
-    (tmp_path / "slow.py").write_text(SLEEPING)
-    chosen = ("--model", f"{tmp_path}/slow.py:build")
-    with serving(*chosen) as (server, address), ThreadPoolExecutor(1) as users:
-        asked = users.submit(httpx.post, f"{address}/api/attend", files={"picture": picture()}, timeout=20)
-        assert server.stdout.readline() == "asleep\n"
-        begun = time.monotonic()
-        for _ in range(times):
-            server.send_signal(signal.SIGINT)
-            time.sleep(0.1)
-        said = server.communicate(timeout=20)[1]
-        assert time.monotonic() - begun < 1.2
-        assert (said, server.returncode) == ("looktwice: stopping\n", 130)
-        assert asked.exception() is not None or asked.result().status_code == 503
 
 
 @pytest.mark.slow

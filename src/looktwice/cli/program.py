@@ -16,6 +16,7 @@ from looktwice.cli.attend import attend_command
 from looktwice.cli.compare import compare_command
 from looktwice.cli.evaluate import evaluate_command, merge_command, table_command
 from looktwice.cli.inputs import complain
+from looktwice.cli.interruption import INTERRUPTION
 from looktwice.cli.label import label_command
 from looktwice.cli.lists import methods_command, models_command
 from looktwice.cli.report import report_command
@@ -29,7 +30,7 @@ def run() -> None:
     """Runs the program and exits.
 
     A mistake that its user can repair is one line, with exit code 1. Wrong usage has exit code 2. A closed pipe ends
-    the program without a message.
+    the program without a message. Ctrl-C ends it with the line "stopped" and exit code 130.
     """
     _prepare_streams()
     warnings.showwarning = _show_warning
@@ -42,6 +43,7 @@ def run() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         code = 1
     except KeyboardInterrupt:
+        INTERRUPTION.tell()
         code = 130
     sys.exit(code)
 

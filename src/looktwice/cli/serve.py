@@ -1,15 +1,11 @@
 """The command ``serve``: the page on which one drops a picture and sees what the network attends to."""
 
-import os
-import signal
-import sys
-import threading
-from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from looktwice.cli.inputs import Device, ModelName, OutputKindName, ScoresEntry, Weights, complain, load_network, tell
+from looktwice.cli.inputs import Device, ModelName, OutputKindName, ScoresEntry, Weights, load_network, tell
+from looktwice.cli.interruption import INTERRUPTION
 from looktwice.cli.preprocessing import (
     ChannelsOption,
     ClassNamesOption,
@@ -58,34 +54,4 @@ def serve_command(
         models.append(load_network(DEFAULT_MODEL, "default", device=device))
     shown = f"[{host}]" if ":" in host else host
     tell(f"looktwice: http://{shown}:{connections.getsockname()[1]} (Ctrl-C ends it)")
-    serve(create_app(models, hosts=(host,), warm=True), connections, _Ending())
-
-
-class _Ending:
-    """Ends the process within a second after it is interrupted, and at once when it is interrupted again.
-
-    The network may be in the middle of a pass, which nothing else can end.
-    """
-
-    SECONDS = 0.8
-
-    def __init__(self) -> None:
-        self._begun = False
-
-    def __call__(self, received: int) -> None:
-        """The process is interrupted by a signal."""
-        if self._begun:
-            self._end()
-        self._begun = True
-        if received == signal.SIGINT:
-            complain("stopping")
-        timer = threading.Timer(self.SECONDS, self._end)
-        timer.daemon = True
-        timer.start()
-
-    @staticmethod
-    def _end() -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(130)
+    serve(create_app(models, hosts=(host,), warm=True), connections, INTERRUPTION.begin)
