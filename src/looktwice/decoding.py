@@ -1,7 +1,7 @@
 """The bytes of an image file → an 8-bit RGB picture, in bounded memory, and what is doubtful about it.
 
-A file is checked before it is decoded. Its kind must be one of ``FORMATS``, and the memory that decoding takes is
-estimated from its header: a file of a few kilobytes can hold gigabytes of pixels.
+A file is checked before it is decoded. Its kind must be one of ``FORMATS``, AVIF or HEIC. The memory that decoding
+takes is estimated from its header: a file of a few kilobytes can hold gigabytes of pixels.
 """
 
 import warnings
@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from looktwice import heif
 from looktwice.errors import InputError, one_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Kinds of image that are opened, by Pillow's names. Some of Pillow's other readers start programs."""
+"""Kinds of image that are opened, by Pillow's names, besides AVIF and HEIC. Some of its readers start programs."""
 
 
 MAX_PIXELS = 100_000_000
@@ -189,7 +190,8 @@ def _open(source: Path | BytesIO, name: str, max_pixels: int) -> Image.Image:
     """Reads the image's header, and refuses it if it is too large."""
     too_many = f"pixels are more than the {max_pixels:,} allowed; scale the image down first"
     try:
-        image = Image.open(source, formats=FORMATS)
+        held = heif.kind(source)
+        image = Image.open(source, formats=FORMATS) if held is None else heif.open_image(source, name, held)
     except Image.DecompressionBombError as error:
         raise TooLargeError(f"{name}: its {too_many}") from error
     except UnidentifiedImageError as error:
@@ -214,8 +216,8 @@ def _bytes_needed(image: Image.Image) -> int:
     pixels = image.width * image.height
     stored = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
     decoder = 0
-    if image.format == "WEBP":
-        decoder = 12 * pixels  # its decoder keeps three copies
+    if image.format in ("WEBP", "AVIF", "HEIF"):
+        decoder = 12 * pixels  # these decoders keep three copies
     elif "progressive" in image.info:
         decoder = 2 * len(image.getbands()) * pixels  # coefficients of 2 bytes
     elif image.format == "TIFF":

@@ -23,7 +23,24 @@ InputSize = int | tuple[int, int]
 """A size in pixels: one number, or (height, width). What one number means is said where it is used."""
 
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+SUFFIXES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".hif",
+    }
+)
 """The files of a folder that are taken as images: their suffix in lower case. A file that is named may have any."""
 
 
@@ -257,8 +274,8 @@ def read_image(
     warning says what is doubtful, for example values that look like 12-bit data in a 16-bit file.
 
     Args:
-        path: the file, of one of the kinds in ``decoding.FORMATS``. Its content says which kind it is; its suffix does
-            not matter.
+        path: the file, of one of the kinds in ``decoding.FORMATS``, AVIF or HEIC. Its content says which kind it
+            is; its suffix does not matter.
         upright: turn the image as its EXIF orientation says. With False its pixels stay as they are stored.
         max_pixels: refuse an image with more pixels. Its size is read before any pixel is decoded.
         mode: "RGBA" keeps the transparency as a fourth channel, and the colours below it.

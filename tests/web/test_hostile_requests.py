@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
+from looktwice.errors import InputError
 from looktwice.web import app as application
 from looktwice.web.app import create_app
+from looktwice.web.forms import Upload, decode, shown_name
 from looktwice.web.guard import HEADERS
 from looktwice.web.server import _Server, listen
 from page import ADDRESS, client_with, picture, post, refused
@@ -273,3 +275,29 @@ def test_a_server_goes_on_after_all_of_it(served):
     with socket.create_connection(served, timeout=10) as connection:
         connection.sendall(b"GET /api/models HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [("cat.txt", "cat.txt"), (r"C:\photos\cat.txt", "cat.txt"), ("../../etc/passwd", "passwd"), ("a/", "the picture"),
+     ("a\x1b[31m.png", r"a\x1b[31m.png"), ("a\u202egnp.exe", r"a\u202egnp.exe"), ("  a \n b.png ", "a b.png"),
+     ("", "the picture"), ("a\udce9.png", r"a\xe9.png"),
+     ("x" * 300 + ".png", "x" * 48 + "…" + "x" * 7 + ".png"), ("кот 猫.png", "кот 猫.png")]
+)  # fmt: skip
+def test_messages_name_the_file(sent, shown):
+    assert shown_name(sent) == shown
+    with pytest.raises(InputError) as refusal:
+        decode(Upload(b"no picture", shown_name(sent), sent), most_pixels=100)
+    assert str(refusal.value).startswith(f"{shown}: is not an image")
+
+
+@pytest.mark.parametrize("name", ["cat.txt", "кот.txt", "x" * 1000])
+def test_an_answer_names_the_file_that_was_sent(client, name):
+    message = refused(client.post("/api/attend", files={"picture": (name, b"no picture")}), 422)
+    assert message == f"{shown_name(name)}: is not an image that can be read; save it as JPEG, PNG or TIFF"
+
+
+def test_a_picture_of_too_many_pixels_is_named(small):
+    with client_with(small, pixels=1000) as client:
+        message = refused(client.post("/api/attend", files={"picture": ("big.png", picture())}), 413)
+    assert message.startswith("big.png has more than 0.001 megapixels")

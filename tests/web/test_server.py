@@ -32,7 +32,7 @@ from looktwice.localization import BoxRule, locate
 from looktwice.models import NetworkOutput, load_model
 from looktwice.web import app as application
 from looktwice.web.app import create_app
-from looktwice.web.forms import decode
+from looktwice.web.forms import Upload, decode
 from looktwice.web.server import listen
 from page import ADDRESS, FIVE, Small, client_with, picture, pixels_of, post, refused
 from serving import serving
@@ -502,7 +502,7 @@ def test_uploads_are_read_as_files_are(tmp_path, kind):
         Image.fromarray(np.arange(0, 60_000, 1000, dtype=np.uint16).reshape(6, 10)).save(file)
     else:
         Image.open(io.BytesIO(picture())).convert(kind).save(file)
-    read = decode(file.read_bytes(), most_pixels=10_000)
+    read = decode(Upload(file.read_bytes(), "a", "a"), most_pixels=10_000).image
     assert read.mode == "RGB"
     assert np.array_equal(np.asarray(read), np.asarray(read_image(file)))
 
@@ -510,8 +510,8 @@ def test_uploads_are_read_as_files_are(tmp_path, kind):
 def test_floating_point_pixels_are_refused():
     buffer = io.BytesIO()
     Image.new("F", (4, 4)).save(buffer, "TIFF")
-    with pytest.raises(InputError, match="the upload"):
-        decode(buffer.getvalue(), most_pixels=100)
+    with pytest.raises(InputError, match=r"^a\.tif: "):
+        decode(Upload(buffer.getvalue(), "a.tif", "a.tif"), most_pixels=100)
 
 
 def test_a_port_that_is_taken_is_one_line():

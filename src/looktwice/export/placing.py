@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from looktwice import heif
 from looktwice.atomic_files import unfinished, unfinished_path
 from looktwice.errors import InputError
 from looktwice.export.claims import Claim, absolute, claim, write_file
@@ -32,13 +33,15 @@ KINDS: Mapping[str, str] = {
     "TIFF": ".tif",
     "GIF": ".gif",
     "PPM": ".ppm",
+    "AVIF": ".avif",
+    "HEIC": ".heic",
 }
 """The usual suffix of each kind of image that is read."""
 
 _QUALITY = 95
 """Of a JPEG that is written."""
 
-_HEAD = 16
+_HEAD = heif.HEAD_BYTES
 """Bytes at the beginning of an image file that tell its kind."""
 
 
@@ -190,7 +193,7 @@ def _kind(head: bytes) -> str:
         b"GIF8": "GIF",
         **{f"P{number}".encode(): "PPM" for number in range(1, 7)},
     }
-    return next((kind for start, kind in begins.items() if head.startswith(start)), "")
+    return next((kind for start, kind in begins.items() if head.startswith(start)), heif.kind_of_head(head) or "")
 
 
 def _turned(image: LabelledImage, suffix: str) -> bytes:

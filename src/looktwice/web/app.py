@@ -171,7 +171,8 @@ class AttendService:
 
         Only the first field is required:
 
-        - ``picture``: a file (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM); it is turned upright as its EXIF orientation says;
+        - ``picture``: a file (JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF, PPM, and HEIC with the extra ``heic``); it is
+          turned upright as its EXIF orientation says;
         - ``model``: a name of ``/api/models``;
         - ``class``: ``predicted``, or a name or index; ``against``: a second class, to compare with;
         - ``methods``: names of ``/api/methods`` with commas between; ``global_feedback`` when left out;

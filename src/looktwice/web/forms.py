@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any, Literal, cast, get_args
 
-from PIL import Image
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -15,10 +14,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from looktwice.attention.methods import METHODS
-from looktwice.decoding import PictureMode, TooLargeError
+from looktwice.decoding import Picture, PictureMode, TooLargeError
 from looktwice.decoding import decode as decode_image
 from looktwice.defaults import DEFAULT_BOX, DEFAULT_METHOD, DEFAULT_MIN_SCORE, DEFAULT_THRESHOLDS
-from looktwice.errors import OptionError, quoted
+from looktwice.errors import OptionError, printable, quoted
 from looktwice.localization.boxes import BoxKind, BoxRule
 from looktwice.models.load import find_class
 from looktwice.models.model import Model
@@ -36,6 +35,10 @@ _FIELDS = (
     "model", "class", "against", "methods", "view", "steps", "trace_weight", "trajectory",
     "box", "threshold", "min_score", "max_boxes",
 )  # fmt: skip
+
+
+NAME_LETTERS = 60
+"""Letters of a file's name in a message, at most."""
 
 
 FORM_BYTES = 64 * 1024
@@ -187,8 +190,40 @@ def number_field(fields: Mapping[str, str], name: str, default: float, *, most: 
     return value
 
 
-async def read_form(request: Request, limits: Limits) -> tuple[bytes, dict[str, str]]:
-    """The picture's bytes and the other fields of a multipart form. No more is read than the limit allows.
+@dataclass(frozen=True)
+class Upload:
+    """A picture's file as a client sent it.
+
+    Attributes:
+        data: the file's bytes.
+        name: what messages call it; see ``shown_name``.
+        file_name: the file's own name without folders, as the client gave it; empty if it gave none.
+    """
+
+    data: bytes
+    name: str
+    file_name: str
+
+
+def shown_name(file_name: str) -> str:
+    r"""The name of an uploaded file as messages call it: without folders, on one line, and short.
+
+    >>> shown_name(r"C:\\photos\\cat.jpg"), shown_name("../a\x1b.png"), shown_name("")
+    ('cat.jpg', 'a\\x1b.png', 'the picture')
+    """
+    name = printable(" ".join(_last_part(file_name).split()))
+    if len(name) > NAME_LETTERS:
+        name = f"{name[: NAME_LETTERS - 12]}…{name[-11:]}"
+    return name or "the picture"
+
+
+def _last_part(path: str) -> str:
+    """What comes after the last slash of either kind. Some browsers send folders too."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+async def read_form(request: Request, limits: Limits) -> tuple[Upload, dict[str, str]]:
+    """The picture and the other fields of a multipart form. No more is read than the limit allows.
 
     Raises:
         HTTPException: 400 or 422 for what is no form or has no picture, 413 for an upload that is too large.
@@ -224,7 +259,8 @@ async def read_form(request: Request, limits: Limits) -> tuple[bytes, dict[str, 
         await form.close()
     if len(data) > limits.upload_bytes:
         raise too_large
-    return data, fields
+    file_name = upload.filename or ""
+    return Upload(data, shown_name(file_name), _last_part(file_name)), fields
 
 
 def _announced_bytes(request: Request) -> int:
@@ -258,22 +294,23 @@ def single_fields(items: Iterable[tuple[str, Any]], kind: str) -> dict[str, str]
     return fields
 
 
-def decode(upload: bytes, *, most_pixels: int, mode: PictureMode = "RGB") -> Image.Image:
+def decode(upload: Upload, *, most_pixels: int, mode: PictureMode = "RGB") -> Picture:
     """An upload as an upright 8-bit picture, the same that ``images.read_image`` makes of a file.
 
     Args:
-        upload: the file's bytes.
+        upload: the file.
         most_pixels: more are refused. The header tells, so no pixel is decoded before.
         mode: RGB, or RGBA for a network with four channels.
 
     Raises:
         HTTPException: 413, too many pixels, or too much memory for them.
         InputError: not a picture, one of a kind that is not read here, or a damaged one.
+        MissingExtraError: the kind needs a package that is not installed.
     """
     try:
-        return decode_image(BytesIO(upload), "the upload", max_pixels=most_pixels, mode=mode).image
+        return decode_image(BytesIO(upload.data), upload.name, max_pixels=most_pixels, mode=mode)
     except TooLargeError as error:
         most = f"{most_pixels / 1e6:g} megapixels"
         raise HTTPException(
-            413, f"the picture has more than {most}, or needs too much memory; scale it down first"
+            413, f"{upload.name} has more than {most}, or needs too much memory; scale it down first"
         ) from error

@@ -29,7 +29,7 @@ from looktwice.gating.memory import is_out_of_memory
 from looktwice.images import Window
 from looktwice.localization.boxes import BoxRule, locate
 from looktwice.models.model import Model
-from looktwice.web.forms import AttendRequest, Limits, decode
+from looktwice.web.forms import AttendRequest, Limits, Upload, decode
 
 PREVIEW = 1024
 """Longer side of the picture in an answer, which lies under the maps, in pixels."""
@@ -56,7 +56,7 @@ class Event:
     content: dict[str, Any]
 
 
-def answers(upload: bytes, asked: AttendRequest, limits: Limits, given_up: threading.Event) -> Iterator[Event]:
+def answers(upload: Upload, asked: AttendRequest, limits: Limits, given_up: threading.Event) -> Iterator[Event]:
     """The parts of the answer to ``POST /api/attend``, each as soon as it is known: one ``seen``, then the ``map``s.
 
     Args:
@@ -66,7 +66,7 @@ def answers(upload: bytes, asked: AttendRequest, limits: Limits, given_up: threa
         given_up: set by another thread when nobody waits any more. The network then stops at its next pass.
 
     Raises:
-        LooktwiceError: the upload is not a picture, or the network's scores for it cannot be used.
+        LooktwiceError: the file is not a picture, or the network's scores for it cannot be used.
         HTTPException: the picture is too large.
         GivenUpError: ``given_up`` was set.
     """
@@ -131,9 +131,9 @@ def _doubts(model: Model, look: Look, probabilities: Tensor, index: int) -> list
     return list(doubts(probabilities, index, model.classes, weights=model.weights, output=look.output))
 
 
-def _prepared(upload: bytes, model: Model, limits: Limits) -> tuple[Tensor, Window, str]:
+def _prepared(upload: Upload, model: Model, limits: Limits) -> tuple[Tensor, Window, str]:
     """The network's input, the part of the picture that it covers, and the preview. The picture itself is dropped."""
-    picture = decode(upload, most_pixels=limits.pixels, mode=model.preprocessing.mode)
+    picture = decode(upload, most_pixels=limits.pixels, mode=model.preprocessing.mode).image
     return *model.prepare(picture), _preview(picture)
 
 
@@ -263,5 +263,5 @@ def warm_up(model: Model, given_up: threading.Event) -> None:
     gray = BytesIO()
     Image.new("RGB", (64, 64), (127, 127, 127)).save(gray, "PNG")
     asked = AttendRequest(model, None, (DEFAULT_METHOD,), rule=BoxRule(), steps=1)
-    for _ in answers(gray.getvalue(), asked, Limits(), given_up):
+    for _ in answers(Upload(gray.getvalue(), "a gray picture", ""), asked, Limits(), given_up):
         pass

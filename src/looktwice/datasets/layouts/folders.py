@@ -9,7 +9,9 @@ from looktwice.datasets.items import Item, Log, Request, chosen_classes
 from looktwice.datasets.walk import is_folder
 from looktwice.errors import DatasetError
 
-_IMAGE_ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_IMAGE_ENDINGS = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 
 def read(request: Request, log: Log) -> tuple[Iterable[Item], Classes]:

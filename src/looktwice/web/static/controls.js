@@ -64,7 +64,7 @@ export function startBoxes() {
 
 export function fillControls(defaultBox) {
   const limits = page.limits;
-  $("limits").textContent = `JPEG, PNG, WebP and others, up to ${limits.upload_bytes / 1e6} MB and ${limits.pixels / 1e6} megapixels`;
+  $("limits").textContent = `JPEG, PNG, WebP, AVIF, HEIC and others, up to ${limits.upload_bytes / 1e6} MB and ${limits.pixels / 1e6} megapixels`;
   $("model").replaceChildren(...page.models.map(({ name }) => element("option", { value: name }, name)));
   const others = page.methods.filter((method) => !method.in_paper).map(methodRow);
   $("methods").replaceChildren(
