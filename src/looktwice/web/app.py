@@ -1,6 +1,7 @@
 """The page's application: the API, and the static files in ``static``.
 
-An upload stays in memory from its request to its answer. It is never written to a disk.
+An upload stays in memory from its request to its answer. Only an export as YOLO puts it into a temporary folder, which
+is in memory where the system has such a place (``/dev/shm``). The folder is removed before the answer.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,7 +28,8 @@ from looktwice.errors import LooktwiceError
 from looktwice.labels import PAPER_METHODS
 from looktwice.models.model import Model
 from looktwice.options import check_known
-from looktwice.web.forms import Limits, asked_for, known_model, read_form, single_fields
+from looktwice.web.exporting import FIELD_BYTES, export_asked_for, exported
+from looktwice.web.forms import Limits, Upload, asked_for, known_model, read_form, single_fields
 from looktwice.web.guard import FAILED, Answer, Guard, as_json, one_line, refusal
 from looktwice.web.line import Line, too_slow
 from looktwice.web.worker import Event, answers, joined
@@ -71,6 +74,7 @@ def create_app(
         Route("/api/methods", service.list_methods),
         Route("/api/classes", service.search_classes),
         Route("/api/attend", service.attend, methods=["POST"]),
+        Route("/api/export", service.export, methods=["POST"]),
         Mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True)),
     ]
     app = Starlette(
@@ -235,13 +239,46 @@ class AttendService:
             if not streams:
                 self._places.release()
 
+    async def export(self, request: Request) -> Response:
+        """``POST /api/export``, a multipart form → a labelled data set of one picture.
+
+        - ``picture``: as for ``/api/attend``;
+        - ``form``: ``coco``, one JSON file, or ``yolo``, a ZIP file with the picture, its labels and ``data.yaml``;
+        - ``model``: a name of ``/api/models``;
+        - ``classes``: a JSON list of ``{"index", "probability"}``, at most 10;
+        - ``boxes``: a JSON list of ``{"class": index, "x1", "y1", "x2", "y2", "score"}`` in half-open pixels of the
+          upright picture, at most 1000.
+
+        The network does not look again. A score in the file is the box's, times the probability of its class.
+        """
+        if not self._places.acquire(blocking=False):
+            raise HTTPException(503, "too many pictures are waiting; try again in a few seconds", {"Retry-After": "5"})
+        try:
+            async with aclosing(await self._export_events(request)) as events:
+                (file,) = [event.content async for event in events if event.kind == "file"]
+            disposition = f"attachment; filename*=UTF-8''{quote(file['name'])}"
+            return Response(file["content"], 200, {"Content-Disposition": disposition}, file["media_type"])
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody will read it
+        finally:
+            self._places.release()
+
+    async def _export_events(self, request: Request) -> AsyncGenerator[Event, None]:
+        until = asyncio.get_running_loop().time() + self._limits.seconds
+        upload, fields = await self._form(request, field_bytes=FIELD_BYTES)
+        asked = export_asked_for(fields, self._models)
+        return self._line.events(request, lambda _: exported(upload, asked, self._limits), until=until)
+
+    async def _form(self, request: Request, **room: int) -> tuple[Upload, dict[str, str]]:
+        try:
+            return await asyncio.wait_for(read_form(request, self._limits, **room), self._limits.seconds)
+        except asyncio.TimeoutError:
+            raise too_slow(self._limits) from None
+
     async def _events(self, request: Request) -> AsyncGenerator[Event, None]:
         """The events of a request whose form is in order."""
         until = asyncio.get_running_loop().time() + self._limits.seconds
-        try:
-            upload, fields = await asyncio.wait_for(read_form(request, self._limits), self._limits.seconds)
-        except asyncio.TimeoutError:
-            raise too_slow(self._limits) from None
+        upload, fields = await self._form(request)
         asked = asked_for(fields, self._models, self._limits)
 
         def work(given_up: threading.Event) -> Iterator[Event]:

@@ -222,15 +222,20 @@ def _last_part(path: str) -> str:
     return re.split(r"[/\\]", path)[-1]
 
 
-async def read_form(request: Request, limits: Limits) -> tuple[Upload, dict[str, str]]:
+async def read_form(request: Request, limits: Limits, *, field_bytes: int = 4096) -> tuple[Upload, dict[str, str]]:
     """The picture and the other fields of a multipart form. No more is read than the limit allows.
+
+    Args:
+        request: with the form.
+        limits: of a request.
+        field_bytes: length of a field besides the picture, at most.
 
     Raises:
         HTTPException: 400 or 422 for what is no form or has no picture, 413 for an upload that is too large.
         OptionError: a field that stands in the form twice.
     """
     too_large = HTTPException(413, f"the upload is larger than {limits.upload_bytes / 1e6:g} MB; scale it down first")
-    most = limits.upload_bytes + FORM_BYTES
+    most = limits.upload_bytes + FORM_BYTES + field_bytes
     if _announced_bytes(request) > most:
         raise too_large
     _check_charset(request)
@@ -243,7 +248,7 @@ async def read_form(request: Request, limits: Limits) -> tuple[Upload, dict[str,
                 raise too_large
             yield chunk
 
-    parser = MultiPartParser(request.headers, counted(), max_files=1, max_fields=16, max_part_size=4096)
+    parser = MultiPartParser(request.headers, counted(), max_files=1, max_fields=16, max_part_size=field_bytes)
     parser.spool_max_size = most + 1  # never to disk
     try:
         form = await parser.parse()

@@ -3,6 +3,7 @@
 import { forgetFound, listenForClasses, showClasses } from "./classes.js";
 import { chosenMethods, fillControls, readControls, showValues, startBoxes, writeControls } from "./controls.js";
 import { paintScale } from "./draw.js";
+import { offerExports, offerMethods } from "./export.js";
 import { PREPARE, begin, breakOff, draw, isDone, receive, showWork, showWorks } from "./figures.js";
 import { saveJson } from "./saving.js";
 import { ask, attend, download } from "./server.js";
@@ -69,6 +70,7 @@ const SHOW = {
     $("scrubber").hidden = true; // until there are maps of several steps
     showValues();
     showWorks();
+    offerMethods();
   },
 
   map(ready) {
@@ -201,6 +203,7 @@ function listen() {
   $("model").addEventListener("change", changeModel);
   listenForClasses(chooseClass);
   $("save-json").addEventListener("click", saveJson);
+  offerExports();
 }
 
 async function start() {

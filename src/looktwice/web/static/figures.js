@@ -132,6 +132,9 @@ function stepOf(work) {
   return Math.min(step, work.stages.length - 1);
 }
 
+/** The boxes that a finished work shows now. */
+export const shownBoxes = (work) => work.stages[stepOf(work)].boxes;
+
 function drawWork(work) {
   const canvas = work.figure.querySelector("canvas");
   const now = stepOf(work);

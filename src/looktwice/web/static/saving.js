@@ -6,7 +6,7 @@ import { $, element } from "./words.js";
 const MARGIN = 14;
 const RED = "#b3261e";
 
-const stem = () => page.shown.file.name.replace(/\.[^.]*$/, "") || "picture";
+export const stem = () => page.shown.file.name.replace(/\.[^.]*$/, "") || "picture";
 
 /** Lets the browser save a blob under a name. */
 export function save(blob, name) {

@@ -27,6 +27,11 @@ export async function download(path, name) {
   return new File([content], name, { type: content.type });
 }
 
+/** The file that the server makes of a form. */
+export async function fileOf(path, form) {
+  return (await reach(path, { method: "POST", body: form })).blob();
+}
+
 /** The events of an answer to `POST /api/attend`, each as it comes: waiting, seen, map. An error event is thrown. */
 export async function* attend(form, signal) {
   const headers = { Accept: "application/x-ndjson" };
