@@ -57,8 +57,9 @@ def test_coco_is_read_back_by_its_layout(client, tmp_path):
     (tmp_path / "a.json").write_bytes(export(client, "coco").content)
     (tmp_path / "classes.json").write_text('{"Bumblebee": 2, "ant": 0}')
     (sample,) = load_dataset(tmp_path / "a.json", layout="coco", classes=tmp_path / "classes.json").samples
-    assert sample.path.name == "Kater 1.png"
-    assert sorted(sample.boxes) == sorted([(3.25, 4.0, 60.5, 33.0), (0.0, 0.0, 90.0, 60.0), (10.0, 50.0, 12.0, 60.0)])
+    assert sample.image == tmp_path / "Kater 1.png"
+    expected = {2: ((3.25, 4.0, 60.5, 33.0), (10.0, 50.0, 12.0, 60.0)), 0: ((0.0, 0.0, 90.0, 60.0),)}
+    assert dict(zip(sample.labels, sample.boxes, strict=True)) == expected
 
 
 def test_yolo_has_the_picture_its_labels_and_the_names(client, tmp_path):
