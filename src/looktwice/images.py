@@ -23,24 +23,8 @@ InputSize = int | tuple[int, int]
 """A size in pixels: one number, or (height, width). What one number means is said where it is used."""
 
 
-SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".hif",
-    }
-)
+_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "avif", "heic", "heif", "hif")
+SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS)
 """The files of a folder that are taken as images: their suffix in lower case. A file that is named may have any."""
 
 
