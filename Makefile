@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow test-long test-browser lint format types contract bench docs notebook check clean
+.PHONY: install demo test test-slow test-long test-browser lint format types contract bench docs notebook screenshots check clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,9 +31,12 @@ test-slow: $(VENV)/.installed-docs  ## the longer tests; they also build the sit
 test-long: $(VENV)/.installed-dev  ## a million broken files for every reader together, and a hundred kills; half an hour
 	LOOKTWICE_CASES=1000000 LOOKTWICE_KILLS=100 $(BIN)/python -m pytest -s tests/long
 
-test-browser: $(VENV)/.installed-dev  ## page and report in a real browser; installs Debian's Chromium if it is missing
+$(VENV)/.installed-browser: $(VENV)/.installed-docs
 	command -v chromedriver >/dev/null || { apt-get update && apt-get install -y chromium chromium-driver; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group browser
+	touch $@
+
+test-browser: $(VENV)/.installed-browser  ## page, report and site in a real browser; installs Debian's Chromium if it is missing
 	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: $(VENV)/.installed-dev
@@ -63,6 +66,9 @@ docs: $(VENV)/.installed-docs  ## the site, in site/; a warning counts as an err
 
 notebook: $(VENV)/.installed-docs  ## run examples/tour.ipynb again, and keep what it shows
 	$(BIN)/python examples/execute_tour.py
+
+screenshots: $(VENV)/.installed-browser  ## the docs' pictures of page and report, in docs/images/screens
+	$(BIN)/python docs/screenshots.py
 
 check: lint types contract test
 
