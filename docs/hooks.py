@@ -9,6 +9,7 @@ HELP = re.compile(r"^<!-- help of every command -->$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 MODULE = re.compile(r"src/looktwice/(\w+)(?:/\w+)?(?:\.py)?")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+SCREEN = re.compile(r'<img ([^>]*)src="([^"]*)-light\.webp"([^>]*)>')
 TABLE = re.compile(r"<table>(.*?)</table>", re.DOTALL)
 INTERVAL = re.compile(r" (\[[−+\-\d.,  ]+\])(?=</)")
 
@@ -38,7 +39,13 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
 
 def on_page_content(html: str, **_: Any) -> str:
     """MkDocs calls it with each page's HTML."""
-    return TABLE.sub(_table, FORMULA.sub(_formula, html))
+    return SCREEN.sub(_screen, TABLE.sub(_table, FORMULA.sub(_formula, html)))
+
+
+def _screen(found: re.Match[str]) -> str:
+    """A screenshot of the light page, and that of the dark page for readers of dark pages."""
+    before, name, after = found.groups()
+    return "".join(f'<img {before}src="{name}-{scheme}.webp#only-{scheme}"{after}>' for scheme in ("light", "dark"))
 
 
 def _formula(found: re.Match[str]) -> str:

@@ -1,4 +1,6 @@
-"""Takes the docs' screenshots of `looktwice serve` and of a report, in Chromium: wide and narrow, light and dark.
+"""Takes the docs' screenshots of `looktwice serve` and of a report, in Chromium, and the figures of two how-tos.
+
+Screenshots are wide and narrow, light and dark. Figures are what a command of the how-to writes.
 
 python docs/screenshots.py            writes docs/images/screens
 python docs/screenshots.py FOLDER     writes FOLDER
@@ -8,6 +10,8 @@ It needs Debian's chromium and chromium-driver, and the dependency group browser
 
 import base64
 import io
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -28,13 +32,23 @@ SCREENS = ROOT / "docs" / "images" / "screens"
 SAMPLE = "cat-and-coffee"
 SIZES = ((1400, 1000), (375, 812))
 SCHEMES = ("light", "dark")
+FIGURES = {
+    "explain-classes": ("explain-a-decision", 0),
+    "explain-gates": ("explain-a-decision", 1),
+    "compare-methods": ("compare-methods", 0),
+}
+"""A how-to each, and which of its `looktwice compare` commands, from 0, makes the figure."""
+
+WIDEST = 1400  # pixels of a figure
 PATIENCE = 120  # seconds; the machine may be busy
 QUIET = 1.5  # seconds without a change, after which a page has its answer
 
 
 def main(folder: Path) -> None:
-    """Writes every screenshot, and prints its size."""
+    """Writes every picture."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name, (page, number) in FIGURES.items():
+        save(figure(page, number), folder / f"{name}.webp")
     with TemporaryDirectory() as work, browser() as driver:
         report = make_report(Path(work))
         with served() as address:
@@ -44,14 +58,14 @@ def main(folder: Path) -> None:
                     name = f"{width}-{scheme}.webp"
                     driver.get(address)
                     settle(driver)
-                    save(driver, folder / f"page-start-{name}")
+                    save(screen(driver), folder / f"page-start-{name}")
                     answer(driver)
-                    save(driver, folder / f"page-result-{name}")
+                    save(screen(driver), folder / f"page-result-{name}")
                     driver.get(report)
                     settle(driver)
-                    save(driver, folder / f"report-{name}")
+                    save(screen(driver), folder / f"report-{name}")
                     show_cards(driver)
-                    save(driver, folder / f"report-cards-{name}")
+                    save(screen(driver), folder / f"report-cards-{name}")
 
 
 @contextmanager
@@ -150,10 +164,31 @@ def wait(happens: Callable[[], object]) -> None:
     raise TimeoutError(f"the page gave no answer in {PATIENCE} seconds")
 
 
-def save(driver: Any, path: Path) -> None:
-    """Writes what the screen shows."""
+def screen(driver: Any) -> Image.Image:
+    """What the browser shows."""
     data = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
-    Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB").save(path, quality=80, method=6)
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def figure(page: str, number: int) -> Image.Image:
+    """What a command of a how-to draws."""
+    text = (ROOT / "docs" / "howto" / f"{page}.md").read_text()
+    lines = re.sub(r"\\\n\s*", "", text)
+    command = shlex.split(re.findall(r"^looktwice (compare .*)$", lines, re.MULTILINE)[number])
+    with TemporaryDirectory() as folder:
+        command[command.index("--output") + 1] = folder
+        subprocess.run(
+            [sys.executable, "-m", "looktwice", *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        )
+        (drawn,) = Path(folder).glob("compare-*.png")
+        picture = Image.open(drawn).convert("RGB")
+    picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+    return picture
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Writes a picture, and prints its size."""
+    picture.convert("RGB").save(path, quality=80, method=6)
     sys.stdout.write(f"{path}  {path.stat().st_size / 1000:.0f} kB\n")
 
 
