@@ -1,4 +1,4 @@
-"""Changes that the site makes to the pages: help of the commands, links to files outside, formulas, and tables that fit."""
+"""What the site changes in the pages: help of the commands, links to files outside, formulas, and tables that fit."""
 
 import re
 from html import unescape

@@ -122,7 +122,9 @@ def answer(driver: Any) -> None:
     else:
         picture = ROOT / "examples" / "images" / f"{SAMPLE}.jpg"
         driver.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(picture))
-    wait(lambda: driver.execute_script("return [...document.querySelectorAll('canvas')].some(each => each.offsetWidth)"))
+    wait(
+        lambda: driver.execute_script("return [...document.querySelectorAll('canvas')].some(each => each.offsetWidth)")
+    )
     wait(lambda: not driver.find_elements(By.CSS_SELECTOR, "[aria-busy=true]"))
     settle(driver)
     driver.execute_script("document.querySelector('#stage, main').scrollIntoView()")
@@ -177,9 +179,7 @@ def figure(page: str, number: int) -> Image.Image:
     command = shlex.split(re.findall(r"^looktwice (compare .*)$", lines, re.MULTILINE)[number])
     with TemporaryDirectory() as folder:
         command[command.index("--output") + 1] = folder
-        subprocess.run(
-            [sys.executable, "-m", "looktwice", *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run([sys.executable, "-m", "looktwice", *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         (drawn,) = Path(folder).glob("compare-*.png")
         picture = Image.open(drawn).convert("RGB")
     picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
