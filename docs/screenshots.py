@@ -87,7 +87,9 @@ def make_report(folder: Path) -> str:
         ["-m", "looktwice", "report", "own-data/run", "--output", "report.html"],
     ):
         subprocess.run([sys.executable, *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return (folder / "report.html").as_uri()
+    page = folder / "report.html"
+    page.write_text(page.read_text().replace(f"{folder}/", ""))  # a temporary folder says nothing to a reader
+    return page.as_uri()
 
 
 @contextmanager
