@@ -9,16 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from serve_page import browser, opened, serving, whole
+from serve_page import browser, opened, whole
 
 pytestmark = pytest.mark.browser
 SAMPLES = Path(__file__).parents[2] / "examples" / "images"
-
-
-@pytest.fixture(scope="module")
-def address():
-    with serving() as (_, address):
-        yield address
 
 
 @pytest.fixture

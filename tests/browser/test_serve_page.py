@@ -8,34 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve_page import Keys, browser, opened, serving, webdriver, whole
+from serve_page import Keys, webdriver, whole
 
 pytestmark = pytest.mark.browser
 SAMPLES = Path(__file__).parents[2] / "examples" / "images"
-
-
-@pytest.fixture(scope="module")
-def address():
-    with serving() as (_, address):
-        yield address
-
-
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory):
-    return tmp_path_factory.mktemp("downloads")
-
-
-@pytest.fixture(scope="module")
-def chromium(downloads):
-    with browser(downloads) as driver:
-        yield driver
-
-
-@pytest.fixture
-def page(chromium, address):
-    page = opened(chromium, address)
-    yield page
-    assert chromium.get_log("browser") == []
 
 
 @pytest.fixture
