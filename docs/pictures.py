@@ -110,14 +110,30 @@ def several(lite0: Model, weights: Path, definitions: Path) -> None:
             row(picture, [Look(model, picture, target) for model in networks.values()], title=target)
             for picture, target in shown
         ]
-        save(name, Sheet(["input", *networks], rows), width=240)
+        cells = [Row([probable(each) for each in one.cells[1:]], one.title) for one in rows]
+        save(name, Sheet(list(networks), cells), width=240, text_size=24)
     for picture, target in (("astronaut", "space shuttle"), ("cat-and-coffee", "espresso")):
         rows = [
             row(picture, [Look(model, picture, target, method) for method in BASELINES], title=title)
             for title, model in networks.items()
         ]
         cells = [Row([replace(each, note="") for each in one.cells[1:]], one.title) for one in rows]
-        save(f"gallery-methods-{target.replace(' ', '-')}", Sheet(titles(BASELINES), cells), width=200)
+        save(
+            f"gallery-methods-{target.replace(' ', '-')}",
+            Sheet(broken(titles(BASELINES)), cells),
+            width=200,
+            text_size=20,
+        )
+
+
+def probable(shown: Cell) -> Cell:
+    """A cell whose note is the probability alone, for a row that is titled with the class."""
+    return replace(shown, note=shown.note.rpartition(" · ")[2])
+
+
+def broken(names: Sequence[str]) -> list[str]:
+    """Titles of two words on two lines, for narrow columns."""
+    return [name.replace(" ", "\n") for name in names]
 
 
 def command(name: str, *choice: str) -> None:
