@@ -62,16 +62,25 @@ export function paint(canvas, { picture, answer, map = null, boxes = [], opacity
   for (const box of boxes) outline(context, box, across, down);
 }
 
+/** A box, light with dark edges, all inside the picture: the rule and the numbers are those of figures/frames.py. */
 function outline(context, box, across, down) {
-  const line = Math.max(2, Math.max(context.canvas.width, context.canvas.height) / 200);
-  const half = line / 2 + 1; // the dark edge stays inside the picture too
-  const sides = [(box.x2 - box.x1) * across - 2 * half, (box.y2 - box.y1) * down - 2 * half];
-  const place = [box.x1 * across + half, box.y1 * down + half, Math.max(1, sides[0]), Math.max(1, sides[1])];
-  for (const [colour, width] of [["rgb(0 0 0 / .8)", line + 2], ["white", line]]) {
+  const { width, height } = context.canvas;
+  const room = Math.max(1, Math.round(Math.min(Math.max(width, height), 1024, 17 * Math.min(width, height)) / 170));
+  const edge = Math.max(1, Math.round(room / 3));
+  const [x1, x2] = between(box.x1 * across, box.x2 * across, edge, width - edge);
+  const [y1, y2] = between(box.y1 * down, box.y2 * down, edge, height - edge);
+  const line = Math.min(room, Math.max(1, Math.min(x2 - x1, y2 - y1) / 5));
+  for (const [colour, wide] of [["black", line + 2 * edge], ["white", line]]) {
     context.strokeStyle = colour;
-    context.lineWidth = width;
-    context.strokeRect(...place);
+    context.lineWidth = wide;
+    context.strokeRect(x1 + line / 2, y1 + line / 2, x2 - x1 - line, y2 - y1 - line);
   }
+}
+
+/** Two ends, moved between two bounds, at least a pixel apart. */
+function between(low, high, least, most) {
+  const start = Math.min(Math.max(low, least), most - 1);
+  return [start, Math.max(Math.min(high, most), start + 1)];
 }
 
 /** Where gates are open, in the proportions of the part that the network sees. */
