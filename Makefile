@@ -8,16 +8,16 @@ BIN := $(VENV)/bin
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate,figures,report,web]"
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate]" --group test --group lint
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate,figures,report,web]" --group test --group lint
 	# Quantus asks for opencv-python, which would overwrite opencv-python-headless; the group test has its other needs.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps "quantus>=0.6"
 	touch $@
 
-install: $(VENV)/.installed  ## looktwice and what it needs, in .venv
+install: $(VENV)/.installed  ## looktwice and what all of its commands need, in .venv
 
 demo: $(VENV)/.installed  ## maps and boxes for the sample pictures, with the embedded network: pictures and JSON in out/
 	$(BIN)/looktwice attend examples/images --output out

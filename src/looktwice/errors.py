@@ -11,6 +11,12 @@ _STEERING = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 _NO_TEXT = "\ud800-\udfff"
 """Halves of characters, which stand for the bytes of a file name that are not UTF-8."""
 
+FINITE_REMEDY = (
+    "check that the network's scores of these images are finite; if they are, use double precision, model.double() and "
+    "images.double()"
+)
+"""What to do where what is computed from a network's scores is NaN or infinite."""
+
 
 def printable(text: object, *, keeps_bytes: bool = False) -> str:
     r"""Text as it can be printed and encoded, whatever it holds.

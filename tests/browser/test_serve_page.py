@@ -71,6 +71,8 @@ def test_the_steps_show_how_the_gates_close(cat):
     cat.one("#trajectory").click()
     cat.until(lambda: cat.one("#scrubber").is_displayed() and cat.one("#works[aria-busy=false]"))
     slider = cat.one("#step")
+    assert cat.one("#scrubber output").text == "5 of 5"  # the result, and not the start
+    assert np.array_equal(cat.drawing(1), last)
     slider.send_keys(Keys.HOME)
     assert cat.one("#scrubber output").text == "0 of 5"
     assert slider.get_attribute("aria-valuetext") == "step 0 of 5"

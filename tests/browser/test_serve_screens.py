@@ -95,7 +95,7 @@ def test_the_picture_stands_beside_the_map_under_a_legend(screen):
         assert original["y"] == gradient["y"] == found["y"]
     assert original["width"] == gradient["width"] == found["width"]
     assert "low" in screen.one("#legend").text
-    assert "White box: probably an object" in screen.one("#legend").text
+    assert "White box: perhaps an object" in screen.one("#legend").text
     scale = screen.drawing(of="#scale")[0]
     assert scale[20, 2] > scale[20, 0]  # blue
     assert scale[-20, 0] > scale[-20, 2]  # red

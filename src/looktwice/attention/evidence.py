@@ -9,7 +9,7 @@ from torch import Tensor
 
 from looktwice.attention.affinity import PROPAGATION_POWER
 from looktwice.attention.finishing import unit_maximum
-from looktwice.errors import ModelError
+from looktwice.errors import FINITE_REMEDY, ModelError
 from looktwice.gating.calls import ActivationCall, Layers, select_layers
 from looktwice.options import check_choice
 
@@ -39,7 +39,7 @@ def kept_evidence(
     """
     layers = select_layers([calls[index] for index in evidence], shown)
     if not all(evidence[index].isfinite().all() for index in layers):
-        raise ModelError("the class evidence is not finite; pass the model and the images as float64")
+        raise ModelError(f"the class evidence is not finite; {FINITE_REMEDY}")
     positive = {index: evidence[index].clamp_min(0) for index in layers}
     kept = {index: gates[index] * found if index in gates else found for index, found in positive.items()}
     return [calls[index].to_grid(found) for index, found in kept.items()]

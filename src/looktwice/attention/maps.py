@@ -22,7 +22,7 @@ from looktwice.attention.evidence import (
 from looktwice.attention.finishing import Values, check_finish, finish_map, unit_maximum
 from looktwice.attention.look import Look
 from looktwice.attention.methods import Attribute, Method, Optimise
-from looktwice.errors import ModelError, OptionError
+from looktwice.errors import FINITE_REMEDY, ModelError, OptionError
 from looktwice.feedback.ascent import Feedback, open_evidence
 from looktwice.feedback.class_gradient import class_gradient
 from looktwice.gating.activations import Saturation
@@ -194,7 +194,7 @@ def _attributed(
             "folds frames or crops into the batch"
         )
     if not found.isfinite().all():
-        raise ModelError("the method's map is not finite; pass the model and the images as float64")
+        raise ModelError(f"the method's map is not finite; {FINITE_REMEDY}")
     without = Feedback({}, look.images.new_empty((len(look.images), 0)), ())
     if found.ndim == 4:
         return _attention(look, targets, finish, attention_map(found), without, found)

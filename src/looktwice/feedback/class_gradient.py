@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from looktwice.errors import ModelError
+from looktwice.errors import FINITE_REMEDY, ModelError
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network
 from looktwice.gating.passes import gated_scores
@@ -61,7 +61,5 @@ def class_gradient(
     if image is None:
         raise ModelError("no gradient reaches the images from the class scores; the forward pass must not detach")
     if not image.isfinite().all():
-        raise ModelError(
-            "the class gradient is not finite; pass the model and the images as float64, or take fewer steps"
-        )
+        raise ModelError(f"the class gradient is not finite; {FINITE_REMEDY}, or take fewer steps")
     return ClassGradient(image, chosen.detach())

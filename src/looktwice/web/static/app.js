@@ -66,7 +66,8 @@ const SHOW = {
     showTitle();
     showClasses();
     const kept = settings.trajectory === 1 ? Number(settings.steps) : 0;
-    $("step").max = $("step").value = kept;
+    $("step").max = kept; // first, because it bounds the value
+    $("step").value = kept;
     $("scrubber").hidden = true; // until there are maps of several steps
     showValues();
     showWorks();
@@ -81,7 +82,7 @@ const SHOW = {
 };
 
 const BOXES = {
-  objects: "White box: probably an object of this class",
+  objects: "White box: perhaps an object of this class. Its probability is in the list of boxes",
   contour: "White box: around a region of high attention",
   energy: "White box: holds most of the attention",
 };

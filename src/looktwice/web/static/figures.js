@@ -69,6 +69,7 @@ export const isDone = (work) => work.row !== null && work.error === null;
 export function showWorks() {
   const against = page.answer.against !== null;
   $("works").classList.toggle("against", against);
+  $("works").classList.toggle("wide", page.answer.picture.width > 3 * page.answer.picture.height);
   $("works").style.setProperty("--rows", page.works.length / shownClasses().length);
   $("works").replaceChildren(original());
   for (const work of page.works) showWork(work);
