@@ -57,8 +57,8 @@ def legend(text_size: int, *, found: bool) -> Legend:
     sample = None
     if found:
         place += 0.9 * text_size
-        sample = (round(place), round(middle - 0.55 * text_size), round(place + 1.6 * text_size), 0)
-        sample = (*sample[:3], round(middle + 0.55 * text_size))
+        above, below = round(middle - 0.55 * text_size), round(middle + 0.55 * text_size)
+        sample = (round(place), above, round(place + 1.6 * text_size), below)
         place = sample[2]
         words("box found", 5.6)
     return Legend(round(place), height, bar, sample, tuple(labels))
