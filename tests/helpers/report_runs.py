@@ -78,6 +78,7 @@ def make_run(
     maps=True,
     network="squeezenet1_1",
     methods=METHODS,
+    options=None,
     target="true",
     boxes="largest",
     rule="contour",
@@ -103,6 +104,8 @@ def make_run(
         | {"thresholds": None if boxed else {name: to_json(Thresholds(0.2)) for name in names}},
         "save": {"maps": maps, "npy": False},
     }
+    if options is not None:
+        facts["methods"] = {method: options.get(method, {}) for method in methods}
     if faithful:
         facts["faithfulness"] = {"steps": 10, "blur": 0.1}
     manifest = _begin(folder, dataset, network, methods, facts, told or {})

@@ -478,3 +478,11 @@ def test_rows_are_those_that_the_summary_counts(run):
         error = found.summary.methods[method].score("gt_known_loc_error").value
         assert 1 - found.hits(method).mean() == pytest.approx(error)
         assert found.success[method][found.chosen[method]] == pytest.approx(1 - error)
+
+
+def test_steps_and_trace_weight_are_told_because_runs_may_differ_in_them(data, tmp_path, page):
+    assert "<dt>feedback</dt>" not in page  # the methods of this run have no options
+    options = {"feedback": {"steps": 3, "trace_weight": 0.0}, "global_feedback": {"steps": 7, "trace_weight": 0.5}}
+    text = render([make_run(tmp_path / "run", data, options=options)])
+    told = "Local feedback: 3 steps, trace_weight 0; Global feedback: 7 steps, trace_weight 0.5"
+    assert f"<dt>feedback</dt><dd>{told}</dd>" in text

@@ -216,10 +216,21 @@ def _facts(run: FinishedRun, entries: RunEntries) -> dict[str, str]:
         "data": f"{about.root or 'not told'} ({about.layout or 'layout not told'})",
         "images": images,
         "class of the maps": conditions.target,
+        **_feedback_options(run),
         "input": conditions.preprocessing,
         **judged,
         "run": f"{run.folder.name}, begun {about.begun}, on {about.device}",
     }
+
+
+def _feedback_options(run: FinishedRun) -> dict[str, str]:
+    """What readers compare first between two runs: the steps of each ascent, and λ. The manifest has all options."""
+    told = [
+        f"{run.manifest.label_of(method).title}: {options['steps']} steps, trace_weight {options['trace_weight']:g}"
+        for method, options in run.manifest.run.methods.items()
+        if {"steps", "trace_weight"} <= options.keys()
+    ]
+    return {"feedback": "; ".join(told)} if told else {}
 
 
 def _tuned(run: FinishedRun) -> bool:
