@@ -33,7 +33,7 @@ def test_random_weights_come_first_and_are_told_beside_what_the_probabilities_sa
 @pytest.mark.parametrize(("best", "told"), [(UNSURE - 1e-6, True), (UNSURE, False)])
 def test_a_network_of_many_classes_is_not_sure_below_the_limit(best: float, told: bool):
     lines = doubts(of_many(best), 7, MANY, weights="default")
-    assert lines == ((f"The network is not sure: class 7 is most probable, with {100 * best:.0f} %.",) if told else ())
+    assert lines == ((f"The network is not sure: class 7 is most probable, with {100 * best:.1f} %.",) if told else ())
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_class_that_is_asked_for_and_improbable_is_told_with_the_predicted_one
     lines = doubts(of_many(0.8, other), 3, MANY, weights="default")
     assert lines == (
         (
-            "class 3 is improbable (0.5 %): the network predicts class 7 (80 %). "
+            "class 3 is improbable (0.5 %): the network predicts class 7 (80.0 %). "
             "The map shows what would speak for class 3.",
         )
         if told
@@ -59,16 +59,19 @@ def test_a_class_that_is_asked_for_and_improbable_is_told_with_the_predicted_one
 
 def test_classes_with_a_probability_each_need_a_half():
     assert doubts([0.3, 0.4, 0.1], 1, NAMES, weights="default", output="sigmoids") == (
-        "The network finds none of its classes: cup is most probable, with 40 %.",
+        "The network finds none of its classes: cup is most probable, with 40.0 %.",
     )
     assert doubts([0.6, 0.7, 0.55], 2, NAMES, weights="default", output="multilabel_logits") == ()
     assert doubts([0.4], 0, ("crack",), weights="default", output="logit")
     assert doubts([0.6], 0, ("crack",), weights="default", output="logit") == ()
 
 
-def test_a_class_of_no_probability_at_all_is_written_so():
-    assert "(0 %)" in doubts([0.0, 1.0, 0.0], 0, NAMES, weights="default")[0]
-    assert "(less than 0.01 %)" in doubts([1e-9, 1.0, 0.0], 0, NAMES, weights="default")[0]
+@pytest.mark.parametrize(
+    ("probability", "told"),
+    [(0.0, "less than 0.1 %"), (0.0004, "less than 0.1 %"), (0.0006, "0.1 %"), (0.009, "0.9 %")],
+)
+def test_the_probability_of_an_improbable_class_has_one_digit(probability: float, told: str):
+    assert f"({told})" in doubts([probability, 1 - probability, 0.0], 0, NAMES, weights="default")[0]
 
 
 def test_probabilities_that_are_no_numbers_are_refused_elsewhere_and_say_nothing_here():

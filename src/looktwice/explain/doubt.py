@@ -53,7 +53,7 @@ def doubts(
     >>> doubts([0.02, 0.9, 0.08], 1, ("cat", "cup", "rocket"), weights="default")
     ()
     >>> doubts([0.005, 0.9, 0.095], 0, ("cat", "cup", "rocket"), weights="default")
-    ('cat is improbable (0.5 %): the network predicts cup (90 %). The map shows what would speak for cat.',)
+    ('cat is improbable (0.5 %): the network predicts cup (90.0 %). The map shows what would speak for cat.',)
     """
     known = np.asarray(probabilities, dtype=float)
     found = [_RANDOM] if weights == "random" else []
@@ -79,7 +79,5 @@ def _of_probabilities(known: np.ndarray, index: int, names: Sequence[str], outpu
 
 
 def _percent(probability: float) -> str:
-    """A probability in words: two digits below one percent are enough to tell them apart."""
-    if 0 < probability < 0.0001:
-        return "less than 0.01 %"
-    return f"{100 * probability:.2g} %" if probability < 0.1 else f"{100 * probability:.0f} %"
+    """A probability in words, with the digit that titles of pictures have too."""
+    return f"{100 * probability:.1f} %" if probability >= 0.0005 else "less than 0.1 %"
