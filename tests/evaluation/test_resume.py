@@ -12,7 +12,7 @@ from torch import nn
 
 from evaluations import METHODS, PREPROCESSING, StopError, assert_same, colours, run_on, stop_after
 from looktwice.datasets import Dataset, Sample
-from looktwice.errors import DatasetError, ModelError, OptionError, RunError
+from looktwice.errors import DatasetError, LooktwiceWarning, ModelError, OptionError, RunError
 from looktwice.evaluation import pipeline
 from looktwice.evaluation.processes import Shard
 from looktwice.localization import BoxRule
@@ -61,7 +61,10 @@ def test_unusable_parts_are_redone_and_leftovers_swept(dataset, undisturbed, tmp
     ours, theirs = (run / "rows" / f".part-000000.parquet.{name}.4194305.tmp" for name in (host, "elsewhere"))
     ours.write_bytes(b"half")
     theirs.write_bytes(b"half")
-    run_on(dataset, run)
+    with pytest.warns(
+        LooktwiceWarning, match=r"5 parts cannot be used and are computed again \(part-000000\.parquet: "
+    ):
+        run_on(dataset, run)
     assert_same(run, undisturbed)
     assert (ours.exists(), theirs.exists()) == (False, True)
 

@@ -219,6 +219,16 @@ def _chunk_of_squares(part, start, squares, methods):
     return Chunk(part, tuple(pictures), tuple(guesses), heats, heats, seconds, (32, 32))
 
 
+def half_older(run, folder):
+    """A copy of a run that an older version began, which kept no small maps, and that this version finished."""
+    parts = sorted((make_older(run, folder) / "rows").iterdir())
+    for part in parts[len(parts) // 2 :]:
+        shutil.copy(run / "rows" / part.name, part)
+        table = pq.read_table(part, partitioning=None)
+        pq.write_table(table.replace_schema_metadata(None), part)
+    return folder
+
+
 def make_older(run, folder):
     """A copy of a run as an older version would have written it: no boxes at every threshold, no small maps."""
     shutil.copytree(run, folder)

@@ -23,7 +23,7 @@ from looktwice.report.finished_run import read_run
 from looktwice.report.gallery import make_gallery, select
 from looktwice.report.page import render
 from looktwice.runs.manifest import About, Manifest, PreprocessingFacts
-from report_runs import HEIGHT, METHODS, WIDTH, finds, make_data, make_older, make_run
+from report_runs import HEIGHT, METHODS, WIDTH, finds, half_older, make_data, make_older, make_run
 
 
 def numbers(found, chosen):
@@ -100,7 +100,24 @@ def test_an_older_run_without_maps_says_so(bare, tmp_path):
     gallery = make_gallery(read_run(make_older(bare, tmp_path / "run")), 100)
     assert not gallery.has_maps
     assert all(view.heat is None for card in gallery.cards for view in card.views.values())
-    assert "kept no maps. Evaluate it again to see maps here" in gallery.notes[-1]
+    assert gallery.notes[-1] == (
+        "An older version made the run, which kept no maps. To see all maps, evaluate into a new folder (another "
+        "--output)."
+    )
+
+
+def test_a_run_with_maps_of_some_images_counts_the_cards_that_lack_them(bare, tmp_path):
+    run = half_older(bare, tmp_path / "run")
+    gallery = make_gallery(read_run(run), 100)
+    lacking = [card for card in gallery.cards if all(view.heat is None for view in card.views.values())]
+    assert gallery.has_maps
+    assert 0 < len(lacking) < len(gallery.cards)
+    assert gallery.notes[-1] == (
+        f"{len(lacking)} cards lack maps, since rows of older versions have none. To see all maps, evaluate into a "
+        "new folder (another --output)."
+    )
+    assert render([run]).count("No map is kept for this image and method.") == len(lacking)
+    assert "No map is kept" not in render([bare])
 
 
 def test_a_broken_small_map_costs_only_itself(data, tmp_path):

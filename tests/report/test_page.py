@@ -228,8 +228,7 @@ def test_the_best_are_marked_whichever_way_is_better(many_page):
     faithful = best_cells(many_page, CAPTIONS[3])
     assert faithful["Whole image"] == [0, 1]  # the most insertion, and the least deletion
     assert not any(columns for name, columns in faithful.items() if name != "Whole image")
-    time = best_cells(many_page, "Time")
-    assert {name for name, columns in time.items() if columns} == {"Gradient"}  # baselines take none
+    assert not any(best_cells(many_page, "Time").values())  # times were not compared
     assert not any(best_cells(many_page, CAPTIONS[4]).values())  # bounds are no results
     assert not any(best_cells(many_page, "Number of boxes").values())
 
@@ -283,6 +282,24 @@ def test_ties_and_noise_and_few_images_in_the_marks(many):
     assert best_methods(scored(run, error.name, dict.fromkeys(values, 0.2)), error) == frozenset()
     assert best_methods(scored(run, error.name, values, n=49), error) == frozenset()
     assert best_methods(scored(run, error.name, values, n=50), error) == {"feedback", "global_feedback"}
+
+
+def test_no_mark_without_a_comparison(many):
+    run = read_run(many)
+    error, time = MEASURES["gt_known_loc_error"], MEASURES["seconds_per_image"]
+    values = dict(zip(run.names, (0.3, 0.2, 0.2, 0.5, 0.9), strict=True))
+    told = scored(run, error.name, values)
+    assert best_methods(told, error) == {"feedback", "global_feedback"}
+    first, last = sorted(("feedback", run.names[-1]))
+    lacking = tuple(
+        replace(each, differences={}) if {each.first, each.second} == {first, last} else each
+        for each in told.summary.paired
+    )
+    assert best_methods(replace(told, summary=replace(told.summary, paired=lacking)), error) == frozenset()
+    assert best_methods(replace(told, summary=replace(told.summary, paired=())), error) == frozenset()
+    timed = {name: run.summary.methods[name].score(time.name).value for name in run.methods}
+    assert len(set(timed.values())) == len(timed)  # one is the fastest, but no interval tells it apart
+    assert best_methods(run, time) == frozenset()
 
 
 def with_images(run, count):

@@ -7,6 +7,7 @@ or fewer processes than it began with, and the processes do not talk to each oth
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import MappingProxyType
 
 from looktwice.atomic_files import remove_unfinished
 from looktwice.datasets.records import Dataset
-from looktwice.errors import DatasetError, OptionError
+from looktwice.errors import DatasetError, LooktwiceWarning, OptionError
 from looktwice.evaluation.chunks import (
     Chunks,
     EvaluationImage,
@@ -38,15 +39,16 @@ from looktwice.models.model import Model
 from looktwice.runs.columns import BASELINES, columns_of
 from looktwice.runs.folder import (
     MANIFEST,
+    SUMMARY,
     check_is_still,
-    is_complete,
     open_run,
+    part_fault,
     part_path,
     read_manifest,
     row_schema,
 )
 from looktwice.runs.manifest import Manifest
-from looktwice.runs.part_checks import options_of
+from looktwice.runs.part_checks import OTHER_IMAGES, OTHER_OPTIONS, options_of
 from looktwice.runs.problems import add_problems, write_problems
 from looktwice.runs.summarise import RunStatus, write_summary
 
@@ -196,15 +198,32 @@ def _rule_of(name: str, plan: EvaluationPlan, thresholds: Mapping[str, Threshold
 
 
 def _unfinished(measurement: MeasurementPlan, own: Iterable[int], chunks: Chunks[EvaluationImage]) -> list[int]:
-    """The chunks that have no part yet. A part that cannot be used is removed, or another process would count it."""
+    """The chunks that have no part yet, or one that cannot be used.
+
+    A part that cannot be used stays until its new one is whole, but the summary of all parts goes at once: else a run
+    that is stopped now would pass as finished.
+    """
     run, schema = measurement.run, row_schema(measurement.columns)
-    missing = []
+    faults: dict[int, str] = {}
     for index in own:
         keys = {(image.sample.id, method) for image in chunks.images(index) for method in measurement.rules}
-        if not is_complete(run, index, keys, schema, measurement.options):
-            part_path(run, index).unlink(missing_ok=True)
-            missing.append(index)
-    return missing
+        fault = part_fault(run, index, keys, schema, measurement.options)
+        if fault is not None:
+            faults[index] = fault
+    if faults:
+        (run / SUMMARY).unlink(missing_ok=True)
+    unusable = {part_path(run, index): fault for index, fault in faults.items() if part_path(run, index).exists()}
+    if unusable:
+        part, fault = next(iter(unusable.items()))
+        told = "1 part cannot be used and is" if len(unusable) == 1 else f"{len(unusable)} parts cannot be used and are"
+        warnings.warn(f"{run}: {told} computed again ({part.name}: {fault})", LooktwiceWarning, stacklevel=3)
+    for part, fault in unusable.items():
+        if fault in (
+            OTHER_IMAGES,
+            OTHER_OPTIONS,
+        ):  # a process with other chunks cannot see it, and would count the part
+            part.unlink()
+    return list(faults)
 
 
 def _work(

@@ -84,6 +84,11 @@ class Card:
         return sum(view.hit is True for view in self.views.values())
 
     @property
+    def lacks_maps(self) -> bool:
+        """Whether a method's map was not kept."""
+        return any(view.heat is None for view in self.views.values())
+
+    @property
     def gain(self) -> float | None:
         """The value of global feedback less that of local feedback; None if one of them is not there."""
         if not set(GAIN) <= set(self.views):

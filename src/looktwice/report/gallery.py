@@ -16,6 +16,8 @@ from looktwice.report.card_pictures import find_dataset, saved_heats, small_heat
 from looktwice.report.cards import GAIN, Card, Material, make_card, number_title
 from looktwice.report.finished_run import FinishedRun, Subject
 
+_NO_MAPS = "An older version made the run, which kept no maps."
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -77,8 +79,11 @@ def make_gallery(run: FinishedRun, limit: int, data: Path | None = None) -> Gall
             "miss are right. Run evaluate with --save-maps to see these boxes."
         )
     has_maps = any(view.heat is not None for view in views)
-    if not has_maps:
-        notes.append("An older version made the run, which kept no maps. Evaluate it again to see maps here.")
+    mapless = sum(card.lacks_maps for card in cards)
+    if mapless:
+        lacking = "1 card lacks a map" if mapless == 1 else f"{mapless} cards lack maps"
+        why = f"{lacking}, since rows of older versions have none." if has_maps else _NO_MAPS
+        notes.append(f"{why} To see all maps, evaluate into a new folder (another --output).")
     return Gallery(cards, len(run.subjects), _value_title(run), run.judges_boxes, has_maps, tuple(notes))
 
 

@@ -155,28 +155,23 @@ def best_methods(run: FinishedRun, measure: Measure) -> frozenset[str]:
     """The methods with the best value of a measure, and those whose difference from it may be 0.
 
     Nothing if there are too few images, if no value is better than another, or if all methods would be named: then
-    none has been shown to be better.
+    none has been shown to be better. Nothing too if the best value was not compared with each other one: times have no
+    paired differences.
     """
     scores = {method: run.summary.methods[method].score(measure.name) for method in run.names}
-    known = {method: score for method, score in scores.items() if score is not None and _counts(measure, score)}
+    known = {method: score for method, score in scores.items() if score is not None}
     if too_few(run) or measure.kind in ("oracle", "box_count") or any(s.n < FEWEST_IMAGES for s in known.values()):
         return frozenset()
     sign = 1 if measure.lower_is_better else -1
     first = min(known, key=lambda method: sign * known[method].value, default=None)
-    best = frozenset(method for method in known if first is not None and _as_good(run, measure, first, method, known))
-    return best if len(best) < len(known) else frozenset()
-
-
-def _as_good(run: FinishedRun, measure: Measure, first: str, other: str, scores: Mapping[str, Score]) -> bool:
-    """Whether a method is as good as the first one, or the paired interval of their difference holds 0."""
-    difference = run.summary.difference(first, other).get(measure.name)
-    told_apart = difference is None or difference.excludes_zero
-    return scores[first].value == scores[other].value or not told_apart
-
-
-def _counts(measure: Measure, score: Score) -> bool:
-    """Baselines take no time, which is no merit."""
-    return measure.kind != "cost" or score.value > 0
+    if first is None:
+        return frozenset()
+    others = [method for method, score in known.items() if score.value != known[first].value]
+    differences = {method: run.summary.difference(first, method).get(measure.name) for method in others}
+    apart = {method for method, each in differences.items() if each is not None and each.excludes_zero}
+    if not apart or None in differences.values():
+        return frozenset()
+    return frozenset(known) - apart
 
 
 def _has_number(run: FinishedRun, method: str, measure: Measure) -> bool:

@@ -91,6 +91,10 @@ YOUNGER: Mapping[str, str] = MappingProxyType(
 """Columns that a run of an older version may lack, besides the numbers of maps; then they have no values."""
 
 
+MAY_LACK = frozenset({*MAP_NUMBERS, *YOUNGER})
+"""The names of all columns that a part may lack. Each new column belongs here, or older runs are computed again."""
+
+
 FORMER_NAMES: Mapping[str, str] = MappingProxyType({"seconds_frame": "overhead_seconds"})
 """Names of columns in runs that older versions wrote → their names today."""
 

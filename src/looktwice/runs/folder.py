@@ -21,11 +21,27 @@ from looktwice.runs.arrow import arrow
 from looktwice.runs.columns import FAITHFULNESS, YOUNGER
 from looktwice.runs.json_forms import to_json
 from looktwice.runs.manifest import Manifest
-from looktwice.runs.part_checks import CHECKED, WrongRowsError, check_lists, check_rows
+from looktwice.runs.part_checks import (
+    CHECKED,
+    OTHER_IMAGES,
+    OTHER_OPTIONS,
+    WrongRowsError,
+    check_lists,
+    check_rows,
+    check_schema,
+)
 from looktwice.runs.parts import DamagedPartError, Part, decode_part, encode_part, part_label
 from looktwice.runs.summary import Summary
 
 MANIFEST, SUMMARY, PROBLEMS = "manifest.json", "summary.json", "problems.txt"
+
+
+class UnusablePartError(RunError):
+    """A part is missing, damaged, or not its run's. ``why`` says what is wrong in a few words."""
+
+    def __init__(self, text: str, why: str = "") -> None:
+        super().__init__(text)
+        self.why = why
 
 
 def open_run(run: Path, manifest: Manifest) -> Manifest:
@@ -226,7 +242,20 @@ def is_complete(
     schema: Any,
     options: Mapping[str, str] | None = None,
 ) -> bool:
-    """Whether the part of a chunk is there and right: of this run, unchanged, with each row once.
+    """Whether the part of a chunk is there and right; see ``part_fault``."""
+    return part_fault(run, index, keys, schema, options) is None
+
+
+def part_fault(
+    run: Path,
+    index: int,
+    keys: Collection[tuple[str, str]],
+    schema: Any,
+    options: Mapping[str, str] | None = None,
+) -> str | None:
+    """Why the part of a chunk must be made: it is missing, changed, of another run, or rows are missing or twice.
+
+    A part of an older version may lack younger columns: its rows are right, so they are not computed again.
 
     Args:
         run: the run's folder.
@@ -234,16 +263,16 @@ def is_complete(
         keys: all (sample, method) of its rows.
         schema: of its rows.
         options: for each method and baseline the hash of its options.
+
+    Returns:
+        The fault in a few words; ``None`` if the part is complete.
     """
     try:
-        reader = PartReader(run, options)
-        table = reader.read(index)
-    except RunError:
-        return False
-    if not table.schema.equals(schema):
-        return False
+        table = PartReader(run, options, schema=schema).read(index)
+    except UnusablePartError as error:
+        return error.why
     found = zip(table["sample"].to_pylist(), table["method"].to_pylist(), strict=True)
-    return set(found) == set(keys)
+    return None if set(found) == set(keys) else OTHER_IMAGES
 
 
 def read_rows(run: Path, parts: Iterable[int], columns: Sequence[str]) -> Any:
@@ -262,10 +291,12 @@ class PartReader:
     Args:
         run: the run's folder.
         options: for each method and baseline the hash of its options. Without it, it is that of the first part read.
+        schema: what parts of this version have. A part that lacks more of it than younger columns is refused. Without
+            it, only the columns that are read are needed.
     """
 
-    def __init__(self, run: Path, options: Mapping[str, str] | None = None) -> None:
-        self._run, self._manifest = run, read_manifest(run)
+    def __init__(self, run: Path, options: Mapping[str, str] | None = None, *, schema: Any = None) -> None:
+        self._run, self._manifest, self._schema = run, read_manifest(run), schema
         self._options = None if options is None else dict(options)
 
     def read(self, index: int, columns: Sequence[str] | None = None) -> Any:
@@ -279,7 +310,7 @@ class PartReader:
             options = check_rows(part.rows, self._manifest, index)
             self._options = self._options or options
             if options != self._options:
-                raise WrongRowsError("it is of an evaluation with other options")
+                raise WrongRowsError(OTHER_OPTIONS)
             rows = part.rows if columns is None else _with_all(part.rows, columns)
             check_lists(rows, rows.column_names)
         return rows
@@ -299,6 +330,8 @@ class PartReader:
         part = decode_part(part_path(self._run, index).read_bytes(), columns)
         if part.label != part_label(self._manifest.part_identity, index):
             raise WrongRowsError("it is of another evaluation or chunk")
+        if self._schema is not None:
+            check_schema(part.schema, self._schema)
         return part
 
     @contextmanager
@@ -309,9 +342,10 @@ class PartReader:
         # An older part has no checksum: its texts may be no UTF-8, which is a ValueError.
         except (OSError, KeyError, ValueError, DamagedPartError, WrongRowsError, arrow().ArrowException) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            raise RunError(
+            raise UnusablePartError(
                 f"{part_path(self._run, index)} cannot be read; run the command that began the run again to redo it "
-                f"({why})"
+                f"({why})",
+                str(why),
             ) from error
 
 

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from looktwice.atomic_files import remove_unfinished, write_atomically
 from looktwice.errors import RunError
-from looktwice.metrics.measures import MAP_NUMBERS
-from looktwice.runs.columns import COLUMNS, FAITHFULNESS, TIMES, YOUNGER, columns_of
+from looktwice.runs.columns import COLUMNS, FAITHFULNESS, MAY_LACK, TIMES, columns_of
 from looktwice.runs.folder import (
     PROBLEMS,
     PartReader,
@@ -43,10 +42,6 @@ Progress = Callable[[int, int], None]
 
 COMPARABLE = tuple(name for name in COLUMNS if name not in TIMES)
 """The columns that are the same in two evaluations of the same images and methods."""
-
-
-_YOUNGER = frozenset({*MAP_NUMBERS, *YOUNGER})
-"""Columns that may be younger than a run; then they have no values in it."""
 
 
 def merge(
@@ -202,7 +197,7 @@ def _check_same(method: str, before: Any, now: Any, where: str) -> None:
     """Checks that two runs have the same rows of a method, as far as both have the columns."""
     for column in (name for name in (*COMPARABLE, *FAITHFULNESS) if name in before.column_names):
         empty = len(before) == len(now) and len(before) in (before[column].null_count, now[column].null_count)
-        if not (empty and column in _YOUNGER) and not before[column].equals(now[column]):
+        if not (empty and column in MAY_LACK) and not before[column].equals(now[column]):
             pairs = zip(before[column].to_pylist(), now[column].to_pylist(), strict=False)
             row = next((row for row, (one, other) in enumerate(pairs) if one != other), 0)
             place = f" of {before['sample'][row]}" if len(before) == len(now) else ""

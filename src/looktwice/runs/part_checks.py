@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from looktwice.localization.sweep import GRID
 from looktwice.metrics.judged_maps import TOP_CLASSES, Target
 from looktwice.runs.arrow import arrow
-from looktwice.runs.columns import ALL_BOXES, CURVES, options_hash
+from looktwice.runs.columns import ALL_BOXES, CURVES, MAY_LACK, options_hash
 from looktwice.runs.manifest import Manifest
 
 CHECKED = ("sample", "order", "method", "options", "rank", "target", "labels", "error")
 """The columns that tell."""
+
+
+OTHER_IMAGES, OTHER_OPTIONS = "its rows are of other images", "it is of an evaluation with other options"
+"""The faults of a part that only those can see who know the data set, and the options that are wanted."""
 
 
 class WrongRowsError(Exception):
@@ -78,6 +82,26 @@ class _Found:
         if not self.has_image or target == "predicted":
             return 1
         return self.labels if target == "true" else min(TOP_CLASSES, classes)
+
+
+def check_schema(found: Any, wanted: Any) -> None:
+    """Checks that a part has the columns of its run. It may lack columns that are younger than the part.
+
+    Args:
+        found: the part's schema, of pyarrow.
+        wanted: that of a part which this version writes.
+
+    Raises:
+        WrongRowsError: a column is missing, is too many, has another type or another place.
+    """
+    there = set(found.names)
+    lacking = [name for name in wanted.names if name not in there | MAY_LACK]
+    if lacking:
+        raise WrongRowsError(f"it lacks the column {', '.join(lacking)}")
+    expected = [field for field in wanted if field.name in there]
+    if list(found) != expected:
+        odd = next((field for field, own in zip(found, expected, strict=False) if field != own), found[-1])
+        raise WrongRowsError(f"its column {odd.name} ({odd.type}) is not one of this version")
 
 
 def check_lists(rows: Any, columns: Sequence[str]) -> None:

@@ -32,10 +32,12 @@ class Part:
 
     Attributes:
         rows: the wanted columns that it has, under the names of today (a pyarrow table).
+        schema: of all columns that it has, under the names of today (a pyarrow schema).
         label: which part of which run it was written as; ``None`` if an older version wrote it.
     """
 
     rows: Any
+    schema: Any
     label: str | None
 
 
@@ -90,7 +92,8 @@ def decode_part(content: bytes, columns: Collection[str] | None = None) -> Part:
     if label is not None and not is_checked:
         raise DamagedPartError("its checksum is missing")
     rows = rows.rename_columns([FORMER_NAMES.get(name, name) for name in rows.column_names])
-    return Part(rows.replace_schema_metadata(None), None if label is None else label.decode())
+    schema = arrow().schema([field.with_name(FORMER_NAMES.get(field.name, field.name)) for field in file.schema_arrow])
+    return Part(rows.replace_schema_metadata(None), schema, None if label is None else label.decode())
 
 
 def _check(content: bytes) -> bool:

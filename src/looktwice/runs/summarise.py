@@ -22,8 +22,9 @@ from looktwice.metrics.localization_error import HIT_IOU
 from looktwice.metrics.max_box_acc import V1_LEVELS, V2_LEVELS_IN_SINGLE, best_thresholds
 from looktwice.metrics.measures import MEASURES
 from looktwice.runs.arrow import arrow
+from looktwice.runs.columns import columns_of
 from looktwice.runs.counted import count_images, first_guesses, maps_by_method, reported
-from looktwice.runs.folder import SUMMARY, PartReader, of_method, part_path, read_manifest
+from looktwice.runs.folder import SUMMARY, PartReader, of_method, part_path, read_manifest, row_schema
 from looktwice.runs.manifest import Manifest
 from looktwice.runs.resampled import Resampled, resample
 from looktwice.runs.scoring import Scoring
@@ -65,10 +66,9 @@ def write_summary(run: Path) -> RunStatus:
     """
     manifest = read_manifest(run)
     parts = manifest.run.parts
-    missing = sum(not part_path(run, index).exists() for index in parts)
-    if missing:
-        return RunStatus(run, len(parts), missing, None)
-    scoring, reader = Scoring.of_manifest(manifest), PartReader(run)
+    scoring, reader = Scoring.of_manifest(manifest), PartReader(run, schema=row_schema(columns_of(manifest.run)))
+    if not all(part_path(run, index).exists() for index in parts):
+        return RunStatus(run, len(parts), sum(not _can_be_used(reader, index) for index in parts), None)
     tables = []
     for index in parts:
         with suppress(RunError):
@@ -80,6 +80,14 @@ def write_summary(run: Path) -> RunStatus:
     write_json(path, summarise(rows, scoring).as_json())
     problems = (*(manifest.run.grid.unreadable if manifest.run.grid else ()), *_data_problems(rows))
     return RunStatus(run, len(parts), 0, path, _failures(rows), problems, _doubt(rows, manifest))
+
+
+def _can_be_used(reader: PartReader, index: int) -> bool:
+    try:
+        reader.check(index)
+    except RunError:
+        return False
+    return True
 
 
 def _doubt(rows: Any, manifest: Manifest) -> str | None:

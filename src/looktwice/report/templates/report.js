@@ -40,6 +40,7 @@ function setUp(gallery) {
     item.querySelector(".found").replaceChildren(...boxes.map(boxGroup));
     const map = item.querySelector(".stage.map");
     map.hidden = view.map === null;
+    item.querySelector(".no-map")?.toggleAttribute("hidden", view.map !== null);
     if (view.map !== null) map.querySelector(".heat").src = view.map;
     const [picture, under] = item.querySelectorAll(".picture");
     if (under && view.map !== null) under.src = picture.src;
@@ -50,10 +51,11 @@ function setUp(gallery) {
   };
 
   const keys = {
-    gain: (item) => -(item.dataset.gain ?? 0),
-    loss: (item) => +(item.dataset.gain ?? 0),
-    best: (item) => -viewOf(item).value,
-    worst: (item) => viewOf(item).value,
+    // What has no number comes last.
+    gain: (item) => -(item.dataset.gain ?? -Infinity),
+    loss: (item) => +(item.dataset.gain ?? Infinity),
+    best: (item) => -(viewOf(item).value ?? -Infinity),
+    worst: (item) => viewOf(item).value ?? Infinity,
     "": (item) => +item.dataset.card,
   };
 
