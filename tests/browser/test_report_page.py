@@ -3,7 +3,10 @@
 What a reader sees is checked on a wide and a narrow screen, in light and in dark.
 """
 
+import re
 import shutil
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -14,7 +17,7 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 from looktwice.report.page import write_report  # noqa: E402
-from report_runs import CLASSES, EVIL, make_data, make_grid_run, make_older, make_run  # noqa: E402
+from report_runs import CLASSES, EVIL, half_older, make_data, make_grid_run, make_older, make_run  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -371,6 +374,52 @@ def test_an_older_run_without_maps_says_so(screen, other_address):
     assert not screen.find_elements(By.CSS_SELECTOR, "#run-0 .note")
     assert not [heat for heat in gallery.element.find_elements(By.CSS_SELECTOR, "img.heat") if heat.is_displayed()]
     assert gallery.cards()[0].find_element(By.CSS_SELECTOR, ".picture").is_displayed()
+
+
+def test_cards_without_a_map_say_so_where_others_have_one(screen, tmp_path):
+    """An older version began the run and this one finished it."""
+    new = make_run(tmp_path / "new", make_data(tmp_path / "data"), maps=False)
+    write_report([half_older(new, tmp_path / "old")], tmp_path / "report.html")
+    screen.get((tmp_path / "report.html").as_uri())
+    cards = Gallery(screen, 0).cards()
+    told = ["No map is kept for this image and method." in card.text for card in cards]
+    assert told == [not card.find_element(By.CSS_SELECTOR, ".heat").is_displayed() for card in cards]
+    assert set(told) == {True, False}
+    notes = screen.find_elements(By.CSS_SELECTOR, "#run-0 .note")
+    assert notes[-1].text.startswith(f"{sum(told)} cards lack maps")
+
+
+def test_what_has_no_number_comes_last(screen, other_address, tmp_path):
+    page = Path(unquote(urlsplit(other_address).path)).read_text()
+    before, mark, gallery = page.partition('data-run="2"')
+    for _ in range(3):  # each method of the first card
+        gallery = re.sub(r'"value": (?!null)[-\d.]+', '"value": null', gallery, count=1)
+    gallery = re.sub(r' data-gain="[^"]*"', "", gallery, count=1)
+    (tmp_path / "report.html").write_text(before + mark + gallery)
+    screen.get((tmp_path / "report.html").as_uri())
+    found = Gallery(screen, 2)
+    assert found.cards()[0].get_attribute("data-card") == "0"
+    for order in ("best", "worst", "gain", "loss"):
+        found.choose("order", order)
+        assert found.cards()[-1].get_attribute("data-card") == "0"
+
+
+def test_frames_lie_inside_the_picture_and_keep_their_width(gallery):
+    script = """return [...document.querySelectorAll('#run-0 .stage')].flatMap((stage) => {
+        const { width, height } = stage.getBoundingClientRect();
+        return [...stage.querySelectorAll('rect.under')].map((rect) => {
+          const [x, y, across, down, line] = ['x', 'y', 'width', 'height', 'strokeWidth'].map(
+            (name) => parseFloat(getComputedStyle(rect)[name]));
+          const { x: left, y: top, width: wide, height: high } = rect.getBBox();
+          const half = line / 2;
+          return [left - half, top - half, width - left - wide - half, height - top - high - half, line];
+        });
+      });"""
+    found = gallery.driver.execute_script(script)
+    assert len(found) > 20
+    for *gaps, line in found:
+        assert min(gaps) >= -0.01
+        assert line in (4, pytest.approx(2.6))
 
 
 def test_squares_and_images_without_boxes_have_galleries(screen, other_address):

@@ -5,6 +5,9 @@
 - The line lies inside the box, and all of it, with both edges, inside the picture. At the picture's border the line
   moves inwards by the width of its edge.
 - In a small box the line is thinner: a fifth of the box's shorter side, but at least ``thinnest``.
+
+The report and the sheet for review draw by ``look.css``. There the lines are as wide on a small picture as on a large
+one, so a small box has no thinner line. A wrong box has an orange dashed line, and a class may have its own colour.
 """
 
 from collections.abc import Iterable, Sequence

@@ -76,7 +76,7 @@ def make_gallery(run: FinishedRun, limit: int, data: Path | None = None) -> Gall
     if unknown:
         notes.append(
             f"The run did not keep {unknown} of the boxes that were judged, so they are not drawn. Their IoU, hit and "
-            "miss are right. Run evaluate with --save-maps to see these boxes."
+            "miss are right. To see these boxes, evaluate into a new folder (another --output) with --save-maps."
         )
     has_maps = any(view.heat is not None for view in views)
     mapless = sum(card.lacks_maps for card in cards)

@@ -44,12 +44,13 @@
     picture.src = image.picture;
     picture.alt = "";
     picture.decoding = "async";
-    const drawing = shape("svg", { viewBox: `0 0 ${image.width} ${image.height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+    const drawing = shape("svg", { "aria-hidden": "true" });
     stage.append(picture, drawing);
     for (const [key, x1, y1, x2, y2, score] of [...image.boxes].reverse()) { // the best box lies on top
       const group = shape("g", {});
-      const place = { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
-      group.append(shape("rect", { ...place, class: "under" }), shape("rect", { ...place, class: "over", stroke: colourOf(key) }));
+      group.append(shape("rect", { class: "under" }), shape("rect", { class: "over", stroke: colourOf(key) }));
+      const place = { x1: x1 / image.width, y1: y1 / image.height, x2: x2 / image.width, y2: y2 / image.height };
+      for (const [side, share] of Object.entries(place)) group.style.setProperty(`--${side}`, `${100 * share}%`);
       drawing.append(group);
       const tag = make("span", "tag", named ? `${nameOf(key)} ${score.toFixed(2)}` : score.toFixed(2));
       tag.style.left = `${(100 * x1) / image.width}%`;

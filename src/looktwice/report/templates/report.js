@@ -4,18 +4,20 @@ const one = (selector) => large.querySelector(selector);
 const made = (name, text = "") => Object.assign(document.createElement(name), { textContent: text });
 let opened = null; // what the large view shows: the gallery and the card
 
-const box = (x1, y1, x2, y2, layer) => {
+// Corners are in per cent of the picture.
+const box = (corners, layer) => {
   const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  const places = { class: layer, x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
-  for (const [name, value] of Object.entries(places)) rect.setAttribute(name, value);
+  rect.setAttribute("class", layer);
+  ["--x1", "--y1", "--x2", "--y2"].forEach((name, place) => rect.style.setProperty(name, `${corners[place]}%`));
   return rect;
 };
 
-const boxGroup = ([x1, y1, x2, y2, right, judged]) => {
+const boxGroup = ([x1, y1, x2, y2, right, judged], width, height) => {
+  const corners = [(100 * x1) / width, (100 * y1) / height, (100 * x2) / width, (100 * y2) / height];
   const group = document.createElementNS("http://www.w3.org/2000/svg", "g");
   const kind = right === null ? "unknown" : right ? "right" : "wrong";
   group.setAttribute("class", judged ? kind : `${kind} other`);
-  group.append(...["under", "over"].map((layer) => box(x1, y1, x2, y2, layer)));
+  group.append(...["under", "over"].map((layer) => box(corners, layer)));
   return group;
 };
 
@@ -37,7 +39,8 @@ function setUp(gallery) {
   const draw = (item, view) => {
     // The judged boxes come last, so that they lie on top.
     const boxes = [...view.boxes].sort((first, other) => first[5] - other[5]);
-    item.querySelector(".found").replaceChildren(...boxes.map(boxGroup));
+    const { width, height } = item.dataset;
+    item.querySelector(".found").replaceChildren(...boxes.map((each) => boxGroup(each, width, height)));
     const map = item.querySelector(".stage.map");
     map.hidden = view.map === null;
     item.querySelector(".no-map")?.toggleAttribute("hidden", view.map !== null);
