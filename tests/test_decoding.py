@@ -46,6 +46,23 @@ def test_an_eps_file_named_jpg_starts_no_program(tmp_path, monkeypatch):
     assert not started
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "PPM"])
+def test_a_picture_that_is_cut_anywhere_is_damaged_and_not_of_an_unknown_kind(kind):
+    buffer = BytesIO()
+    Image.fromarray(noise(40, 30, 3)).save(buffer, kind)
+    content = buffer.getvalue()
+    # The last bytes of some kinds say nothing about the pixels.
+    for length in [32, 40, 64, 128, 200, len(content) // 4, len(content) // 2]:
+        with pytest.raises(InputError, match=r"^a: damaged or cut short \(.*\); fetch the file again or leave it out$"):
+            decode(BytesIO(content[:length]), "a")
+
+
+@pytest.mark.parametrize("text", [b"II. A chapter" * 9, b"RIFF, a reef" * 9, b"PNG is a kind" * 9, b"GIF" * 9])
+def test_a_text_that_begins_nearly_like_a_picture_is_no_image(text):
+    with pytest.raises(InputError, match="is not an image that can be read"):
+        decode(BytesIO(text), "a")
+
+
 def test_every_suffix_that_a_folder_is_searched_for_is_of_a_kind_that_is_opened():
     Image.init()
     in_containers = {".avif", ".heic", ".heif", ".hif"}  # see test_heif.py

@@ -146,6 +146,20 @@ def test_a_heic_is_turned_once(quarters, value, with_exif):
     assert read.orientation is None  # whoever opens the file gets it upright
 
 
+@pytest.mark.parametrize("value", UPRIGHT)
+def test_a_heic_that_only_exif_turns_stays_as_it_is_stored(value):
+    """The standard says that the container alone turns a picture, and EXIF is for information."""
+    exif = Image.Exif()
+    exif[0x0112] = value
+    content = bytearray(saved(corners(), "HEIC", exif=exif.tobytes()))
+    if b"irot" in content:  # pillow-heif writes the turn into the container too
+        content[content.index(b"irot") + 4] = 0
+    assert (b"Exif" in content, b"imir" in content) == (True, False)
+    read = decode(BytesIO(bytes(content)), "a")
+    assert (shown(read.image), read.image.size) == (UPRIGHT[1], (64, 48))
+    assert read.orientation is None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_transparent_parts_are_white_unless_they_are_asked_for(kind):
     image = corners(mode="RGBA")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from looktwice import heif
+from looktwice import heif, image_kinds
 from looktwice.errors import InputError, one_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -158,9 +158,11 @@ def decode(
             return decode(shorter, name, upright=upright, max_pixels=max_pixels, mode=mode)
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{name}: cannot be read ({error.strerror}); check disk and permissions") from error
-        raise InputError(
-            f"{name}: damaged or cut short ({one_line(error)}); fetch the file again or leave it out"
-        ) from error
+        raise _damaged(name, one_line(error)) from error
+
+
+def _damaged(name: str, reason: str) -> InputError:
+    return InputError(f"{name}: damaged or cut short ({reason}); fetch the file again or leave it out")
 
 
 def _decode(
@@ -195,6 +197,8 @@ def _open(source: Path | BytesIO, name: str, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise TooLargeError(f"{name}: its {too_many}") from error
     except UnidentifiedImageError as error:
+        if image_kinds.kind(source):
+            raise _damaged(name, "its header cannot be read") from error
         raise InputError(f"{name}: is not an image that can be read; save it as JPEG, PNG or TIFF") from error
     try:
         if image.width * image.height > max_pixels:

@@ -32,10 +32,15 @@ def kind(source: Path | BytesIO) -> Kind | None:
     Raises:
         OSError: the file cannot be read.
     """
+    return kind_of_head(head_of(source))
+
+
+def head_of(source: Path | BytesIO) -> bytes:
+    """The first ``HEAD_BYTES`` of a file, or of its content; arguments and errors as ``kind``."""
     if isinstance(source, Path):
         with source.open("rb") as file:
-            return kind_of_head(file.read(HEAD_BYTES))
-    return kind_of_head(bytes(source.getbuffer()[:HEAD_BYTES]))
+            return file.read(HEAD_BYTES)
+    return bytes(source.getbuffer()[:HEAD_BYTES])
 
 
 def kind_of_head(head: bytes) -> Kind | None:
@@ -49,6 +54,9 @@ def kind_of_head(head: bytes) -> Kind | None:
 
 def open_image(source: Path | BytesIO, name: str, held: Kind) -> Image.Image:
     """Reads the header of an image in the HEIF container. No pixel is decoded.
+
+    A HEIC picture is turned as its container says (``irot``, ``imir``). Its EXIF orientation turns nothing, for the
+    standard says that it is only information. So a HEIC with an EXIF orientation alone is read as it is stored.
 
     Args:
         source: the file, or its content.

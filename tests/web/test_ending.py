@@ -3,9 +3,11 @@
 import signal
 import socket
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -134,3 +136,29 @@ def test_a_program_that_is_terminated_ends_as_soon_and_says_nothing(tmp_path, mo
         said = server.communicate(timeout=20)[1]
         assert time.monotonic() - begun < 1.3
         assert (said, server.returncode) in [("", -signal.SIGTERM), ("", 128 + signal.SIGTERM)]
+
+
+FOLDERS = [Path(tempfile.gettempdir()), Path("/dev/shm")]
+
+
+def found_there():
+    return {file for folder in FOLDERS if folder.is_dir() for file in folder.glob("looktwice-*")}
+
+
+def test_an_export_that_is_cut_off_leaves_no_picture(tmp_path):
+    """A GIF becomes a PNG, which takes longer than the program's end."""
+    before = found_there()
+    data = picture(3600, 3600, kind="GIF")
+    fields = {"form": "yolo", "classes": '[{"index": 0, "probability": 1}]', "boxes": "[]"}
+
+    def export(address):
+        return httpx.post(f"{address}/api/export", files={"picture": ("a.gif", data)}, data=fields, timeout=60)
+
+    with sleeping(tmp_path) as (server, address), ThreadPoolExecutor(1) as users:
+        asked = users.submit(export, address)
+        time.sleep(0.8)
+        assert not asked.done()
+        server.send_signal(signal.SIGINT)
+        assert server.communicate(timeout=20)[1] == "looktwice: stopped\n"
+        assert asked.exception() is not None or asked.result().status_code == 503
+    assert found_there() == before

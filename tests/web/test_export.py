@@ -2,8 +2,10 @@
 
 import io
 import json
-import tempfile
+import sys
+import threading
 import zipfile
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -11,8 +13,15 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from looktwice.datasets import load_dataset
+from looktwice.decoding import decode
+from looktwice.export.forms import yolo
+from looktwice.export.placing import KINDS as SUFFIXES_OF
+from looktwice.localization.boxes import Box
+from looktwice.web import app as application
 from looktwice.web import exporting
-from looktwice.web.exporting import file_name
+from looktwice.web.exporting import ExportRequest, _label_set, exported, file_name
+from looktwice.web.forms import Limits, Upload
+from looktwice.web.worker import GivenUpError
 from page import client_with, picture, refused
 
 CLASSES = [{"index": 2, "probability": 0.5}, {"index": 0, "probability": 0.25}]
@@ -119,7 +128,10 @@ def test_the_network_does_not_look_again(client, small):
      ("../../x.png", "_.._x.png"),
      ("", "picture"), (".", "picture"), ("..", "picture"), (".png", "png"), ("a\0b.png", "a_b.png"),
      ("con|<>.png", "con___.png"), ("a\udce9.png", "a_.png"), ("x" * 300 + ".png", "x" * 180 + ".png"),
-     ("note.txt", "note.txt")]
+     ("note.txt", "note.txt"), ("CON.jpg", "_CON.jpg"), ("con", "_con"), ("nul.txt", "_nul.txt"),
+     ("COM1.png", "_COM1.png"), ("lpt9.tar.jpg", "_lpt9.tar.jpg"), ("AUX .x.png", "_AUX .x.png"),
+     ("COM².png", "_COM².png"), ("conout$.gif", "_conout$.gif"), ("CON .jpg", "_CON.jpg"), ("prn..png", "_prn.png"),
+     ("console.jpg", "console.jpg"), ("com.jpg", "com.jpg"), ("com10.jpg", "com10.jpg"), ("a.con.jpg", "a.con.jpg")]
 )  # fmt: skip
 def test_names_of_files_are_kept_where_every_system_can_hold_them(given, kept):
     assert file_name(given) == kept
@@ -134,14 +146,105 @@ def test_no_name_leaves_the_archive(client, tmp_path, name):
     assert len(files) == 3
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_yolo_is_what_its_writer_writes(client, small, tmp_path, kind, turned):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = picture(kind=kind, exif=exif) if turned else picture(kind=kind)
+    name = f"a{SUFFIXES_OF[kind]}"
+    (tmp_path / name).write_bytes(data)
+    decoded = decode(BytesIO(data), name)
+    asked = ExportRequest("yolo", small, ((2, 0.5),), ((0, Box(1, 2, 30, 40, 0.5)),))
+    written = yolo.write(_label_set(tmp_path / name, decoded, asked), tmp_path / "out").parent
+    expected = {
+        file.relative_to(written).as_posix(): file.read_bytes() for file in written.rglob("*") if file.is_file()
+    }
+    boxes = [{"class": 2, "x1": 1, "y1": 2, "x2": 30, "y2": 40, "score": 0.5}]
+    fields = {"classes": [{"index": 2, "probability": 0.5}], "boxes": boxes}
+    unpacked(export(client, data=data, name=name, **fields), tmp_path / "zip")
+    found = {
+        file.relative_to(tmp_path / "zip").as_posix(): file.read_bytes()
+        for file in (tmp_path / "zip").rglob("*")
+        if file.is_file()
+    }
+    assert found == expected
+
+
+WRITTEN = []
+"""What was opened to be written, or made, while it is watched."""
+WATCHED = threading.Event()
+
+
+def _watch(event, arguments):
+    if WATCHED.is_set() and event in ("os.mkdir", "os.symlink", "os.link", "os.rename", "tempfile.mkdtemp"):
+        WRITTEN.append((event, arguments))
+    if WATCHED.is_set() and event == "open" and isinstance(arguments[2], int) and arguments[2] & 0o3:
+        WRITTEN.append((event, arguments))
+
+
+sys.addaudithook(_watch)
+
+
 @pytest.mark.parametrize("form", ["coco", "yolo"])
-def test_nothing_stays_in_the_folder_for_temporary_files(client, monkeypatch, tmp_path, form):
-    monkeypatch.setattr(exporting, "_place_in_memory", lambda: str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert export(client, form).status_code == 200
-    refused(export(client, form, data=b"no picture"), 422)
-    refused(export(client, form, boxes=[BOXES[1] | {"x2": 91}]), 422)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
+def test_nothing_is_written_to_any_folder(client, form, kind, tmp_path):
+    WATCHED.set()
+    try:
+        assert export(client, form, picture(kind=kind), name="a").status_code == 200
+        refused(export(client, form, data=b"no picture"), 422)
+        refused(export(client, form, boxes=[BOXES[1] | {"x2": 91}]), 422)
+        assert WRITTEN == []
+        (tmp_path / "a").write_text("this is seen")
+        assert len(WRITTEN) == 1
+    finally:
+        WATCHED.clear()
+        WRITTEN.clear()
+
+
+def work(small, form, given_up, kind="AVIF"):
+    asked = ExportRequest(form, small, ((2, 0.5),), ())
+    return exported(Upload(picture(kind=kind), "a", "a"), asked, Limits(), given_up)
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo"])
+def test_an_export_that_nobody_waits_for_does_not_begin(small, form):
+    given_up = threading.Event()
+    given_up.set()
+    with pytest.raises(GivenUpError):
+        next(work(small, form, given_up))
+
+
+def test_an_export_that_nobody_waits_for_any_more_ends_in_the_middle_of_the_picture(small, monkeypatch):
+    given_up, written = threading.Event(), []
+    real = exporting._Watched.write
+
+    def write(stream, data):
+        written.append(len(data))
+        if len(written) == 2:
+            given_up.set()
+        return real(stream, data)
+
+    monkeypatch.setattr(exporting._Watched, "write", write)
+    with pytest.raises(GivenUpError):
+        next(work(small, "yolo", given_up))
+    assert len(written) == 2
+
+
+def test_an_export_whose_time_is_up_is_given_up(small, monkeypatch):
+    ends = []
+
+    def slow(*_):
+        given_up = _[-1]
+        ends.append(given_up.wait(10))
+        raise GivenUpError("the request was given up")
+        yield
+
+    monkeypatch.setattr(application, "exported", slow)
+    with client_with(small, seconds=0.3) as client:
+        assert "0.3 seconds" in refused(export(client), 504)
+        assert export(client).status_code == 504
+    assert ends[0]
 
 
 BOX = BOXES[0]
@@ -167,6 +270,11 @@ BOX = BOXES[0]
      ({"boxes": [BOX | {"class": 5}]}, "a class is '5'"), ({"boxes": [BOX | {"class": -1}]}, "a class"),
      ({"boxes": [BOX | {"class": 2.0}]}, "a class"), ({"boxes": [BOX | {"class": True}]}, "a class"),
      ({"boxes": [BOX] * 1001}, "1,001 entries; at most 1,000"), ({"classes": []}, "classes is empty"),
+     ({"boxes": [BOX | {"x1": 0, "x2": 1e-9}]}, "too small; at least 0.001 pixels"),
+     ({"boxes": [BOX | {"y1": 3, "y2": 3.0009}]}, "too small"),
+     ({"boxes": [BOX | {"x1": 89.9999999999, "x2": 90, "y1": 0, "y2": 1e-300}]}, "too small"),
+     ({"boxes": json.dumps([BOX]).replace('"score"', '"x1": 5, "score"')}, "each once"),
+     ({"classes": [CLASSES[0], CLASSES[1], CLASSES[0] | {"probability": 0.1}]}, "the class 2 is twice in classes"),
      ({"classes": CLASSES * 6}, "12 entries; at most 10"), ({"classes": [{"index": 2}]}, "JSON list"),
      ({"classes": [{"index": 2, "probability": 1.5}]}, "a probability"), ({"classes": "null"}, "JSON list")]
 )  # fmt: skip

@@ -1,10 +1,12 @@
 """The page's API in parts: a line of JSON for each event, as it happens."""
 
+import asyncio
 import json
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import httpx
@@ -16,6 +18,7 @@ from looktwice.attention.api import attend
 from looktwice.explain.explanation import gate_openness
 from looktwice.web import app as application
 from looktwice.web.app import create_app
+from looktwice.web.forms import Limits
 from looktwice.web.guard import HEADERS
 from looktwice.web.server import _Server, listen
 from page import ADDRESS, FIVE, client_with, opened, picture, pixels_of, post, refused
@@ -52,16 +55,23 @@ def test_the_parts_are_the_answer(client, fields):
 @pytest.fixture
 def served(small):
     """A server that listens, in a thread of its own. A client that reads in parts needs one."""
-    with listen("127.0.0.1", 0) as connections:
-        server = _Server(create_app([small]), lambda _: None)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [connections]})
-        thread.start()
+    with listen("127.0.0.1", 0) as connections, running(create_app([small]), connections) as address:
         try:
-            yield f"http://127.0.0.1:{connections.getsockname()[1]}"
+            yield address
         finally:
             small.module.open.set()
-            server.should_exit = True
-            thread.join(10)
+
+
+@contextmanager
+def running(app, connections):
+    server = _Server(app, lambda _: None)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [connections]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{connections.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
 def attending(address, **fields):
@@ -132,6 +142,65 @@ def test_places_come_back_after_every_kind_of_end(small):
         for data, fields in [(None, {}), (b"no picture", {}), (None, {"methods": "x"})] * 3:
             client.post("/api/attend", files={"picture": data or picture()}, data=fields, headers=STREAM)
         assert post(client, methods="gradient").status_code == 200
+
+
+def unread(app):
+    """Streams an answer to a client that reads nothing of it, until the server ends that."""
+    request = httpx.Request(
+        "POST",
+        f"{ADDRESS}/api/attend",
+        files={"picture": ("a.png", picture())},
+        data={"methods": "gradient"},
+        headers=STREAM,
+    )
+    body = request.read()
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    scope = {"type": "http", "method": "POST", "path": "/api/attend", "query_string": b"", "headers": headers}
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()  # as when all buffers on the way are full
+
+    asyncio.run(asyncio.wait_for(app(scope | {"asgi": {"spec_version": "2.4"}}, receive, send), 20))
+    return sent
+
+
+def test_a_client_that_does_not_read_loses_its_place_when_the_time_is_up(small, monkeypatch):
+    monkeypatch.setattr(application, "GRACE", 0.2)
+    app = create_app([small], limits=Limits(waiting=0, seconds=0.5))
+    begun = time.monotonic()
+    assert unread(app) == ["http.response.start", "http.response.body"]
+    assert 0.6 < time.monotonic() - begun < 5
+    with TestClient(app, base_url=ADDRESS) as client:
+        assert post(client, methods="gradient").status_code == 200
+
+
+def test_a_real_client_that_does_not_read_loses_its_place(small, monkeypatch, capfd):
+    """Its connection takes a few kilobytes, and the answer is of megabytes."""
+
+    def many(*_):
+        for number in range(200):
+            yield application.Event("map", {"number": number, "map": "x" * 100_000})
+
+    monkeypatch.setattr(application, "GRACE", 0.2)
+    monkeypatch.setattr(application, "answers", many)
+    app = create_app([small], limits=Limits(waiting=0, seconds=1.0))
+    with (
+        listen("127.0.0.1", 0) as connections,
+        running(app, connections) as address,
+        attending(address) as response,
+    ):
+        assert response.status_code == 200
+        assert httpx.post(f"{address}/api/attend", files={"picture": picture()}).status_code == 503
+        time.sleep(1.5)
+        monkeypatch.setattr(application, "answers", lambda *_: iter([application.Event("seen", {})]))
+        assert httpx.post(f"{address}/api/attend", files={"picture": picture()}).status_code == 200
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from looktwice import heif
 from looktwice.atomic_files import unfinished, unfinished_path
+from looktwice.decoding import Picture
 from looktwice.errors import InputError
 from looktwice.export.claims import Claim, absolute, claim, write_file
 from looktwice.export.label_set import LabelledImage, LabelSet
+from looktwice.image_kinds import HEAD_BYTES, kind_of_head
 from looktwice.images import SUFFIXES, read_picture
 
 IMAGES = "images"
@@ -40,9 +41,6 @@ KINDS: Mapping[str, str] = {
 
 _QUALITY = 95
 """Of a JPEG that is written."""
-
-_HEAD = heif.HEAD_BYTES
-"""Bytes at the beginning of an image file that tell its kind."""
 
 
 def pictures_root(labels: LabelSet) -> Path:
@@ -110,13 +108,34 @@ def place(
         RunError: as ``upright_file``.
     """
     source = upright_file(labels, image, mine.folder)
-    kind = _kind(_head(source))
+    kind = kind_of_head(_head(source))
     path = stem.with_name(stem.name + KINDS[kind if kind in kinds else other])
     if kind in kinds:
         mine.picture(path)
         link(path, source, mine.folder)
     else:
         mine.write(path, _encoded(read_picture(source).image, other))
+
+
+def placed(data: bytes, picture: Picture, *, kinds: tuple[str, ...], other: str, stream: BytesIO) -> tuple[str, bytes]:
+    """What ``place`` would put beside the labels, without any file.
+
+    Args:
+        data: the image's file.
+        picture: what it holds.
+        kinds: of ``KINDS`` those that are kept as they are, if they are upright.
+        other: the kind that all others are written in: "PNG" or "JPEG".
+        stream: where a picture is encoded, if it must be; empty.
+
+    Returns:
+        The suffix and the bytes.
+    """
+    kind = kind_of_head(data[:HEAD_BYTES])
+    if picture.orientation is None and kind in kinds:
+        return KINDS[kind], data
+    written = other if picture.orientation is None else "JPEG" if kind == "JPEG" else "PNG"
+    _encode(picture.image, written, stream)
+    return KINDS[written], stream.getvalue()
 
 
 def link(path: Path, target: Path, folder: Path) -> None:
@@ -155,14 +174,14 @@ def _suffix(image: LabelledImage) -> str:
     own = image.file.suffix.lower()
     if own in SUFFIXES:
         return own
-    head = _head(image.file) if image.content is None else _read(image)[:_HEAD]
-    return KINDS.get(_kind(head), own)
+    head = _head(image.file) if image.content is None else _read(image)[:HEAD_BYTES]
+    return KINDS.get(kind_of_head(head), own)
 
 
 def _head(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            return opened.read(_HEAD)
+            return opened.read(HEAD_BYTES)
     except OSError as error:
         raise _missing(file, error) from error
 
@@ -178,24 +197,6 @@ def _missing(file: Path, error: OSError) -> InputError:
     return InputError(f"{file}: cannot be read any more ({error.strerror}); put the picture back, then go on")
 
 
-def _kind(head: bytes) -> str:
-    """The kind of an image by its first bytes; empty if no kind that is read begins so."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    begins = {
-        b"\xff\xd8\xff": "JPEG",
-        b"\x89PNG": "PNG",
-        b"BM": "BMP",
-        b"II*\0": "TIFF",
-        b"MM\0*": "TIFF",
-        b"II+\0": "TIFF",
-        b"MM\0+": "TIFF",
-        b"GIF8": "GIF",
-        **{f"P{number}".encode(): "PPM" for number in range(1, 7)},
-    }
-    return next((kind for start, kind in begins.items() if head.startswith(start)), heif.kind_of_head(head) or "")
-
-
 def _turned(image: LabelledImage, suffix: str) -> bytes:
     content = None if image.content is None else _read(image)
     return _encoded(read_picture(image.file, content).image, "PNG" if suffix == ".png" else "JPEG")
@@ -204,5 +205,9 @@ def _turned(image: LabelledImage, suffix: str) -> bytes:
 def _encoded(picture: Image.Image, kind: str) -> bytes:
     """The picture as a file of this kind, without metadata; the same pixels give the same bytes."""
     stream = BytesIO()
-    picture.save(stream, kind, **({"quality": _QUALITY} if kind == "JPEG" else {}))
+    _encode(picture, kind, stream)
     return stream.getvalue()
+
+
+def _encode(picture: Image.Image, kind: str, stream: BytesIO) -> None:
+    picture.save(stream, kind, **({"quality": _QUALITY} if kind == "JPEG" else {}))

@@ -1,13 +1,12 @@
 """The page's application: the API, and the static files in ``static``.
 
-An upload stays in memory from its request to its answer. Only an export as YOLO puts it into a temporary folder, which
-is in memory where the system has such a place (``/dev/shm``). The folder is removed before the answer.
+An upload stays in memory from its request to its answer. Nothing of it is written to a file or a folder.
 """
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,10 @@ from looktwice.web.worker import Event, answers, joined
 
 SHOWN_CLASSES = 20
 """Classes in the answer to a search, at most."""
+
+
+GRACE = 5.0
+"""Seconds after the end of a request's time in which the line that says so must be read."""
 
 
 def create_app(
@@ -223,21 +226,7 @@ class AttendService:
         - ``{"event": "error", "status", "error"}`` in its place: what the answer would be otherwise. A form that cannot
           be read is still refused with this status.
         """
-        if not self._places.acquire(blocking=False):
-            raise HTTPException(503, "too many pictures are waiting; try again in a few seconds", {"Retry-After": "5"})
-        streams = False
-        try:
-            events = await self._events(request)
-            streams = "application/x-ndjson" in request.headers.get("accept", "")
-            if streams:
-                return EventStream(events, self._places.release)
-            async with aclosing(events):
-                return Answer(joined([event async for event in events if event.kind != "waiting"]))
-        except ClientDisconnect:
-            return Response(status_code=499)  # nobody will read it
-        finally:
-            if not streams:
-                self._places.release()
+        return await self._in_line(request, self._attended)
 
     async def export(self, request: Request) -> Response:
         """``POST /api/export``, a multipart form → a labelled data set of one picture.
@@ -251,23 +240,52 @@ class AttendService:
 
         The network does not look again. A score in the file is the box's, times the probability of its class.
         """
+        return await self._in_line(request, self._exported)
+
+    async def _in_line(self, request: Request, answer: Callable[[Request, float], Awaitable[Response]]) -> Response:
+        """The answer to a request that has one of the places in the line. A stream keeps its place until it ends.
+
+        Args:
+            request: the request.
+            answer: makes the answer of it, until a time by the running loop's clock.
+        """
         if not self._places.acquire(blocking=False):
             raise HTTPException(503, "too many pictures are waiting; try again in a few seconds", {"Retry-After": "5"})
+        until = asyncio.get_running_loop().time() + self._limits.seconds
+        response: Response | None = None
         try:
-            async with aclosing(await self._export_events(request)) as events:
-                (file,) = [event.content async for event in events if event.kind == "file"]
-            disposition = f"attachment; filename*=UTF-8''{quote(file['name'])}"
-            return Response(file["content"], 200, {"Content-Disposition": disposition}, file["media_type"])
+            response = await answer(request, until)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody will read it
         finally:
-            self._places.release()
+            if not isinstance(response, EventStream):
+                self._places.release()
+        return response
 
-    async def _export_events(self, request: Request) -> AsyncGenerator[Event, None]:
-        until = asyncio.get_running_loop().time() + self._limits.seconds
+    async def _attended(self, request: Request, until: float) -> Response:
+        upload, fields = await self._form(request)
+        asked = asked_for(fields, self._models, self._limits)
+
+        def work(given_up: threading.Event) -> Iterator[Event]:
+            return answers(upload, asked, self._limits, given_up)
+
+        events = self._line.events(request, work, until=until)
+        if "application/x-ndjson" in request.headers.get("accept", ""):
+            return EventStream(events, self._places.release, until=until + GRACE)
+        async with aclosing(events):
+            return Answer(joined([event async for event in events if event.kind != "waiting"]))
+
+    async def _exported(self, request: Request, until: float) -> Response:
         upload, fields = await self._form(request, field_bytes=FIELD_BYTES)
         asked = export_asked_for(fields, self._models)
-        return self._line.events(request, lambda _: exported(upload, asked, self._limits), until=until)
+
+        def work(given_up: threading.Event) -> Iterator[Event]:
+            return exported(upload, asked, self._limits, given_up)
+
+        async with aclosing(self._line.events(request, work, until=until)) as events:
+            (file,) = [event.content async for event in events if event.kind == "file"]
+        disposition = f"attachment; filename*=UTF-8''{quote(file['name'])}"
+        return Response(file["content"], 200, {"Content-Disposition": disposition}, file["media_type"])
 
     async def _form(self, request: Request, **room: int) -> tuple[Upload, dict[str, str]]:
         try:
@@ -275,29 +293,24 @@ class AttendService:
         except asyncio.TimeoutError:
             raise too_slow(self._limits) from None
 
-    async def _events(self, request: Request) -> AsyncGenerator[Event, None]:
-        """The events of a request whose form is in order."""
-        until = asyncio.get_running_loop().time() + self._limits.seconds
-        upload, fields = await self._form(request)
-        asked = asked_for(fields, self._models, self._limits)
-
-        def work(given_up: threading.Event) -> Iterator[Event]:
-            return answers(upload, asked, self._limits, given_up)
-
-        return self._line.events(request, work, until=until)
-
 
 class EventStream(StreamingResponse):
-    """An answer in parts: a line of JSON for each event, and one for the end or the error."""
+    """An answer in parts: a line of JSON for each event, and one for the end or the error.
 
-    def __init__(self, events: AsyncGenerator[Event, None], on_end: Callable[[], None]) -> None:
+    It is cut off at the time ``until``, by the running loop's clock. A client that does not read would else keep its
+    place in the line for ever: the events cannot look at the clock while one of them is being sent.
+    """
+
+    def __init__(self, events: AsyncGenerator[Event, None], on_end: Callable[[], None], *, until: float) -> None:
         super().__init__(_lines(events), media_type="application/x-ndjson")
-        self._events, self._on_end = events, on_end
+        self._events, self._on_end, self._until = events, on_end, until
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface. When it returns, the events are given up and ``on_end`` was called."""
+        left = self._until - asyncio.get_running_loop().time()
         try:
-            await super().__call__(scope, receive, send)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(super().__call__(scope, receive, send), left)
         finally:
             await self._events.aclose()
             self._on_end()

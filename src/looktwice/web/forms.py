@@ -28,7 +28,7 @@ View = Literal["whole", "centre"]
 
 
 MOST_BOXES = 1000
-"""Boxes of a map, at most, that a request can ask for."""
+"""Boxes of a map, or of an export, at most."""
 
 
 _FIELDS = (

@@ -48,8 +48,9 @@ class Event:
     """A part of an answer.
 
     Attributes:
-        kind: ``seen``, the picture and what the network predicts, or ``map``, what one method found for one class.
-        content: what JSON can hold.
+        kind: ``waiting``, the request's place in the line; ``seen``, the picture and what the network predicts;
+            ``map``, what one method found for one class; ``file``, an export.
+        content: what JSON can hold; of a ``file`` also its bytes.
     """
 
     kind: str
@@ -73,7 +74,7 @@ def answers(upload: Upload, asked: AttendRequest, limits: Limits, given_up: thre
     methods = [_with_choices(choose_method(name), asked) for name in asked.methods]
     pixels, window, preview = _prepared(upload, asked.model, limits)
     propagate = any(method.options["propagate"] for method in methods)
-    _check(given_up)
+    check(given_up)
     with (
         look_at(asked.model.module, pixels, propagate=propagate, output=asked.model.output) as look,
         _until(given_up, look.network),
@@ -150,7 +151,12 @@ def _with_choices(method: ChosenMethod, asked: AttendRequest) -> ChosenMethod:
     return method.having(changed)
 
 
-def _check(given_up: threading.Event) -> None:
+def check(given_up: threading.Event) -> None:
+    """Ends the work if nobody waits for it any more.
+
+    Raises:
+        GivenUpError: so it is.
+    """
     if given_up.is_set():
         raise GivenUpError("the request was given up")
 
@@ -161,7 +167,7 @@ def _until(given_up: threading.Event, network: nn.Module) -> Iterator[None]:
 
     The hook is not on the model itself: that would be a change, and a changed model is measured again.
     """
-    handle = network.register_forward_pre_hook(lambda *_: _check(given_up))
+    handle = network.register_forward_pre_hook(lambda *_: check(given_up))
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """The form ``coco``: one JSON file like those of COCO's instances (Lin et al. 2014), which many tools read."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,20 +26,31 @@ def write(labels: LabelSet, folder: Path) -> Path:
         RunError: the file cannot be written.
     """
     path = folder / "coco.json"
+    with claimed(labels, path, folder) as mine, mine.writing(path) as file:
+        write_json(labels, file, lambda image: _file_name(labels, image, folder))
+    return path
+
+
+def write_json(labels: LabelSet, file: BinaryIO, file_name: Callable[[LabelledImage], str]) -> None:
+    """Writes the JSON of a data set.
+
+    Args:
+        labels: the data set.
+        file: where to.
+        file_name: what the JSON calls the file of an image.
+    """
     names = class_names(labels.classes)
     categories = [
         {"id": one.id + 1, "name": name, "supercategory": ""} for one, name in zip(labels.classes, names, strict=True)
     ]
     info = {"description": "Objects found by looktwice, not checked by a person", **labels.about}
-    with claimed(labels, path, folder) as mine, mine.writing(path) as file:
-        file.write(f'{{"info": {json.dumps(info)},\n"licenses": [],\n"categories": '.encode())
-        _write_list(file, categories)
-        file.write(b',\n"images": ')
-        _write_list(file, _images(labels, folder))
-        file.write(b',\n"annotations": ')
-        _write_list(file, _annotations(labels))
-        file.write(b"}\n")
-    return path
+    file.write(f'{{"info": {json.dumps(info)},\n"licenses": [],\n"categories": '.encode())
+    _write_list(file, categories)
+    file.write(b',\n"images": ')
+    _write_list(file, _images(labels, file_name))
+    file.write(b',\n"annotations": ')
+    _write_list(file, _annotations(labels))
+    file.write(b"}\n")
 
 
 def _write_list(file: BinaryIO, entries: Iterable[dict[str, Any]]) -> None:
@@ -51,11 +62,11 @@ def _write_list(file: BinaryIO, entries: Iterable[dict[str, Any]]) -> None:
     file.write(b"]")
 
 
-def _images(labels: LabelSet, folder: Path) -> Iterator[dict[str, Any]]:
+def _images(labels: LabelSet, file_name: Callable[[LabelledImage], str]) -> Iterator[dict[str, Any]]:
     for number, image in enumerate(labels.images(), start=1):
         entry = {
             "id": number,
-            "file_name": _file_name(labels, image, folder),
+            "file_name": file_name(image),
             "width": image.width,
             "height": image.height,
             "split": "val" if image.id in labels.validation else "train",

@@ -1,12 +1,14 @@
 """The form ``yolo``: pictures, label files and data.yaml as ultralytics reads them."""
 
 import re
+from io import BytesIO
 from pathlib import Path
 
+from looktwice.decoding import Picture
 from looktwice.export.claims import claimed
 from looktwice.export.label_set import LabelledImage, LabelSet
 from looktwice.export.naming import class_names
-from looktwice.export.placing import place
+from looktwice.export.placing import place, placed
 
 _KINDS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Kinds of pictures that ultralytics opens. All others are written as PNG."""
@@ -32,13 +34,35 @@ def write(labels: LabelSet, folder: Path) -> Path:
     splits: dict[str, None] = {}
     with claimed(labels, root, folder) as mine:
         for image in labels.images():
-            split = "val" if image.id in labels.validation else "train"
-            splits[split] = None
+            splits[split := _split(labels, image)] = None
             name = _safe(image.name)
             place(labels, image, root / "images" / split / name, mine, kinds=_KINDS, other="PNG")
             mine.write(root / "labels" / split / f"{name}.txt", _lines(image).encode())
         mine.write(path, _data(labels, splits).encode())
     return path
+
+
+def packed(labels: LabelSet, data: bytes, picture: Picture, stream: BytesIO) -> dict[str, bytes]:
+    """The files of a data set of one image, without a folder: the same names and bytes as ``write`` gives.
+
+    Args:
+        labels: with one image.
+        data: the image's file.
+        picture: what the file holds.
+        stream: where the picture is encoded, if it must be; empty.
+    """
+    (image,) = labels.images()
+    split, name = _split(labels, image), _safe(image.name)
+    suffix, content = placed(data, picture, kinds=_KINDS, other="PNG", stream=stream)
+    return {
+        "data.yaml": _data(labels, {split: None}).encode(),
+        f"images/{split}/{name}{suffix}": content,
+        f"labels/{split}/{name}.txt": _lines(image).encode(),
+    }
+
+
+def _split(labels: LabelSet, image: LabelledImage) -> str:
+    return "val" if image.id in labels.validation else "train"
 
 
 def _safe(name: str) -> str:
