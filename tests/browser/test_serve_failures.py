@@ -179,6 +179,51 @@ def ask(address):
     return httpx.post(f"{address}/api/attend", files={"picture": file}, data={"methods": "gradient"}, timeout=60)
 
 
+def test_only_boxes_that_are_there_are_saved_and_the_page_says_so(held):
+    held.choose(SAMPLES / "cat.jpg")
+    held.until(lambda: held.said().startswith("2 maps of"))
+    (held.hold.parent / "slow").touch()
+    held.one("#against").send_keys(Keys.ARROW_DOWN)
+    held.until(lambda: len(held.all(".save-png")) == 3)
+    held.one("#save-coco").click()
+    assert held.said() == "Global feedback is not finished. Save its boxes when all its maps are there."
+    for method in held.all("#methods input:checked"):
+        held.driver.execute_script("arguments[0].click()", method)
+    held.until(lambda: held.all(".failed"))
+    held.one("#save-coco").click()
+    first, second = held.one("#class-name").text.split(" against ")
+    said = rf"saved: cat\.coco\.json\. Only the boxes of “{first}”: there is no map of “{second}”\.$"
+    held.until(lambda: re.search(said, held.said()))
+
+
+def test_a_method_that_failed_has_no_boxes_to_save(held):
+    held.choose(SAMPLES / "cat.jpg")
+    held.until(lambda: held.said().startswith("2 maps of"))
+    (held.hold.parent / "slow").touch()
+    held.all("#predicted button")[1].click()
+    held.until(lambda: len(held.all(".save-png")) == 1)
+    for method in held.all("#methods input:checked"):
+        held.driver.execute_script("arguments[0].click()", method)
+    held.until(lambda: held.all(".failed"))
+    held.one("#save-yolo").click()
+    assert held.said() == "Global feedback has no map, so there are no boxes to save."
+
+
+def test_the_page_says_that_the_boxes_wait_until_the_server_is_free(held, address):
+    held.choose(SAMPLES / "cat.jpg")
+    held.until(lambda: held.said().startswith("2 maps of"))
+    held.hold.touch()
+    with ThreadPoolExecutor(1) as users:
+        asked = users.submit(ask, address)
+        time.sleep(0.5)
+        held.one("#save-coco").click()
+        assert held.said() == "Saving the boxes …"
+        held.until(lambda: held.said() == "The boxes wait until the server is free …")
+        held.hold.unlink()
+        held.until(lambda: "saved: cat.coco.json." in held.said())
+        assert asked.result().status_code == 200
+
+
 def test_a_server_that_ends_in_the_middle_leaves_what_was_finished(chromium, folder, files):
     with serving("--model", f"{folder}/held.py:build") as (server, address):
         page = opened(chromium, address)

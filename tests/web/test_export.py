@@ -284,6 +284,13 @@ def test_what_is_not_possible_is_one_line(client, fields, said):
     assert len(message) < 400
 
 
+def test_a_box_that_would_be_empty_in_a_very_wide_picture_is_refused(client):
+    wide = picture(1_000_000, 1)
+    for width, status in [(0.009, 422), (0.011, 200)]:
+        boxes = [BOX | {"x1": 5, "x2": 5 + width, "y1": 0, "y2": 1}]
+        assert export(client, data=wide, boxes=boxes).status_code == status
+
+
 def test_as_many_boxes_as_are_allowed_fit_into_a_form(client):
     boxes = [BOX | {"x1": 3.123456789012345, "x2": 60.123456789012345, "score": 0.123456789012345}] * 1000
     assert len(json.loads(export(client, "coco", boxes=boxes).content)["annotations"]) == 1000

@@ -234,9 +234,9 @@ class AttendService:
         - ``picture``: as for ``/api/attend``;
         - ``form``: ``coco``, one JSON file, or ``yolo``, a ZIP file with the picture, its labels and ``data.yaml``;
         - ``model``: a name of ``/api/models``;
-        - ``classes``: a JSON list of ``{"index", "probability"}``, at most 10;
+        - ``classes``: a JSON list of ``{"index", "probability"}``, at most 10, each class once;
         - ``boxes``: a JSON list of ``{"class": index, "x1", "y1", "x2", "y2", "score"}`` in half-open pixels of the
-          upright picture, at most 1000.
+          upright picture, at most 1000; each side is at least 0.001 pixels long.
 
         The network does not look again. A score in the file is the box's, times the probability of its class.
         """

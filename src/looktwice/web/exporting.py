@@ -55,7 +55,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])
 
 
 LEAST_SIDE = 10.0**-DECIMALS
-"""Sides of a box, at least, in pixels. The forms round to this, so a smaller box would be empty in a file."""
+"""Sides of a box, at least, in pixels. COCO rounds to this, so a smaller box would be empty in a file."""
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,10 @@ def _check_boxes(asked: ExportRequest, picture: Picture) -> None:
             raise OptionError(
                 f"the box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is not inside the picture of {width} × {height} pixels"
             )
-        if min(x2 - x1, y2 - y1) < LEAST_SIDE:
+        least = max(LEAST_SIDE, yolo.PRECISION * max(width, height))
+        if min(x2 - x1, y2 - y1) < least:
             raise OptionError(
-                f"the box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is too small; at least {LEAST_SIDE:g} pixels on each "
+                f"the box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is too small; at least {least:g} pixels on each "
                 "side are needed"
             )
 

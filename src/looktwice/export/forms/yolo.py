@@ -13,6 +13,11 @@ from looktwice.export.placing import place, placed
 _KINDS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Kinds of pictures that ultralytics opens. All others are written as PNG."""
 
+_DECIMALS = 8
+
+PRECISION = 10.0**-_DECIMALS
+"""What the numbers of a label file are rounded to, as a share of the picture's size."""
+
 
 def write(labels: LabelSet, folder: Path) -> Path:
     """Writes ``yolo/data.yaml``, ``yolo/images/`` and ``yolo/labels/``, both with the folders ``train`` and ``val``.
@@ -88,7 +93,7 @@ def _lines(image: LabelledImage) -> str:
             (x2 - x1) / image.width,
             (y2 - y1) / image.height,
         )
-        lines[f"{found.id} {' '.join(f'{number:.8f}' for number in numbers)}\n"] = None
+        lines[f"{found.id} {' '.join(f'{number:.{_DECIMALS}f}' for number in numbers)}\n"] = None
     return "".join(lines)
 
 

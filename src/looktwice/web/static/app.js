@@ -7,8 +7,8 @@ import { offerExports, offerMethods } from "./export.js";
 import { PREPARE, begin, breakOff, draw, isDone, receive, showWork, showWorks } from "./figures.js";
 import { saveJson } from "./saving.js";
 import { ask, attend, download } from "./server.js";
-import { PREDICTED, formOf, page, shownClasses } from "./state.js";
-import { $, complain, count, element, percent, say, warn } from "./words.js";
+import { PREDICTED, formOf, page, shortened, shownClasses } from "./state.js";
+import { $, complain, count, element, ended, percent, say, sentence, short, warn } from "./words.js";
 
 let waiting;
 function lookSoon() {
@@ -90,15 +90,17 @@ const BOXES = {
 function showTitle() {
   const { answer } = page;
   const classes = shownClasses();
-  $("class-name").textContent = classes.map(({ name }) => name).join(" against ");
+  const names = classes.map(({ name }) => name);
+  $("class-name").title = names.join(" against ");
+  $("class-name").textContent = names.length > 1 ? names.map(short).join(" against ") : names[0];
   const given = classes.map(({ index, probability }) => `Class ${index}, ${percent(probability)} probable`).join(" · ");
   $("class-note").textContent = `${given} · ${answer.model}`;
   $("box-says").textContent = BOXES[answer.box_rule.rule];
-  $("doubts").replaceChildren(...answer.doubts.map((doubt) => element("li", {}, doubt)));
+  $("doubts").replaceChildren(...answer.doubts.map((doubt) => element("li", {}, shortened(doubt))));
 }
 
 function sayDone() {
-  const classes = shownClasses().map(({ name }) => `“${name}”`);
+  const classes = shownClasses().map(({ name }) => `“${short(name)}”`);
   say(`${count(page.works.filter(isDone).length, "map")} of ${classes.join(" and ")}.`, { quiet: true });
 }
 
@@ -107,8 +109,7 @@ function fail(error, settings) {
   breakOff();
   if (page.shown) setBack(page.shown);
   else page.choice.target = PREDICTED;
-  const { name } = settings.file;
-  complain(error.message.includes(name) ? error.message : `${name}: ${error.message}`, () => {
+  complain(`${short(settings.file.name)}: ${ended(error.message)}`, () => {
     setBack(settings);
     look();
   });
@@ -131,7 +132,7 @@ function busy(is) {
 function take(file) {
   complain("");
   if (file.size > page.limits.upload_bytes) {
-    complain(`“${file.name}” is larger than ${page.limits.upload_bytes / 1e6} MB. Scale it down first.`);
+    complain(`“${short(file.name)}” is larger than ${page.limits.upload_bytes / 1e6} MB. Scale it down first.`);
     return;
   }
   page.choice = { file, target: PREDICTED, against: null };
@@ -148,7 +149,7 @@ async function takeSample(name) {
     if (request !== page.request) return;
     breakOff();
     busy(false);
-    complain(`${name}: ${error.message}`, () => takeSample(name));
+    complain(`${name}: ${ended(error.message)}`, () => takeSample(name));
   }
 }
 
@@ -215,7 +216,7 @@ async function start() {
     fillControls(box);
     paintScale($("scale"));
   } catch (error) {
-    complain(error.message, () => location.reload());
+    complain(sentence(error.message), () => location.reload());
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { ask } from "./server.js";
 import { page } from "./state.js";
-import { $, complain, count, element, percent, say, warn } from "./words.js";
+import { $, complain, count, element, percent, say, sentence, short, warn } from "./words.js";
 
 let onChoice; // called with {target} or {against} when the user chooses
 
@@ -29,7 +29,7 @@ export function showClasses() {
 
 function classButton({ index, name, probability }) {
   const button = element("button", { type: "button", class: "class", "aria-pressed": index === page.choice.target });
-  button.append(element("span", {}, name));
+  button.append(element("span", { title: name }, name));
   if (probability !== undefined) button.append(element("span", { class: "probability" }, percent(probability)));
   button.addEventListener("click", () => onChoice({ target: index }));
   return button;
@@ -47,7 +47,7 @@ function showAgainst() {
   const { predicted, against } = page.answer;
   const options = new Map([...predicted, ...page.found, ...(against ? [against] : [])].map((row) => [row.index, row.name]));
   options.delete(page.choice.target);
-  const rows = [...options].map(([index, name]) => element("option", { value: index }, name));
+  const rows = [...options].map(([index, name]) => element("option", { value: index }, short(name)));
   $("against").replaceChildren(element("option", { value: "" }, "no other class"), ...rows);
   $("against").value = page.choice.against ?? "";
 }
@@ -76,6 +76,6 @@ async function search() {
     if (classes.length) say(`${count(classes.length, "class")} found.`, { quiet: true });
     else if (query) warn(`No class is named like “${query}”.`);
   } catch (error) {
-    complain(error.message, search);
+    complain(sentence(error.message), search);
   }
 }

@@ -1,12 +1,14 @@
 // Saving the boxes on the page as a labelled data set. The server writes it; the network does not look again.
 
-import { isDone, shownBoxes } from "./figures.js";
+import { isDone, isPending, shownBoxes } from "./figures.js";
 import { save, stem } from "./saving.js";
 import { fileOf } from "./server.js";
 import { page, title } from "./state.js";
-import { $, complain, count, element, say } from "./words.js";
+import { $, complain, count, element, ended, say, short, warn } from "./words.js";
 
 const USUAL = "global_feedback";
+
+const PATIENCE = 1000; // ms after which a server that does not answer is busy with something else
 
 const FORMS = [
   ["coco", "COCO", "json"],
@@ -34,9 +36,14 @@ export function offerMethods() {
 
 async function exportBoxes(form, suffix) {
   const method = $("save-method").value;
-  const works = page.works.filter((work) => isDone(work) && work.name === method);
+  const all = page.works.filter((work) => work.name === method);
+  const works = all.filter(isDone);
+  if (all.some(isPending)) {
+    warn(`${title(method)} is not finished. Save its boxes when all its maps are there.`);
+    return;
+  }
   if (!works.length) {
-    say(`${title(method)} has no boxes yet.`);
+    warn(`${title(method)} has no map, so there are no boxes to save.`);
     return;
   }
   const boxes = works.flatMap((work) =>
@@ -48,10 +55,22 @@ async function exportBoxes(form, suffix) {
   for (const [field, value] of Object.entries({ picture: page.shown.file, form, model: page.answer.model, ...lists }))
     fields.set(field, value);
   const file = `${stem()}.${form}.${suffix}`;
+  complain("");
+  say("Saving the boxes …");
+  const busy = setTimeout(() => say("The boxes wait until the server is free …"), PATIENCE);
   try {
     save(await fileOf("api/export", fields), file);
-    say(`${count(boxes.length, "box")} of ${title(method)} saved: ${file}.`);
+    say(`${count(boxes.length, "box")} of ${title(method)} saved: ${short(file)}.${without(all)}`);
   } catch (error) {
-    complain(error.message, () => exportBoxes(form, suffix));
+    complain(`Not saved: ${ended(error.message)}`, () => exportBoxes(form, suffix));
+  } finally {
+    clearTimeout(busy);
   }
+}
+
+/** Says which class is not in the file, because its map failed. */
+function without(works) {
+  const [missing, there] = [works.filter((work) => !isDone(work)), works.filter(isDone)];
+  if (!missing.length) return "";
+  return ` Only the boxes of “${short(there[0].target.name)}”: there is no map of “${short(missing[0].target.name)}”.`;
 }

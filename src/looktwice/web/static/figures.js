@@ -57,7 +57,7 @@ export function receive({ row, stages }) {
 
 /** Works whose rows never come. */
 export function breakOff() {
-  for (const work of page.works.filter((each) => !each.row && !each.error)) {
+  for (const work of page.works.filter(isPending)) {
     work.error = "This map was not finished.";
     work.old = null;
     showWork(work);
@@ -65,6 +65,7 @@ export function breakOff() {
 }
 
 export const isDone = (work) => work.row !== null && work.error === null;
+export const isPending = (work) => work.row === null && work.error === null;
 
 export function showWorks() {
   const against = page.answer.against !== null;
@@ -89,9 +90,9 @@ function original() {
 /** The figure of a work, as far as it is known. It takes the place of the work's figure before. */
 export function showWork(work) {
   const figure = $("work").content.cloneNode(true).firstElementChild;
-  const of = page.answer.against ? [element("span", {}, work.target.name)] : [];
+  const of = page.answer.against ? [element("span", { title: work.target.name }, work.target.name)] : [];
   figure.querySelector("h3").replaceChildren(title(work.name), ...of);
-  figure.classList.toggle("pending", !work.row && !work.error);
+  figure.classList.toggle("pending", isPending(work));
   if (work.figure?.isConnected) work.figure.replaceWith(figure);
   else $("works").append(figure);
   work.figure = figure;

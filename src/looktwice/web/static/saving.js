@@ -1,6 +1,6 @@
 // Saving what is on the page.
 
-import { page } from "./state.js";
+import { page, shortened } from "./state.js";
 import { $, element } from "./words.js";
 
 const MARGIN = 14;
@@ -17,7 +17,7 @@ export function save(blob, name) {
 
 export function savePng(work) {
   const name = `${stem()}.${work.target.index}.${work.name}.png`;
-  withDoubts(work.figure.querySelector("canvas"), work.row.doubts).toBlob((blob) => save(blob, name));
+  withDoubts(work.figure.querySelector("canvas"), work.row.doubts.map(shortened)).toBlob((blob) => save(blob, name));
 }
 
 /** The drawing. Doubts about it stand below it in red, because a saved picture goes where this page does not. */

@@ -1,5 +1,7 @@
 // What the page knows.
 
+import { short } from "./words.js";
+
 export const PREDICTED = "predicted";
 
 export const page = {
@@ -21,6 +23,10 @@ export const title = (name) => page.methods.find((method) => method.name === nam
 
 /** The classes on the page: one, or two that are compared. */
 export const shownClasses = () => [page.answer.target, page.answer.against].filter(Boolean);
+
+/** A text about classes, with their names cut where they are very long. */
+export const shortened = (text) =>
+  [...page.answer.predicted, ...shownClasses()].reduce((said, { name }) => said.replaceAll(name, short(name)), text);
 
 /** Settings as the form of a request. */
 export function formOf(settings) {

@@ -2,7 +2,11 @@
 
 export const $ = (id) => document.getElementById(id);
 
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+/** A text with a full stop. */
+export const ended = (text) => text + (/[.!?]$/.test(text) ? "" : ".");
+export const sentence = (text) => ended(text.charAt(0).toUpperCase() + text.slice(1));
+/** A name that is not too long for a line. */
+export const short = (name) => (name.length > 60 ? `${name.slice(0, 48)}…${name.slice(-11)}` : name);
 export const percent = (share) => (share >= 0.001 ? `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %` : "< 0.1 %");
 export const plain = (number) => Number(number.toPrecision(3)).toString();
 export const count = (number, one) => `${number} ${one}${number === 1 ? "" : /[sx]$/.test(one) ? "es" : "s"}`;
