@@ -274,7 +274,7 @@ def _tell_written(path: Path) -> None:
 
 def _tell(status: "LabelStatus", dataset: "Dataset") -> None:
     """What was found, or how much is missing."""
-    from looktwice.labelling.label import IMPROBABLE
+    from looktwice.explain.doubt import IMPROBABLE
 
     if status.labels is None:
         complain_of_missing(status.folder, status.missing, status.parts)

@@ -23,6 +23,7 @@ from looktwice.evaluation.pipeline import rehearse, repeatable
 from looktwice.evaluation.processes import Shard
 from looktwice.evaluation.progress import ChunkCounter, Progress
 from looktwice.evaluation.workers import handing_over, telling_killed_decoders
+from looktwice.explain.doubt import IMPROBABLE
 from looktwice.export.forms import FORMS
 from looktwice.export.label_set import LabelClass, LabelledImage, LabelSet
 from looktwice.export.review import write_review
@@ -47,9 +48,6 @@ from looktwice.labelling.records import FoundImage
 from looktwice.models.model import Model
 from looktwice.options import check_known
 
-IMPROBABLE = 0.01
-"""A class with a lower probability is most likely not there. Its map still has a best region."""
-
 
 @dataclass(frozen=True)
 class LabelStatus:
@@ -64,7 +62,7 @@ class LabelStatus:
         without_class: how many images have no class that is probable enough.
         without_box: how many further images have no box.
         improbable: how many boxes are of a class that is not given, and that the network gives less than
-            ``IMPROBABLE``.
+            ``explain.doubt.IMPROBABLE``.
         turned: how many images are stored turned. Their boxes are in pixels of the upright picture.
         problems: a line for each image that cannot be used.
         failures: a line for each form that cannot be written, for example because it cannot hold a name.
