@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from selenium.common.exceptions import StaleElementReferenceException  # noqa: E
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+from chromium import chromium_driver  # noqa: E402
 
 PATIENCE = 90  # seconds; the machine may be busy
 
@@ -34,19 +35,9 @@ def serving(*arguments):
 @contextmanager
 def browser(downloads):
     """Chromium, which saves files in a folder."""
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    # Debian's own; named, since Selenium would ask its server on the net which to take.
-    options.binary_location = shutil.which("chromium")
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    driver.set_window_size(1280, 1000)
-    try:
+    with chromium_driver(downloads=downloads) as driver:
+        driver.set_window_size(1280, 1000)
         yield driver
-    finally:
-        driver.quit()
 
 
 def whole(downloads, name):
