@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,12 +42,22 @@ def cumulative_shares(maps: Tensor) -> Tensor:
     Equal pixels stay equal and the order of the pixels stays. The maximum becomes 1. A zero map stays zero.
     """
     flat = maps.flatten(1)
-    ascending = flat.sort(1).values
+    order = _ascending_order(flat)
+    ascending = flat.gather(1, order)
     held = ascending.square().cumsum(1)
     total = held[:, -1:]
-    last = torch.searchsorted(ascending, flat.contiguous(), right=True) - 1
-    shares = held.gather(1, last) / torch.where(total > 0, total, torch.ones_like(total))
-    return shares.view_as(maps)
+    is_last = F.pad(ascending[:, 1:] > ascending[:, :-1], (0, 1), value=True)  # of the pixels that are equal
+    held_by_all = torch.where(is_last, held, torch.inf).flip(1).cummin(1).values.flip(1)
+    shares = held_by_all / torch.where(total > 0, total, torch.ones_like(total))
+    return torch.empty_like(flat).scatter_(1, order, shares).view_as(maps)
+
+
+def _ascending_order(rows: Tensor) -> Tensor:
+    """The order of each row's values, the least first. NumPy sorts on a CPU, in a fifth of the time."""
+    if rows.device.type != "cpu":
+        return rows.argsort(1)
+    known_to_numpy = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    return torch.from_numpy(np.argsort(known_to_numpy.numpy(), axis=1))
 
 
 def check_finish(values: str, blur: float) -> None:
@@ -63,15 +74,16 @@ def gaussian_blur(heat: Tensor, sigma: float) -> Tensor:
         heat: maps, or the channels of images.
         sigma: in pixels, above 0.
     """
-    radius = max(1, round(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, device=heat.device, dtype=heat.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    rows, columns = (_blur_matrix(size, sigma, heat) for size in heat.shape[-2:])
+    return rows @ heat @ columns.mT
 
-    def along_rows_then_columns(x: Tensor) -> Tensor:
-        x = F.conv2d(x[:, None], kernel.view(1, 1, 1, -1), padding=(0, radius))
-        return F.conv2d(x, kernel.view(1, 1, -1, 1), padding=(radius, 0))[:, 0]
 
-    return along_rows_then_columns(heat) / along_rows_then_columns(torch.ones_like(heat[:1]))
+def _blur_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
+    """What each place of an axis takes from each other place: (size, size), each row sums to 1."""
+    offsets = torch.arange(1 - size, size, device=like.device, dtype=like.dtype)
+    kernel = torch.exp(-0.5 * (offsets / sigma).square()).masked_fill(offsets.abs() > max(1, round(3 * sigma)), 0)
+    weights = kernel.unfold(0, size, 1)  # each row a place further to the left: the rows from the last to the first
+    return (weights / weights.sum(1, keepdim=True)).flip(0)
 
 
 def unit_maximum(maps: Tensor) -> Tensor:

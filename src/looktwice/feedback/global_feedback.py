@@ -36,8 +36,8 @@ all-open gate, and g⁻¹z counts √(HW) times. So the penalty is 1/√(1 + μ)
 part, whatever the size. A step of α takes a suppressed part off without overshooting while αλ ≤ √μ.
 """
 
-GATES_PER_CALL = 2**19
-"""Gates penalised per call on the CPU (2 MB): small layers share a call, and a call fits the cache."""
+GATES_PER_CALL = 2**17
+"""Gates penalised per call on the CPU (half a megabyte): small layers share a call, and a call fits a core's cache."""
 
 GATES_PER_LAUNCH = 2**26
 """The same on an accelerator (256 MB), for the power iteration. There each call costs some launches, whatever its size.
