@@ -17,6 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from looktwice.errors import InputError, ModelError
 from looktwice.gating.checkpointing import without_checkpointing
 from looktwice.gating.class_scores import class_scores
+from looktwice.gating.convolutions import Convolutions
 from looktwice.gating.memo import looks_of
 from looktwice.gating.outputs import RECOGNISED, NetworkOutput
 from looktwice.gating.snapshot import snapshot
@@ -61,6 +62,7 @@ class FrozenNetwork(nn.Module):
         self.looks: object = (looks_of(module), output.scores)
         self.notes: tuple[str, ...] = ()
         self.training = False
+        self.convolutions = Convolutions(module)
         self._channels_last = True
 
     def forward(self, images: Tensor) -> Tensor:

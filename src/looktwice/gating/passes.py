@@ -13,6 +13,7 @@ from torch import Tensor
 from looktwice.errors import ModelError
 from looktwice.gating.activations import Activation, Saturation, gated_activation
 from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network, is_below_last_stage
+from looktwice.gating.convolutions import Convolutions
 from looktwice.gating.frozen import FrozenNetwork
 from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.places import NOWHERE, UNMEASURED, Place
@@ -50,7 +51,7 @@ def activation_calls(
         return output
 
     try:
-        with torch.no_grad(), ActivationMode(see):
+        with torch.no_grad(), ActivationMode(see, _convolutions(network)):
             scores = network(images)
     except RuntimeError as error:
         if not (isinstance(network, FrozenNetwork) and network.takes_back_layout(error)):
@@ -93,7 +94,7 @@ def gated_scores(
     check_choice("guided", guided, Guidance)
     check_choice("saturation", saturation, Saturation)
     rule = _rule(images, gates, probes, calls, guided, saturation)
-    mode = _mode(rule, prefix)
+    mode = _mode(rule, _convolutions(network), prefix)
     try:
         with mode:
             scores = network(images)
@@ -110,12 +111,17 @@ def gated_scores(
     return scores
 
 
-def _mode(rule: CallRule, prefix: PrefixCache | None) -> ActivationMode:
+def _convolutions(network: Network) -> Convolutions | None:
+    return network.convolutions if isinstance(network, FrozenNetwork) else None
+
+
+def _mode(rule: CallRule, convolutions: Convolutions | None, prefix: PrefixCache | None) -> ActivationMode:
     if prefix is not None and prefix.usable and prefix.leaks:
         prefix.usable = False
     if prefix is None or prefix.usable is False:
-        return ActivationMode(rule)
-    return RecordingMode(rule, prefix) if prefix.usable is None else ReplayingMode(rule, prefix)
+        return ActivationMode(rule, convolutions)
+    kind = RecordingMode if prefix.usable is None else ReplayingMode
+    return kind(rule, convolutions, prefix)
 
 
 def _rule(

@@ -16,17 +16,22 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from looktwice.gating.activations import Activation, input_of, read_call
+from looktwice.gating.convolutions import CONVOLUTIONS, Convolutions
 
 CallRule = Callable[[int, Tensor, Activation, bool], Tensor]
 """What an activation call returns: its index, its input, its activation and whether it is in place → its output."""
 
 
 class ActivationMode(TorchFunctionMode):
-    """Gives every activation call inside the ``with`` to a rule, and returns the rule's answer to the network."""
+    """Gives every activation call inside the ``with`` to a rule, and returns the rule's answer to the network.
 
-    def __init__(self, rule: CallRule):
+    Convolutions are computed by ``convolutions``, if there are any; all other functions are as they are.
+    """
+
+    def __init__(self, rule: CallRule, convolutions: Convolutions | None = None):
         super().__init__()
         self.rule = rule
+        self.convolutions = convolutions
         self.calls = 0
 
     def __torch_function__(
@@ -35,6 +40,8 @@ class ActivationMode(TorchFunctionMode):
         kwargs = kwargs or {}
         call = read_call(func, args, kwargs)
         if call is None:
+            if func in CONVOLUTIONS and self.convolutions is not None:
+                return self.convolutions.convolve(func, *args, **kwargs)
             return func(*args, **kwargs)
         index, self.calls = self.calls, self.calls + 1
         return self.rule(index, input_of(args, kwargs), *call)
@@ -172,8 +179,8 @@ def _joined_kept(tensors: Sequence[Tensor]) -> Tensor:
 class _PrefixCacheMode(ActivationMode):
     """An ``ActivationMode`` that knows whether the first gated call has come."""
 
-    def __init__(self, rule: CallRule, prefix: PrefixCache):
-        super().__init__(rule)
+    def __init__(self, rule: CallRule, convolutions: Convolutions | None, prefix: PrefixCache):
+        super().__init__(rule, convolutions)
         self.prefix = prefix
         self.past = False
 
@@ -187,8 +194,8 @@ class _PrefixCacheMode(ActivationMode):
 class RecordingMode(_PrefixCacheMode):
     """Records what every function before the first gated call returns, and keeps what later functions take."""
 
-    def __init__(self, rule: CallRule, prefix: PrefixCache):
-        super().__init__(rule, prefix)
+    def __init__(self, rule: CallRule, convolutions: Convolutions | None, prefix: PrefixCache):
+        super().__init__(rule, convolutions, prefix)
         self.returned: list[tuple[Callable[..., Any], Any]] = []
         self.kept: list[Tensor] = []
         self.places: set[int] = set()
@@ -224,8 +231,8 @@ class RecordingMode(_PrefixCacheMode):
 class ReplayingMode(_PrefixCacheMode):
     """Replays what comes before the first gated call."""
 
-    def __init__(self, rule: CallRule, prefix: PrefixCache):
-        super().__init__(rule, prefix)
+    def __init__(self, rule: CallRule, convolutions: Convolutions | None, prefix: PrefixCache):
+        super().__init__(rule, convolutions, prefix)
         prefix.begin()
 
     def __torch_function__(
