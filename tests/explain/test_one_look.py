@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from looktwice.attention.api import attend
+from looktwice.attention.api import attend, attend_look
 from looktwice.attention.choice import choose_method
+from looktwice.attention.look import look_at
 from looktwice.attention.methods import METHODS
 from looktwice.errors import InputError, ModelError, OptionError
 from looktwice.explain import explanation
@@ -48,7 +49,8 @@ def network(seed=0):
     """A network whose geometry is measured already, which takes passes of its own."""
     module = Counting(seed).eval()
     for count in (1, 3):  # probes never come in a batch of as many as the images
-        attend(module, torch.rand(count, 3, 64, 64), 0, method="gradient")
+        for method in ("gradient", "global_feedback"):
+            attend(module, torch.rand(count, 3, 64, 64), 0, method=method)
     PASSES[module] = 0
     return Model(f"net{seed}", module, PREPROCESSING, tuple("abcde"), "random")
 
@@ -65,10 +67,24 @@ def one_batch(monkeypatch):
 
 
 def own_passes(method, **options):
-    """Passes that a method makes after the plain one, for one class of a batch."""
+    """Passes that a method makes after a plain pass of another method, for one class of a batch."""
+    model, chosen = network(), choose_method(method).having(options)
+    with look_at(model.module, torch.rand(3, 3, 64, 64), propagate=True) as look:
+        attend_look(look, torch.zeros(3, dtype=torch.long), chosen.method, chosen.options)
+    return model.module.passes - 1
+
+
+def shared_passes(method, **options):
+    """How many of these the plain pass is at the same time, if the method comes first."""
     model = network()
     attend(model.module, torch.rand(3, 3, 64, 64), 0, method=method, **options)
-    return model.module.passes - 1
+    return 1 + own_passes(method, **options) - model.module.passes
+
+
+def test_the_plain_pass_is_the_first_one_of_an_ascent():
+    assert shared_passes("gradient") == shared_passes("feedback_closed_form") == 0
+    assert shared_passes("feedback") == 1
+    assert shared_passes("global_feedback") == 2  # alone, its first pass is made in two parts of the batch
 
 
 def finish(results):
@@ -84,7 +100,7 @@ def test_attend_makes_one_plain_pass_for_all_classes(photos, tmp_path, one_batch
     assert own_passes("gradient") == 1
     results = finish(attend_images(model, photos, tmp_path, top=top, method=method))
     assert len(results) == 3
-    assert model.module.passes == 1 + top * own_passes(method)
+    assert model.module.passes == 1 + top * own_passes(method) - shared_passes(method)
 
 
 def test_on_a_processor_each_image_has_its_own_plain_pass(photos, tmp_path):
@@ -103,14 +119,17 @@ def test_a_comparison_makes_one_plain_pass_for_all_methods_and_classes(photos, t
 def test_each_network_of_a_comparison_makes_one(photos, tmp_path, one_batch):
     models, methods = [network(0), network(1)], ("feedback", "gradient")
     finish(compare_images(models, photos, tmp_path, Comparison("networks", methods)))
-    assert models[0].module.passes == 1 + own_passes("feedback") + own_passes("gradient")
+    assert models[0].module.passes == 1 + own_passes("feedback") + own_passes("gradient") - shared_passes("feedback")
     assert models[1].module.passes == 1 + own_passes("gradient")
 
 
 def test_an_animation_makes_one_for_all_steps(photos, tmp_path, one_batch):
     model, steps = network(), METHODS["global_feedback"].options["steps"]
+    shared = shared_passes("global_feedback", steps=0)
     finish(compare_images([model], photos, tmp_path, Comparison("gates", ("global_feedback",), (1,), form="gif")))
-    assert model.module.passes == 1 + sum(own_passes("global_feedback", steps=step) for step in range(steps + 1))
+    assert (
+        model.module.passes == 1 + sum(own_passes("global_feedback", steps=step) for step in range(steps + 1)) - shared
+    )
 
 
 @pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.attribute is None])
@@ -133,10 +152,11 @@ def test_what_is_shared_is_what_each_alone_would_be(photos, method):
     torch.testing.assert_close(probabilities, expected)
 
 
-def test_a_batch_that_does_not_fit_is_split(photos, one_batch, monkeypatch):
+@pytest.mark.parametrize("name", ["gradient", "global_feedback"])
+def test_a_batch_that_does_not_fit_is_split(photos, one_batch, monkeypatch, name):
     model = network()
     ((usable, _),) = list(batches([model], photos))
-    images, method = [image for (image,) in usable], choose_method("gradient")
+    images, method = [image for (image,) in usable], choose_method(name)
     with look_at_batch(model, images, [method]) as seen:
         whole = seen.explain(method, torch.tensor([0, 1, 2]))
     real = Counting.forward

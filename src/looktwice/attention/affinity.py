@@ -57,7 +57,7 @@ class Features:
         if self._grid is None or _distance(grid) < _distance(self._grid):
             self._grid, self._seen = grid, []
         if grid == self._grid:
-            self._seen.append(_pooled(call.to_grid(call.gated_part(output))))
+            self._seen.append(_pooled(call.to_grid(call.gated_part(output.detach()))))
 
     def affinity(self) -> Affinity | None:
         """Squared cosine similarity of the centred features where it is positive; ``None`` if no call has a grid.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from looktwice.attention.look import Look, look_at
-from looktwice.attention.maps import Attention, method_attention
+from looktwice.attention.maps import Attention, method_attention, opening_of
 from looktwice.attention.methods import Method, find_method, resolve_options
 from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import LooktwiceWarning, ModelError
@@ -64,7 +64,8 @@ def attend(
         (torch.Size([2, 64, 64]), [7, 7])
     """
     chosen = resolve_options(method, options)
-    with look_at(model, images, propagate=chosen["propagate"], output=output) as look:
+    opening = opening_of(find_method(method), chosen)
+    with look_at(model, images, propagate=chosen["propagate"], output=output, opening=opening) as look:
         rounds = _rounds(targets, look.scores)
         attention = reduce(_joined, (attend_in_parts(look, one_each, method, chosen) for one_each in rounds))
     what = "image" if len(rounds) == 1 else "target"

@@ -1,5 +1,6 @@
 """The last steps of every map: it is blurred, scaled, and its values get their meaning."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -74,16 +75,25 @@ def gaussian_blur(heat: Tensor, sigma: float) -> Tensor:
         heat: maps, or the channels of images.
         sigma: in pixels, above 0.
     """
-    rows, columns = (_blur_matrix(size, sigma, heat) for size in heat.shape[-2:])
-    return rows @ heat @ columns.mT
+    for axis in (1, 2):
+        inside = torch.ones_like(heat[:1].narrow(3 - axis, 0, 1))
+        heat = _weighted_sums(heat, sigma, axis) / _weighted_sums(inside, sigma, axis)
+    return heat
 
 
-def _blur_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
-    """What each place of an axis takes from each other place: (size, size), each row sums to 1."""
-    offsets = torch.arange(1 - size, size, device=like.device, dtype=like.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma).square()).masked_fill(offsets.abs() > max(1, round(3 * sigma)), 0)
-    weights = kernel.unfold(0, size, 1)  # each row a place further to the left: the rows from the last to the first
-    return (weights / weights.sum(1, keepdim=True)).flip(0)
+def _weighted_sums(maps: Tensor, sigma: float, axis: int) -> Tensor:
+    """Maps (N, H, W) summed along an axis with the weights of a Gaussian; outside they are zero.
+
+    Each place is summed in the same order, so that places with equal surroundings stay equal to the last bit. The
+    shares of ``cumulative_shares`` depend on it.
+    """
+    radius, size = max(1, round(3 * sigma)), maps.shape[axis]
+    padded = F.pad(maps, (radius, radius) if axis == 2 else (0, 0, radius, radius))
+    sums = maps.clone()
+    for offset in range(1, radius + 1):
+        pairs = padded.narrow(axis, radius - offset, size) + padded.narrow(axis, radius + offset, size)
+        sums += pairs.mul_(math.exp(-0.5 * (offset / sigma) ** 2))
+    return sums
 
 
 def unit_maximum(maps: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """One look at a batch of images: a plain forward pass that all methods and classes share."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from looktwice.attention.affinity import Affinity, Features
+from looktwice.errors import LooktwiceError
+from looktwice.feedback.open_pass import OpenLayers, OpenPass
 from looktwice.gating.calls import ActivationCall
 from looktwice.gating.frozen import FrozenNetwork, check_images, frozen
 from looktwice.gating.geometry import check_independence, measured_places
@@ -14,6 +16,7 @@ from looktwice.gating.handwritten import HandwrittenMode
 from looktwice.gating.memo import Memo
 from looktwice.gating.outputs import RECOGNISED, NetworkOutput, OutputKind, OutputMode, as_probabilities
 from looktwice.gating.passes import activation_calls
+from looktwice.gating.places import Place
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Look:
         notes: what is doubtful about the choice of the scores, a line each.
         doubts: what is doubtful about the probabilities, a line each.
         handwritten: how many activations the network writes out in its own code, where no gate can stand.
+        opened: the pass itself, if it carries the open gates of an ascent.
     """
 
     network: FrozenNetwork
@@ -42,6 +46,7 @@ class Look:
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     handwritten: int = 0
+    opened: OpenPass | None = None
 
     def probabilities(self) -> Tensor:
         """The network's own probability of each class, in double precision, on the CPU: (N, K) in [0, 1].
@@ -54,16 +59,32 @@ class Look:
 
     def some(self, images: slice | Sequence[int]) -> "Look":
         """The look at some of the images, by their places in the batch; a place may come twice."""
+        everyone = range(len(self.images))
+        if list(everyone[images] if isinstance(images, slice) else images) == list(everyone):
+            return self
         affinity = None if self.affinity is None else self.affinity.of(images)
-        return replace(self, images=self.images[images], scores=self.scores[images], affinity=affinity)
+        return replace(self, images=self.images[images], scores=self.scores[images], affinity=affinity, opened=None)
 
+
+Opening = Callable[[Sequence[ActivationCall]], OpenLayers | None]
+"""A network's activation calls → what the first pass of the method carries that comes first; see ``layers_to_open``."""
 
 _HANDWRITTEN: Memo[int] = Memo()
 """How many activations a network writes out, by the size of its images."""
 
+_CALLS: Memo[Sequence[ActivationCall]] = Memo()
+"""The activation calls of a network, by the shape and kind of its images."""
+
 
 @contextmanager
-def look_at(model: nn.Module, images: Tensor, *, propagate: bool, output: NetworkOutput = RECOGNISED) -> Iterator[Look]:
+def look_at(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    propagate: bool,
+    output: NetworkOutput = RECOGNISED,
+    opening: Opening | None = None,
+) -> Iterator[Look]:
     """Freezes the model inside the ``with`` and makes one plain forward pass of the images.
 
     Args:
@@ -71,6 +92,8 @@ def look_at(model: nn.Module, images: Tensor, *, propagate: bool, output: Networ
         images: (N, C, H, W), normalised as the model was trained.
         propagate: whether a method is going to propagate its map. That needs the images' places compared.
         output: what is declared of the network's output.
+        opening: what the first pass of a method carries. If it is given, the plain pass carries it too, and the first
+            ascent begins with it. Until then, it takes about the memory of a class gradient.
 
     Raises:
         InputError: images that cannot be used.
@@ -81,20 +104,65 @@ def look_at(model: nn.Module, images: Tensor, *, propagate: bool, output: Networ
     with frozen(model, output) as network:
         places = measured_places(network, images)
         check_independence(network, images)
-        features = Features()
-        handwritten, size = _HANDWRITTEN.of(network.module, network.looks), tuple(images.shape[1:])
-        counting = None if size in handwritten else HandwrittenMode(len(images))
-        with OutputMode() as mode, counting or nullcontext():
-
-            def look(call: ActivationCall, output: Tensor) -> None:
-                if counting is not None:
-                    counting.forget(output)
-                if propagate:
-                    features.look(call, output)
-
-            calls, scores = activation_calls(network, images, look, places)
-        if counting is not None:
-            handwritten[size] = counting.found
+        opened, features = None, Features()
+        calls: Sequence[ActivationCall]
+        with OutputMode() as mode:
+            if opening is not None:
+                opened = _open_pass(network, images, places, opening, features.look if propagate else _ignore)
+            if opened is None:
+                features = Features()
+                calls, scores = _plain_pass(network, images, places, features.look if propagate else _ignore)
+            else:
+                calls, scores = opened.calls, opened.scores
         output.check(scores)
         kind, doubts = (mode.kind_of(scores), mode.doubts(scores)) if output.kind is None else (output.kind, ())
-        yield Look(network, images, calls, scores, kind, features.affinity(), network.notes, doubts, handwritten[size])
+        handwritten = _HANDWRITTEN.of(network.module, network.looks)[tuple(images.shape[1:])]
+        affinity = features.affinity()
+        yield Look(network, images, calls, scores, kind, affinity, network.notes, doubts, handwritten, opened)
+
+
+def _plain_pass(
+    network: FrozenNetwork,
+    images: Tensor,
+    places: Sequence[Place],
+    look: Callable[[ActivationCall, Tensor], None],
+) -> tuple[list[ActivationCall], Tensor]:
+    """The activation calls and the scores (N, K). Activations that are written out are counted in the first pass."""
+    handwritten, size = _HANDWRITTEN.of(network.module, network.looks), tuple(images.shape[1:])
+    if size in handwritten:
+        return activation_calls(network, images, look, places)
+    with HandwrittenMode(len(images)) as counting:
+
+        def see(call: ActivationCall, output: Tensor) -> None:
+            counting.forget(output)
+            look(call, output)
+
+        found = activation_calls(network, images, see, places)
+    handwritten[size] = counting.found
+    return found
+
+
+def _open_pass(
+    network: FrozenNetwork,
+    images: Tensor,
+    places: Sequence[Place],
+    opening: Opening,
+    look: Callable[[ActivationCall, Tensor], None],
+) -> OpenPass | None:
+    """The plain pass with open gates. ``None`` if it cannot be made: a plain pass takes less memory."""
+    known, key = _CALLS.of(network.module, network.looks), (images.shape, images.dtype, images.device)
+    if key not in known:
+        known[key] = _plain_pass(network, images, places, _ignore)[0]
+    layers = opening(known[key])
+    if layers is None:
+        return None
+    try:
+        return OpenPass(network, images, layers, known[key], look)
+    except LooktwiceError:
+        raise
+    except Exception:  # any other error than a lack of memory comes again
+        return None
+
+
+def _ignore(_call: ActivationCall, _output: Tensor) -> None:
+    """Nothing is compared."""

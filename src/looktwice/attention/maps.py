@@ -1,8 +1,10 @@
 """From a method and a look at images to attention maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +22,13 @@ from looktwice.attention.evidence import (
     propagation_power,
 )
 from looktwice.attention.finishing import Values, check_finish, finish_map, unit_maximum
-from looktwice.attention.look import Look
+from looktwice.attention.look import Look, Opening
 from looktwice.attention.methods import Attribute, Method, Optimise
-from looktwice.errors import FINITE_REMEDY, ModelError, OptionError
+from looktwice.errors import FINITE_REMEDY, LooktwiceError, ModelError, OptionError
 from looktwice.feedback.ascent import Feedback, open_evidence
 from looktwice.feedback.class_gradient import class_gradient
+from looktwice.feedback.global_feedback import feedback_from_options
+from looktwice.feedback.open_pass import OpenLayers
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import NO_ACTIVATIONS, ActivationCall, Guidance, Layers, select_layers
 from looktwice.gating.frozen import FrozenNetwork
@@ -122,6 +126,31 @@ class _ClassesOwn:
     power: float
 
 
+def opening_of(row: Method, options: Mapping[str, Any]) -> Opening | None:
+    """What the first pass of a method carries, so that the look at the images can carry it already.
+
+    Args:
+        row: the method.
+        options: all of the method's.
+
+    Returns:
+        ``None`` if the method does not begin with a plain pass.
+    """
+    return partial(_open_layers, options) if row.optimise is feedback_from_options else None
+
+
+def _open_layers(options: Mapping[str, Any], calls: Sequence[ActivationCall]) -> OpenLayers | None:
+    with suppress(LooktwiceError):  # the method itself says what is wrong
+        shows_all = options["source"] == "evidence" and options["scales"] == "all"
+        return OpenLayers(
+            gated=select_layers(calls, options["layers"]),
+            watched=select_layers(calls, "fine") if shows_all else (),
+            guided=options["guided_gates"],
+            saturation=options["saturation"],
+        )
+    return None
+
+
 def method_attention(row: Method, look: Look, targets: Tensor, options: Mapping[str, Any]) -> Attention:
     """The attention of a method for one class of each image.
 
@@ -216,6 +245,8 @@ def _feedback(
     """Gates and evidence, as far as the map needs them."""
     needed = choices.source == "evidence" and (choices.scales == "all" or optimise is None)
     watched = select_layers(look.calls, choices.shown) if needed else []
+    if optimise is feedback_from_options:
+        options = {**options, "opened": look.opened}
     if optimise is not None:
         return optimise(
             look.network, look.calls, look.images, targets, watched, saturation=choices.saturation, **options

@@ -15,6 +15,7 @@ from torch import Tensor
 from looktwice.attention.api import attend_look
 from looktwice.attention.choice import ChosenMethod
 from looktwice.attention.look import Look, look_at
+from looktwice.attention.maps import opening_of
 from looktwice.errors import LooktwiceWarning, RunError
 from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, Faithfulness, MeasurementPlan, TargetClass
 from looktwice.evaluation.faithfulness import chunk_faithfulness
@@ -90,7 +91,11 @@ def look_at_pixels(model: Model, pixels: Tensor, methods: Sequence[ChosenMethod]
     """One plain pass of a batch (N, C, H, W), which all methods and classes share."""
     propagate = any(method.options["propagate"] for method in methods)
     images = as_input(model.module, pixels)
-    with enough_memory(), look_at(model.module, images, propagate=propagate, output=model.output) as look:
+    opening = opening_of(methods[0].method, methods[0].options)
+    with (
+        enough_memory(),
+        look_at(model.module, images, propagate=propagate, output=model.output, opening=opening) as look,
+    ):
         model.check_scores(look.scores)
         yield look
 

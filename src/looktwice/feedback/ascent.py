@@ -3,7 +3,7 @@
 What a step does is its caller's: the paper's step is in ``global_feedback``, Cao's in ``closed_form``.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from looktwice.errors import LooktwiceError, ModelError, OptionError
+from looktwice.feedback.open_gates import open_gates, probes_for
+from looktwice.feedback.open_pass import OpenPass
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import NO_GATES, ActivationCall, Guidance, Network, select_layers
 from looktwice.gating.memory import is_out_of_memory
@@ -62,6 +64,7 @@ def ascend(
     guided: Guidance = "none",
     saturation: Saturation,
     calls: Sequence[ActivationCall] | None = None,
+    opened: OpenPass | None = None,
 ) -> Feedback:
     """``steps`` times: pass forward and back to the gates, step every layer, clip to [0, 1]; then once forward.
 
@@ -77,12 +80,13 @@ def ascend(
         guided: where negative gradients are cut on the way down to the gates.
         saturation: gradient above an upper clamp.
         calls: those of the first pass; see ``gated_scores``.
+        opened: a pass of the same images with open gates; if it fits, the ascent begins with it.
 
     Raises:
         ModelError: no gradient reaches the gates, or the network's calls change between passes.
     """
     passes = _Passes(network, images, targets, objective, guided, saturation, calls)
-    prefix, scores, gradients = passes.first(gates, probes)
+    prefix, scores, gradients = passes.first(gates, probes, opened)
     evidence, trajectory = gradients, [scores]
     closed: set[tuple[int, int]] = set()
     for left in reversed(range(steps)):
@@ -127,23 +131,6 @@ def open_evidence(
     return Feedback({}, scores[:, None], (), dict(sorted(evidence.items())))
 
 
-def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
-    """z = 1 at each of the given calls: call index → (N, ...) on the images' device, in single precision or better."""
-    dtype = torch.promote_types(images.dtype, torch.float32)  # a step is too small for half precision
-    return {
-        index: images.new_ones((len(images), *calls[index].gate_shape), dtype=dtype).contiguous(
-            memory_format=calls[index].layout
-        )
-        for index in layers
-    }
-
-
-def probes_for(calls: Sequence[ActivationCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:
-    """A probe for the evidence of each of the given calls: call index → (N, 1, ...). Its values do not count."""
-    dtype = torch.promote_types(images.dtype, torch.float32)
-    return {index: images.new_zeros(calls[index].probe_shape(len(images)), dtype=dtype) for index in sorted(layers)}
-
-
 @dataclass(frozen=True)
 class _Passes:
     """The passes of one ascent: network, images and classes stay, gates change."""
@@ -157,13 +144,16 @@ class _Passes:
     calls: Sequence[ActivationCall] | None
 
     def first(
-        self, gates: Mapping[int, Tensor], probes: Mapping[int, Tensor]
+        self, gates: Mapping[int, Tensor], probes: Mapping[int, Tensor], opened: OpenPass | None = None
     ) -> tuple[PrefixCache, Tensor, dict[int, Tensor]]:
         """The first pass, down to the probes: the cache for the passes to come, S_k (N,), and all gradients.
 
-        Maps that probes reach are large. So with probes the pass is made in parts of the batch, and needs no more
-        memory than the others.
+        The forward pass may have been made before, with the look at the images. Else, with probes, it is made in parts
+        of the batch: maps that probes reach are large, and so it needs no more memory than the others.
         """
+        taken = None if opened is None else opened.take(self.images, gates, probes, self.guided, self.saturation)
+        if opened is not None and taken is not None:
+            return opened.prefix, *self._back(*taken, gates, slice(None))
         if probes and len(self.images) > 1:
             try:
                 return self._first_in_parts(gates, probes)
@@ -200,6 +190,12 @@ class _Passes:
         leaves = {index: leaf[part].detach().requires_grad_() for index, leaf in {**probes, **gates}.items()}
         at_gates, at_probes = ({index: leaves[index] for index in which} for which in (gates, probes))
         scores = self._scores(self.images[part], at_gates, at_probes, prefix)
+        return self._back(scores, leaves, gates, part)
+
+    def _back(
+        self, scores: Tensor, leaves: Mapping[int, Tensor], gates: Mapping[int, Tensor], part: slice
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """From scores (N, K), back to the leaves: S_k of each image, and the gradients at its probes and gates."""
         if not scores.requires_grad:
             raise ModelError("no gradient reaches the gates from the class scores; the forward pass must not detach")
         found = torch.autograd.grad(
@@ -207,6 +203,7 @@ class _Passes:
         )
         unreached = [index for index, gradient in zip(leaves, found, strict=True) if gradient is None]
         if unreached:
+            at_gates = {index: leaves[index] for index in gates}
             self._check_unreached(unreached, at_gates, scores.detach(), part)
         gradients = {
             index: torch.zeros_like(leaf) if gradient is None else gradient

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from looktwice.feedback.ascent import Feedback, ascend, open_gates, probes_for
+from looktwice.feedback.ascent import Feedback, ascend
 from looktwice.feedback.global_feedback import check_ascent_options
+from looktwice.feedback.open_gates import open_gates, probes_for
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import ActivationCall, Layers, Network, select_layers
 

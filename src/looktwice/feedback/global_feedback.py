@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from looktwice.errors import OptionError
-from looktwice.feedback.ascent import Feedback, Objective, ascend, open_gates, probes_for
+from looktwice.feedback.ascent import Feedback, Objective, ascend
+from looktwice.feedback.open_gates import open_gates, probes_for
+from looktwice.feedback.open_pass import OpenPass
 from looktwice.feedback.trace_norm import TraceNorm
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import ActivationCall, Guidance, Layers, Network, select_layers
@@ -60,6 +62,7 @@ def feedback(
     guided_gates: Guidance = "none",
     layers: Layers = None,
     saturation: Saturation = "exact",
+    opened: OpenPass | None = None,
 ) -> Feedback:
     """Projected gradient ascent on ℓ(z) (Fu et al. 2017, Eqs. 4, 9-12); images (N, C, H, W), targets (N,).
 
@@ -81,6 +84,7 @@ def feedback(
             above it does; and the score cannot be raised by switching inhibition off.
         layers: which calls carry gates.
         saturation: gradient above an upper clamp (ReLU6).
+        opened: a pass of the same images with open gates; if it fits, the ascent begins with it.
 
     Raises:
         OptionError: a choice outside its range.
@@ -113,6 +117,7 @@ def feedback(
         guided=guided_gates,
         saturation=saturation,
         calls=calls,
+        opened=opened,
     )
 
 

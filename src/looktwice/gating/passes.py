@@ -72,6 +72,7 @@ def gated_scores(
     saturation: Saturation = "exact",
     calls: Sequence[ActivationCall] | None = None,
     prefix: PrefixCache | None = None,
+    look: Callable[[ActivationCall, Tensor], None] | None = None,
 ) -> Tensor:
     """Scores (N, K) with y = x ⊙ z at every activation call that ``gates`` names; the others stay as they are.
 
@@ -86,6 +87,7 @@ def gated_scores(
         calls: those of the first pass. Without them, their number is not checked, and shapes say how outputs lie.
         prefix: the cache of this network and these images, for passes that need no gradient to the images. In its first
             pass it records what comes before the first gated call. Later passes do not compute that again.
+        look: gets each call and its output (N, ...), which the network may write on afterwards.
 
     Raises:
         OptionError: an unknown ``guided`` or ``saturation``.
@@ -93,7 +95,7 @@ def gated_scores(
     """
     check_choice("guided", guided, Guidance)
     check_choice("saturation", saturation, Saturation)
-    rule = _rule(images, gates, probes, calls, guided, saturation)
+    rule = _rule(images, gates, probes, calls, guided, saturation, look)
     mode = _mode(rule, _convolutions(network), prefix)
     try:
         with mode:
@@ -131,6 +133,7 @@ def _rule(
     calls: Sequence[ActivationCall] | None,
     guided: Guidance,
     saturation: Saturation,
+    look: Callable[[ActivationCall, Tensor], None] | None,
 ) -> CallRule:
     """Gates and probes after the calls that have them, and negative gradients cut where they are to be."""
 
@@ -149,7 +152,12 @@ def _rule(
                     "the first; the network's control flow must not change between passes"
                 )
         cut = guided == "all" or (guided == "below" and is_below_last_stage(call))
-        return gated_activation(pre, z, probe, activation, cut, saturation, inplace, place)
+        output = gated_activation(pre, z, probe, activation, cut, saturation, inplace, place)
+        if look is not None:
+            if tuple(output.shape[1:]) != call.shape:
+                raise _changed(f"has the shape {tuple(output.shape[1:])} at activation call {index} and {call.shape}")
+            look(call, output)
+        return output
 
     return rule
 
