@@ -157,7 +157,7 @@ def predicted(module: nn.Module, images: Tensor) -> Tensor:
     return best
 
 
-def machine(device: str, clock: str) -> dict[str, Any]:
+def machine(device: str) -> dict[str, Any]:
     """What the numbers hang on."""
     cuda = device.startswith("cuda")
     processor = platform.processor() or platform.machine()
@@ -169,7 +169,6 @@ def machine(device: str, clock: str) -> dict[str, Any]:
         "processor": processor,
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "clock": clock,
         "load_before": os.getloadavg(),
         "platform": platform.platform(),
         "python": platform.python_version(),

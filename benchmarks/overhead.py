@@ -15,7 +15,6 @@ real ones have.
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import tempfile
@@ -28,6 +27,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from cases import machine, synchronize
 from PIL import Image
 
 from looktwice.attention.api import attend
@@ -94,7 +94,7 @@ def main() -> None:
                 "bytes_per_image": size / choices.images,
                 "seconds_to_first_part": startup,
                 "summary_seconds": end,
-                "machine": machine(choices),
+                "machine": machine(choices.device),
             },
             indent=2,
         )
@@ -124,12 +124,12 @@ def load_batch(model: Model, dataset: Dataset, size: int) -> torch.Tensor:
 def alone(work: Callable[[], Any], choices: argparse.Namespace) -> tuple[float, float]:
     """Seconds an image, and those of the processors, of as many batches as a run has."""
     work()
-    synchronize(choices)
+    synchronize(choices.device)
     begun, used = time.perf_counter(), processor_seconds()
     batches = max(1, choices.images // choices.batch_size)
     for _ in range(batches):
         work()
-    synchronize(choices)
+    synchronize(choices.device)
     images = batches * choices.batch_size
     return (time.perf_counter() - begun) / images, (processor_seconds() - used) / images
 
@@ -138,12 +138,6 @@ def processor_seconds() -> float:
     """What this process and those it has ended used of the processors till now."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
-
-
-def synchronize(choices: argparse.Namespace) -> None:
-    """Waits for the device."""
-    if choices.device.startswith("cuda"):
-        torch.cuda.synchronize()
 
 
 def run(model: Model, dataset: Dataset, folder: Path, choices: argparse.Namespace) -> tuple[float, float, float]:
@@ -181,24 +175,6 @@ def frame_seconds(
             run(model, Dataset(tuple(samples)), folder / str(times), choices)
             used.append(processor_seconds() - before)
     return (used[1] - used[0]) / (3 * len(dataset.samples))
-
-
-def machine(choices: argparse.Namespace) -> dict[str, Any]:
-    """What the numbers hang on."""
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        processor = named[0].partition(":")[2].strip() if named else processor
-    gpu = choices.device.startswith("cuda")
-    return {
-        "device": torch.cuda.get_device_name() if gpu else processor,
-        "processors": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
 
 
 if __name__ == "__main__":

@@ -197,10 +197,10 @@ def _status(key: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
-def add_choices(parser: argparse.ArgumentParser) -> None:
+def add_choices(parser: argparse.ArgumentParser, *, turns: int) -> None:
     """What every benchmark of speed asks of its user."""
     cuda = torch.cuda.is_available()
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=turns)
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
     parser.add_argument("--clock", choices=CLOCKS, help="default: cpu on a CPU, wall on a GPU")
     parser.add_argument("--precision", choices=get_args(Precision), default="float32")
@@ -222,9 +222,9 @@ def main() -> None:
     parser.add_argument("--before", type=Path, metavar="SRC", help="the src folder of an older edition")
     parser.add_argument("--peaks", action=argparse.BooleanOptionalAction, default=True, help="memory, a process each")
     parser.add_argument("--output", type=Path, default=Path("out/speed.json"))
-    add_choices(parser)
+    add_choices(parser, turns=5)
     choices = read_choices(parser)
-    facts = machine(choices.device, choices.clock) | {"turns": choices.turns}
+    facts = machine(choices.device) | {"clock": choices.clock, "turns": choices.turns}
     content: dict[str, Any] = {"benchmark": "speed", "machine": facts, "results": []}
     choices.output.parent.mkdir(parents=True, exist_ok=True)
     for name, weights in entries(choices.models):
