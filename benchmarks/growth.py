@@ -11,7 +11,7 @@ for the two largest sizes alone, where the constant part weighs the least.
 - ``pixels``: of a square picture. The network must take any size.
 - ``classes``: of one picture.
 - ``channels``: of every layer of a small network of convolutions with random weights, which is made here.
-- ``images``: of an evaluation, once each, which takes some minutes. Only what the evaluation itself costs is counted, in
+- ``images``: of an evaluation, once each, in some minutes. Only what the evaluation itself costs is counted, in
   all its processes: the network's part is computed for the first pictures, then remembered.
 
 ``plain`` is one forward pass and one pass back to the input, where the size changes what it does.
