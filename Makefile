@@ -53,8 +53,9 @@ types: $(VENV)/.installed-dev
 contract: $(VENV)/.installed-dev  ## imports go down only
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev  ## what feedback costs, as ratios, and what the evaluation's overhead is
+bench: $(VENV)/.installed-dev  ## what feedback costs, as ratios, how it grows, and what the evaluation's overhead is
 	$(BIN)/python benchmarks/speed.py --output out/speed.json
+	$(BIN)/python benchmarks/growth.py --output out/growth.json
 	$(BIN)/python benchmarks/overhead.py
 
 $(VENV)/.installed-docs: $(VENV)/.installed-dev

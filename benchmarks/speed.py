@@ -218,7 +218,7 @@ def main() -> None:
     """Prints the ratios, then writes one JSON file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", default=MODELS, metavar="NAME[=WEIGHTS],…")
-    parser.add_argument("--batches", default="1,8,64" if torch.cuda.is_available() else "1,8")
+    parser.add_argument("--batches", default="1,8,64,256" if torch.cuda.is_available() else "1,8")
     parser.add_argument("--before", type=Path, metavar="SRC", help="the src folder of an older edition")
     parser.add_argument("--peaks", action=argparse.BooleanOptionalAction, default=True, help="memory, a process each")
     parser.add_argument("--output", type=Path, default=Path("out/speed.json"))
