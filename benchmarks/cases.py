@@ -53,7 +53,7 @@ class Case(NamedTuple):
         """The network, whose input is the whole picture."""
         model = load_model(self.name, weights=self.weights, squash=True, device=self.device)
         layout = torch.channels_last if self.channels_last else torch.preserve_format
-        model.module.to(dtype=getattr(torch, self.precision), memory_format=layout)
+        model.module.to(getattr(torch, self.precision)).to(memory_format=layout)
         return model
 
     def prepare(self) -> tuple[Model, Tensor]:

@@ -124,12 +124,17 @@ def grow(axis: str, case: Case, model: Model, choices: argparse.Namespace) -> di
     works: dict[tuple[str, int], Work] = {}
     for size in SIZES[axis]:
         at = setting(size)
-        works["GP", size] = Work(lambda at=at: attend(at.module, at.images, at.classes, **at.options))
+        works["GP", size] = look(at)
         if axis in PLAIN:
             works["plain", size] = plain(at)
     seconds = medians(take_turns(works, choices.turns, choices.clock, choices.device))
     names = dict.fromkeys(name for name, _ in works)
     return {name: Grown(SIZES[axis], tuple(seconds[name, size] for size in SIZES[axis])) for name in names}
+
+
+def look(at: Setting) -> Work:
+    """Global feedback."""
+    return Work(lambda: attend(at.module, at.images, at.classes, method="global_feedback", **at.options))
 
 
 def plain(at: Setting) -> Work:

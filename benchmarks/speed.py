@@ -95,7 +95,7 @@ def contenders(module: nn.Module, images: Tensor, before: Edition | None) -> Wor
 def captum_gradient(module: nn.Module, images: Tensor, classes: Tensor) -> Works:
     """A vanilla gradient of captum's, where captum is installed."""
     try:
-        from captum.attr import Saliency
+        from captum.attr import Saliency  # type: ignore[import-untyped]
     except ImportError:
         return {}
     saliency = Saliency(module)
@@ -142,9 +142,7 @@ def busy(work: Work, seconds: float) -> dict[str, float]:
         work.run()
         torch.cuda.synchronize()
     kernels = [
-        event
-        for event in profile.events() or ()
-        if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
+        event for event in profile.events() or () if event.device_type.name == "CUDA" and not event.is_user_annotation
     ]
     return {"kernels": len(kernels), "share": sum(each.self_device_time_total for each in kernels) / 1e6 / seconds}
 

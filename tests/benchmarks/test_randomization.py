@@ -1,9 +1,8 @@
 """The randomization check: which weights are random, how alike maps are, and whether Quantus has the same numbers."""
 
 import copy
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,25 +15,12 @@ from looktwice import attend
 from looktwice.models import Model, Preprocessing
 from networks import Branching
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-def script(name: str, patch: pytest.MonkeyPatch) -> ModuleType:
-    """A benchmark as a module. The folder is not on the path, because helpers of the tests share some of its names."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    patch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
-def check(monkeypatch: pytest.MonkeyPatch) -> Any:
+def check(benchmark_script: Callable[..., ModuleType]) -> Any:
     pytest.importorskip("scipy")
     pytest.importorskip("skimage")
-    return script("randomization", monkeypatch)
+    return benchmark_script("randomization")
 
 
 @pytest.fixture
@@ -183,9 +169,11 @@ def test_tables_say_how_many_maps_are_empty_and_have_no_interval_of_few_images(c
     assert "| **Global feedback** | 3 | 0.50 | 0.50 | 0.50 | 0.50 | 0.00 | +0.50 | 0.75 |" in few
 
 
-def test_quantus_has_the_same_numbers(check: Any, trained: Branching, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantus_has_the_same_numbers(
+    check: Any, trained: Branching, benchmark_script: Callable[..., ModuleType]
+) -> None:
     pytest.importorskip("quantus")
-    beside = script("beside_quantus", monkeypatch)
+    beside = benchmark_script("beside_quantus")
     pixels = torch.randn(3, 3, 16, 16)
     images = [check.Image(str(number), pixels[number : number + 1], number) for number in range(3)]
     for method in ("gradient", "global_feedback"):
@@ -198,8 +186,10 @@ def test_quantus_has_the_same_numbers(check: Any, trained: Branching, monkeypatc
         assert found.largest_difference < 1e-12
 
 
-def test_correlations_that_only_one_side_has_are_counted(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    beside = script("beside_quantus", monkeypatch)
+def test_correlations_that_only_one_side_has_are_counted(
+    check: Any, benchmark_script: Callable[..., ModuleType]
+) -> None:
+    beside = benchmark_script("beside_quantus")
     nan = float("nan")
     found = beside.compared([[0.5, nan, nan]], [[0.25, nan, 1.0]])
     assert (found.both, found.neither, found.one, found.largest_difference) == (1, 1, 1, 0.25)

@@ -1,6 +1,5 @@
 """The benchmark of speed: two editions of the package in one process, ratios, pictures, memory."""
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,19 +22,20 @@ def speed(benchmark_script: Callable[..., ModuleType]) -> Any:
 
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
-    """The package as it is, but for the version, the number of steps and a module that only a call imports."""
-    source = tmp_path / "older"
-    shutil.copytree(SOURCE / "looktwice", source / "looktwice", ignore=shutil.ignore_patterns("__pycache__"))
-    api = source / "looktwice" / "attention" / "api.py"
-    api.write_text(
-        api.read_text().replace(
-            "    chosen = resolve_options(method, options)\n",
-            "    from looktwice.only_here import STEPS\n"
-            "    chosen = resolve_options(method, options) | {'steps': STEPS}\n",
-        )
-    )
-    (source / "looktwice" / "only_here.py").write_text("STEPS = 0\n")
-    return source
+    """An edition whose ``attend`` gives something else, from a module that only a call imports."""
+    files = {
+        "__init__.py": "",
+        "attention/__init__.py": "",
+        "attention/api.py": "def attend(network, images, **choices):\n"
+        "    from looktwice.answer import ANSWER\n"
+        "    return ANSWER, choices\n",
+        "answer.py": "ANSWER = 'as it was'\n",
+    }
+    for name, text in files.items():
+        file = tmp_path / "looktwice" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return tmp_path
 
 
 @pytest.fixture
@@ -47,43 +47,48 @@ def network() -> torch.nn.Module:
 IMAGES = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
+def modules() -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "looktwice"}
+
+
 def test_an_older_edition_runs_its_own_code_and_today_s_stays(
     speed: Any, older: Path, network: torch.nn.Module
 ) -> None:
-    def closed_gates(attention: Any) -> bool:
-        return any(bool((gates < 1).any()) for gates in attention.gates)
-
-    today = closed_gates(looktwice.attend(network, IMAGES))
+    today = looktwice.attend(network, IMAGES).maps
+    before, path = modules(), list(sys.path)
     edition = speed.Edition(older)
     with edition.in_place():
-        then = closed_gates(edition.attend(network, IMAGES))
-        assert Path(sys.modules["looktwice.only_here"].__file__ or "").is_relative_to(older)
-    assert (today, then) == (True, False)
-    assert closed_gates(looktwice.attend(network, IMAGES))
-
-
-def test_no_module_of_an_older_edition_is_left(speed: Any, older: Path, network: torch.nn.Module) -> None:
-    before = {name: module for name, module in sys.modules.items() if name.startswith("looktwice")}
-    path = list(sys.path)
-    edition = speed.Edition(older)
-    with edition.in_place():
-        edition.attend(network, IMAGES)
-    after = {name: module for name, module in sys.modules.items() if name.startswith("looktwice")}
-    assert after == before
+        assert edition.attend(network, IMAGES, method="feedback") == ("as it was", {"method": "feedback"})
+        assert Path(str(sys.modules["looktwice.answer"].__file__)) == older / "looktwice" / "answer.py"
+    assert modules() == before
     assert sys.path == path
+    assert torch.equal(looktwice.attend(network, IMAGES).maps, today)
+
+
+def test_two_copies_of_the_package_do_not_disturb_each_other(speed: Any, network: torch.nn.Module) -> None:
+    edition = speed.Edition(SOURCE)
+    assert edition.attend is not looktwice.attend
+    expected = looktwice.attend(network, IMAGES)
+    for _ in range(2):
+        with edition.in_place():
+            found = edition.attend(network, IMAGES)
+        assert type(found) is not type(expected)
+        assert torch.equal(found.maps, expected.maps)
+        assert torch.equal(looktwice.attend(network, IMAGES).maps, expected.maps)
 
 
 def test_an_older_edition_is_put_away_after_an_error(speed: Any, older: Path) -> None:
+    (older / "looktwice" / "answer.py").write_text("raise RuntimeError('broken')")
+    before = modules()
     edition = speed.Edition(older)
-    with pytest.raises(Exception, match="images"), edition.in_place():
-        edition.attend(Branching(), torch.rand(3))
-    assert "looktwice.only_here" not in sys.modules
-    assert sys.modules["looktwice"] is looktwice
+    with pytest.raises(RuntimeError, match="broken"), edition.in_place():
+        edition.attend(None, IMAGES)
+    assert modules() == before
 
 
-def test_a_folder_without_the_package_is_refused(speed: Any, tmp_path: Path) -> None:
+def test_a_folder_without_the_package_is_refused(speed: Any, older: Path) -> None:
     with pytest.raises(SystemExit, match=r"has no looktwice/__init__\.py; the src folder of an older checkout"):
-        speed.Edition(tmp_path)
+        speed.Edition(older / "looktwice")
 
 
 def test_both_editions_are_timed_in_turns(speed: Any, older: Path, network: torch.nn.Module) -> None:
