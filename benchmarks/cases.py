@@ -1,5 +1,6 @@
 """What the benchmarks of speed work on: networks and real pictures; and what their numbers hang on."""
 
+import gc
 import os
 import platform
 import random
@@ -102,17 +103,33 @@ def take_turns(works: Mapping[Any, Work], turns: int, clock: str, device: str) -
     """Seconds of each work in each turn; one more turn before them warms up. Each turn has an order of its own."""
     times: dict[Any, list[float]] = {work: [] for work in works}
     dice = random.Random(0)
-    for turn in range(turns + 1):
-        for name in dice.sample(list(works), len(works)):
-            with works[name].around():
-                seconds = timed(works[name].run, clock, device)
-            if turn:
-                times[name].append(seconds)
+    with only_own_garbage():
+        for turn in range(turns + 1):
+            for name in dice.sample(list(works), len(works)):
+                with works[name].around():
+                    seconds = timed(works[name].run, clock, device)
+                if turn:
+                    times[name].append(seconds)
     return times
 
 
+@contextmanager
+def only_own_garbage() -> Iterator[None]:
+    """While this lasts, Python's collector leaves alone what there is already, such as all modules.
+
+    It looks at everything once in many calls, for a tenth of a second, in whichever call is running then.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def timed(run: Callable[[], Any], clock: str, device: str) -> float:
-    """Seconds of one run, with all that it started on the device."""
+    """Seconds of one run, with all that it started on the device, and without the garbage of others."""
+    gc.collect()
     synchronize(device)
     begun = CLOCKS[clock]()
     run()
