@@ -91,10 +91,12 @@ def ascend(
     closed: set[tuple[int, int]] = set()
     for left in reversed(range(steps)):
         with torch.no_grad():
-            for index, after in step(gates, gradients).items():
-                gates[index], alive = _keep_alive(gates[index], after.clamp_(0, 1))
-                closed = {(image, layer) for image, layer in closed if layer != index or not alive[image]}
-                closed |= {(int(image), index) for image in (~alive).nonzero().flatten()}
+            stepped = {index: z.clamp_(0, 1) for index, z in step(gates, gradients).items()}
+            closed = {(image, index) for image, index in closed if index not in stepped} | _closed(stepped)
+            for image, index in closed:
+                if index in stepped:
+                    stepped[index][image] = gates[index][image]
+            gates.update(stepped)
         if left:
             scores, gradients = passes.down(gates, prefix)
         else:
@@ -274,7 +276,10 @@ def _of_targets(scores: Tensor, targets: Tensor) -> Tensor:
     return scores.gather(1, targets[:, None]).squeeze(1)
 
 
-def _keep_alive(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """The new gates, or the old ones for an image whose gates would all close or hold a NaN; and which took."""
-    alive = after.amax(tuple(range(1, after.ndim)), keepdim=True) > 0  # the maximum with a NaN is NaN
-    return after if alive.all() else torch.where(alive, after, before), alive.flatten()
+def _closed(gates: Mapping[int, Tensor]) -> set[tuple[int, int]]:
+    """(image, call index) of the layers whose gates are all closed, or hold a NaN."""
+    if not gates:
+        return set()
+    tops = torch.stack([z.amax(tuple(range(1, z.ndim))) for z in gates.values()])  # the maximum with a NaN is NaN
+    layers = list(gates)
+    return {(image, layers[row]) for row, image in (~(tops > 0)).nonzero().tolist()}

@@ -25,13 +25,11 @@ class Convolutions:
     With several threads, a 1×1 convolution becomes a matrix product. The weights of a larger one are copied once to the
     layout of the images. Results differ by rounding from PyTorch's own.
 
-    Args:
-        module: the network. Only its own weights are copied; those that it computes are other tensors in each pass.
+    Only parameters are copied. Weights that a network computes are other tensors in each pass.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self._own = {id(weight): weight for weight in module.parameters() if weight.ndim == 4}
-        self._copies: dict[int, tuple[object, Tensor]] = {}
+    def __init__(self) -> None:
+        self._copies: dict[int, tuple[Tensor, object, Tensor]] = {}
 
     def convolve(
         self,
@@ -45,7 +43,7 @@ class Convolutions:
         groups: int = 1,
     ) -> Any:
         """``func``, one of ``CONVOLUTIONS``, with the same arguments."""
-        if groups == 1 and id(weight) in self._own and _lies_across(input):
+        if groups == 1 and isinstance(weight, nn.Parameter) and _lies_across(input):
             if weight.shape[2:] != (1, 1):
                 weight = self._across(weight)
             elif _is_faster_as_product(input) and _all(stride, 1) and _all(padding, 0) and not _has_gradient(bias):
@@ -55,10 +53,10 @@ class Convolutions:
     def _across(self, weight: Tensor) -> Tensor:
         """A copy of a weight in the images' layout, made again if the network has written on the weight."""
         state = weight._version, weight.data_ptr()
-        kept, copy = self._copies.get(id(weight), (None, weight))
+        _, kept, copy = self._copies.get(id(weight), (weight, None, weight))
         if kept != state:
             copy = weight.detach().contiguous(memory_format=torch.channels_last)
-            self._copies[id(weight)] = state, copy
+            self._copies[id(weight)] = weight, state, copy  # with the weight alive, no other gets its id
         return copy
 
 

@@ -62,7 +62,7 @@ class FrozenNetwork(nn.Module):
         self.looks: object = (looks_of(module), output.scores)
         self.notes: tuple[str, ...] = ()
         self.training = False
-        self.convolutions = Convolutions(module)
+        self.convolutions = Convolutions()
         self._channels_last = True
 
     def forward(self, images: Tensor) -> Tensor:
@@ -147,16 +147,17 @@ def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[Fro
     if not isinstance(model, nn.Module):
         raise ModelError(f"a torch.nn.Module is needed, not {type(model).__name__}; load_model(...).module is one")
     module = _unwrap(model)
-    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+    parts, weights = list(module.modules()), list(module.parameters())
+    if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
         raise ModelError("a TorchScript part hides its activations; pass the eager nn.Module it was made from")
-    _check_weights(module)
-    with _lock_of(module), _without_parametrization_cache(), without_checkpointing():
+    _check_weights([*weights, *(number for part in parts for number in part._buffers.values() if number is not None)])
+    with _locks_of([*parts, *weights]), _without_parametrization_cache(), without_checkpointing():
         network = FrozenNetwork(module, output)
         restore = snapshot(module, network.looks)
         try:
-            for part in module.modules():
+            for part in parts:
                 part.training = False
-            for weight in module.parameters():
+            for weight in weights:
                 weight.requires_grad_(False)
             with torch.inference_mode(False), torch.enable_grad(), _eager():
                 yield network
@@ -164,13 +165,12 @@ def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[Fro
             restore()
 
 
-def _check_weights(module: nn.Module) -> None:
+def _check_weights(numbers: Sequence[Tensor]) -> None:
     """Refuses weights and buffers that no gradient can pass.
 
     Raises:
         ModelError: they are not there yet (lazy layers), or were made under ``torch.inference_mode()``.
     """
-    numbers = [*module.parameters(), *module.buffers()]
     if any(is_lazy(tensor) for tensor in numbers):
         raise ModelError("a lazy layer of the network has no weights yet; pass a batch through the network first")
     if any(tensor.is_inference() for tensor in numbers):
@@ -181,10 +181,9 @@ def _check_weights(module: nn.Module) -> None:
 
 
 @contextmanager
-def _lock_of(module: nn.Module) -> Iterator[None]:
+def _locks_of(shared: Sequence[object]) -> Iterator[None]:
     """One thread at a time may have a model frozen, and every model that shares a part or a weight with it."""
     with _LOCK:
-        shared = [*module.modules(), *module.parameters()]
         locks = {id(lock): lock for lock in (_LOCKS.setdefault(thing, _Lock()) for thing in shared)}
     with ExitStack() as held:
         for lock in sorted(locks.values(), key=lambda lock: lock.number):  # one order for all threads: no deadlock

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from looktwice.errors import ModelError, OptionError
+from looktwice.gating.tensors import tensors_in
 from looktwice.options import check_choice
 
 OutputKind = Literal[
@@ -187,20 +187,19 @@ class OutputMode(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        kind = _SOFTMAX.get(func) or self._followed_kind(func, (args, kwargs))
+        kind = _SOFTMAX.get(func) or self._followed_kind(func, args, kwargs)
         if kind is not None:
-            tensors = [leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor)]
-            self._made |= {id(tensor): (weakref.ref(tensor), kind) for tensor in tensors}
+            self._made |= {id(tensor): (weakref.ref(tensor), kind) for tensor in tensors_in(made)}
         return made
 
-    def _followed_kind(self, func: Callable[..., Any], taken: object) -> OutputKind | None:
+    def _followed_kind(self, func: Callable[..., Any], *taken: object) -> OutputKind | None:
         """The kind of a function's answer, if that follows from the kind of what it takes."""
         name = getattr(func, "__name__", "").strip("_").partition(".")[0]
         if name in _LINEAR:
             return "logits"
         if name not in _KEEPING_LINEAR and name not in _KEEPING and name not in ("exp", "log"):
             return None
-        kinds = {self._known_kind(leaf) for leaf in tree_leaves(taken) if isinstance(leaf, Tensor)}
+        kinds = {self._known_kind(tensor) for tensor in tensors_in(taken)}
         if "logits" in kinds:
             return "logits" if name in _KEEPING_LINEAR and kinds <= {"logits", None} else None
         kind = kinds.pop() if len(kinds) == 1 else None

@@ -139,14 +139,14 @@ def _rule(
 
     def rule(index: int, pre: Tensor, activation: Activation, inplace: bool) -> Tensor:
         z, probe = gates.get(index), probes.get(index)
-        shape = activation.shape(pre)
         if calls is not None and index < len(calls):
             call = calls[index]
         else:
-            call = ActivationCall.of_output(index, activation.name, images, pre.new_empty(()).expand(shape))
+            output = pre.new_empty(()).expand(activation.shape(pre))
+            call = ActivationCall.of_output(index, activation.name, images, output)
         place = call.place
-        for ours, theirs in ((z, place.gate_shape(shape)), (probe, place.probe_shape(shape))):
-            if ours is not None and ours.shape != theirs:
+        for ours, shape_of in ((z, place.gate_shape), (probe, place.probe_shape)):
+            if ours is not None and ours.shape != (theirs := shape_of(activation.shape(pre))):
                 raise ModelError(
                     f"activation call {index} has shape {tuple(theirs)} in this pass and had {tuple(ours.shape)} in "
                     "the first; the network's control flow must not change between passes"

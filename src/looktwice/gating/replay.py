@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_u
 
 from looktwice.gating.activations import Activation, input_of, read_call
 from looktwice.gating.convolutions import CONVOLUTIONS, Convolutions
+from looktwice.gating.tensors import tensors_in
 
 CallRule = Callable[[int, Tensor, Activation, bool], Tensor]
 """What an activation call returns: its index, its input, its activation and whether it is in place → its output."""
@@ -63,16 +65,17 @@ class PrefixCache:
     def __init__(self, first: int) -> None:
         self.first = first
         self.usable: bool | None = None
-        self._returned: list[tuple[Callable[..., Any], Any]] = []
+        self._returned: list[_Returned] = []
         self._kept: list[Tensor] = []
         self._handed_out: dict[int, Tensor] = {}
         self._refs: list[_TensorRef] = []
         self._next = 0
 
-    def note(self, returned: list[tuple[Callable[..., Any], Any]], kept: list[Tensor], *, apart: bool) -> None:
+    def note(self, returned: "Sequence[_Returned]", kept: list[Tensor], *, apart: bool) -> None:
         """Takes what the first pass found. ``apart``: the kept tensors share no memory, so copies will do."""
-        self._returned, self._kept, self.usable = returned, kept, apart
-        self._refs = [leaf for leaf in tree_leaves(returned) if isinstance(leaf, _TensorRef)]
+        self._returned, self._kept, self.usable = list(returned), kept, apart
+        values = [each.value for each in returned]
+        self._refs = [leaf for leaf in tree_leaves(values) if isinstance(leaf, _TensorRef)]
 
     @classmethod
     def joined(cls, parts: Sequence["PrefixCache"]) -> "PrefixCache":
@@ -87,7 +90,7 @@ class PrefixCache:
         with suppress(_NotJoinableError):
             if not all(part.usable for part in parts):
                 raise _NotJoinableError
-            returned = [_joined(values) for values in zip(*(part._returned for part in parts), strict=True)]
+            returned = [_joined(functions) for functions in zip(*(part._returned for part in parts), strict=True)]
             kept = [_joined_kept(tensors) for tensors in zip(*(part._kept for part in parts), strict=True)]
             whole.note(returned, kept, apart=True)
             whole._refs = [ref for part in parts for ref in part._refs]
@@ -106,24 +109,40 @@ class PrefixCache:
         self._next = 0
         self._handed_out = {}
 
-    def play(self, func: Callable[..., Any]) -> Any:
-        """What the next function returned when it was recorded.
+    @property
+    def is_over(self) -> bool:
+        """Whether this pass has come to the first gated call."""
+        return self._next == len(self._returned)
+
+    def play(self, func: Callable[..., Any]) -> "tuple[Any, bool]":
+        """What the next function returned when it was recorded, and whether it is an activation call.
 
         Raises:
             LookupError: another function was called there.
         """
-        expected, value = self._returned[self._next] if self._next < len(self._returned) else (None, None)
-        if expected != func:  # not "is": a method of a C type is a new, equal object each time
+        noted = self._returned[self._next]
+        if noted.func != func:  # not "is": a method of a C type is a new, equal object each time
             raise LookupError("the network's functions are not those of the first pass")
         self._next += 1
-        return tree_map_only(_TensorRef, self._hand_out, value)
+        if isinstance(noted.value, _TensorRef):
+            return self._hand_out(noted.value), noted.is_call
+        return tree_map_only(_TensorRef, self._hand_out, noted.value), noted.is_call
 
     def _hand_out(self, noted: "_TensorRef") -> Tensor:
         if noted.number is None:
-            return torch.empty(noted.shape, dtype=noted.dtype, device="meta")
+            return noted.stand_in()
         if noted.number not in self._handed_out:
             self._handed_out[noted.number] = self._kept[noted.number].clone()
         return self._handed_out[noted.number]
+
+
+@dataclass(frozen=True)
+class _Returned:
+    """A function before the first gated call, what it returned, and whether it is an activation call."""
+
+    func: Callable[..., Any]
+    value: Any
+    is_call: bool
 
 
 class _TensorRef:
@@ -133,18 +152,26 @@ class _TensorRef:
         self.tensor = weakref.ref(tensor)
         self.shape, self.dtype = tensor.shape, tensor.dtype
         self.number: int | None = None
+        self._stand_in: Tensor | None = None
+
+    def stand_in(self) -> Tensor:
+        """A tensor of the same shape without numbers. Nothing is ever computed with it, so one does for all passes."""
+        if self._stand_in is None:
+            self._stand_in = torch.empty(self.shape, dtype=self.dtype, device="meta")
+        return self._stand_in
 
 
 class _NotJoinableError(Exception):
     """The parts of a batch do not tell what the whole would return."""
 
 
-def _joined(values: Sequence[Any]) -> Any:
+def _joined(functions: Sequence[_Returned]) -> _Returned:
     """What a function returns for a whole batch, from what it returned for each part."""
-    leaves, structures = zip(*(tree_flatten(value) for value in values), strict=True)
+    leaves, structures = zip(*(tree_flatten(each.value) for each in functions), strict=True)
     if any(structure != structures[0] for structure in structures):
         raise _NotJoinableError
-    return tree_unflatten([_joined_leaf(found) for found in zip(*leaves, strict=True)], structures[0])
+    value = tree_unflatten([_joined_leaf(found) for found in zip(*leaves, strict=True)], structures[0])
+    return replace(functions[0], value=value)
 
 
 def _joined_leaf(found: Sequence[Any]) -> Any:
@@ -176,41 +203,30 @@ def _joined_kept(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0]
 
 
-class _PrefixCacheMode(ActivationMode):
-    """An ``ActivationMode`` that knows whether the first gated call has come."""
+class RecordingMode(ActivationMode):
+    """Records what every function before the first gated call returns, and keeps what later functions take."""
 
     def __init__(self, rule: CallRule, convolutions: Convolutions | None, prefix: PrefixCache):
         super().__init__(rule, convolutions)
         self.prefix = prefix
-        self.past = False
-
-    def reaches(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bool:
-        """Whether ``func``, the next function, is the first gated call or comes after it."""
-        at_first = self.calls == self.prefix.first and read_call(func, args, kwargs or {}) is not None
-        self.past = self.past or at_first
-        return self.past
-
-
-class RecordingMode(_PrefixCacheMode):
-    """Records what every function before the first gated call returns, and keeps what later functions take."""
-
-    def __init__(self, rule: CallRule, convolutions: Convolutions | None, prefix: PrefixCache):
-        super().__init__(rule, convolutions, prefix)
-        self.returned: list[tuple[Callable[..., Any], Any]] = []
+        self.returned: list[_Returned] = []
         self.kept: list[Tensor] = []
         self.places: set[int] = set()
         self._noted: dict[int, list[_TensorRef]] = {}
+        self._is_past = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if self.reaches(func, args, kwargs):
-            for leaf in tree_leaves((args, kwargs)):
-                if isinstance(leaf, Tensor):
-                    self._keep(leaf)
+        calls = self.calls
+        if not self._is_past:
+            self._is_past = calls == self.prefix.first and read_call(func, args, kwargs or {}) is not None
+        if self._is_past:
+            for tensor in tensors_in((args, kwargs)):
+                self._keep(tensor)
             return super().__torch_function__(func, types, args, kwargs)
         value = super().__torch_function__(func, types, args, kwargs)
-        self.returned.append((func, tree_map_only(Tensor, self._note, value)))
+        self.returned.append(_Returned(func, tree_map_only(Tensor, self._note, value), self.calls > calls))
         return value
 
     def _note(self, tensor: Tensor) -> _TensorRef:
@@ -228,17 +244,25 @@ class RecordingMode(_PrefixCacheMode):
             self.places.add(tensor.untyped_storage().data_ptr())
 
 
-class ReplayingMode(_PrefixCacheMode):
+class ReplayingMode(ActivationMode):
     """Replays what comes before the first gated call."""
 
     def __init__(self, rule: CallRule, convolutions: Convolutions | None, prefix: PrefixCache):
-        super().__init__(rule, convolutions, prefix)
+        super().__init__(rule, convolutions)
+        self.prefix = prefix
+        self._is_past = False
         prefix.begin()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if self.reaches(func, args, kwargs):
+        if self._is_past:
             return super().__torch_function__(func, types, args, kwargs)
-        self.calls += read_call(func, args, kwargs or {}) is not None
-        return self.prefix.play(func)
+        if not self.prefix.is_over:
+            value, is_call = self.prefix.play(func)
+            self.calls += is_call
+            return value
+        if read_call(func, args, kwargs or {}) is None:
+            raise LookupError("the network's functions are not those of the first pass")
+        self._is_past = True
+        return super().__torch_function__(func, types, args, kwargs)

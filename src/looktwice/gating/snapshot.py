@@ -1,8 +1,9 @@
 """All that a pass may change in a network, and how it is put back."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
+from operator import is_
 from typing import Any
 
 import torch
@@ -29,15 +30,16 @@ def snapshot(module: nn.Module, looks: object) -> Callable[[], None]:
     Returns:
         a function that puts everything back in place.
     """
-    walk = _Walk(frozenset(_package(part) for part in module.modules()) - {"torch"})
-    for part in module.modules():
+    parts, own_weights = list(module.modules()), list(module.parameters())
+    walk = _Walk(frozenset(map(_package, parts)) - {"torch"})
+    for part in parts:
         walk.visit(vars(part))
-    flags = [(weight, weight.requires_grad) for weight in module.parameters()]
+    flags = [(weight, weight.requires_grad) for weight in own_weights]
     weights: list[tuple[Tensor, Tensor]] = []
     steady = _STEADY.of(module, looks)
     if not steady:
         with suppress(torch.OutOfMemoryError), torch.no_grad():  # without memory they go unwatched
-            stored = [weight for weight in module.parameters() if not weight.is_meta]
+            stored = [weight for weight in own_weights if not weight.is_meta]
             weights = [(weight, weight.detach().clone()) for weight in stored]
 
     def restore() -> None:
@@ -60,6 +62,9 @@ def _package(value: object) -> str:
 
 _PLAIN = frozenset((bool, int, float, complex, str, bytes, type(None)))
 """Values without anything inside that could change."""
+
+_CONTAINERS = frozenset((dict, OrderedDict, set, list, deque))
+"""Most attributes of a network are empty ones of these."""
 
 
 class _Walk:
@@ -85,20 +90,28 @@ class _Walk:
 
     def visit(self, value: Any) -> None:
         """Keeps a value and all that is inside."""
-        if type(value) in _PLAIN or id(value) in self._seen or isinstance(value, (nn.Module, nn.Parameter, type)):
+        kind = type(value)
+        if kind in _PLAIN:
             return
-        self._seen.add(id(value))
+        if kind in _CONTAINERS and not value:
+            self._empty.append(value)
+        elif id(value) not in self._seen:
+            self._seen.add(id(value))
+            self._visit_further(value)
+
+    def _visit_further(self, value: Any) -> None:
         if isinstance(value, Tensor):
-            self._restorers += _tensor_restorers(value)
+            if not isinstance(value, nn.Parameter):
+                self._restorers += _tensor_restorers(value)
         elif isinstance(value, (dict, set, list, deque, tuple)):
             self._visit_container(value)
-        elif hasattr(value, "__dict__") and _package(value) in self._own:
+        elif not isinstance(value, (nn.Module, type)) and hasattr(value, "__dict__") and _package(value) in self._own:
             self.visit(vars(value))
 
     def _visit_container(self, value: Any) -> None:
         if isinstance(value, tuple):
             items = value
-        elif not len(value):
+        elif not len(value):  # of a class that is derived from one of them
             self._empty.append(value)
             return
         elif isinstance(value, (dict, set)):
@@ -114,18 +127,18 @@ class _Walk:
 
 def _refill(container: Any, items: Any, fill: Callable[[Any], None]) -> Callable[[], None]:
     def restore() -> None:
-        if len(container) != len(items) or any(a is not b for a, b in _pairs(container, items)):
+        if not _holds(container, items):
             container.clear()
             fill(items)
 
     return restore
 
 
-def _pairs(container: Any, items: Any) -> Any:
-    """Entries of two containers of one length, in their order; of dictionaries, keys and values."""
-    if isinstance(container, dict):
-        return [*zip(container, items, strict=True), *zip(container.values(), items.values(), strict=True)]
-    return zip(container, items, strict=True)
+def _holds(container: Any, items: Any) -> bool:
+    """Whether a container has these very items, in their order; a dictionary, these keys and values."""
+    if len(container) != len(items) or not all(map(is_, container, items)):
+        return False
+    return not isinstance(container, dict) or all(map(is_, container.values(), items.values()))
 
 
 def _tensor_restorers(tensor: Tensor) -> list[Callable[[], None]]:
