@@ -128,6 +128,20 @@ def test_even_parts_of_a_reduced_map_are_even(shape):
 
 def test_components_of_each_level_lie_together():
     tree = component_tree(smooth_noise((50, 50), seed=1))
-    levels = [set(tree.level[part].tolist()) for part in tree.of_level]
-    assert all(len(level) == 1 for level in levels)
-    assert sum(part.stop - part.start for part in tree.of_level) == len(tree)
+    assert (np.diff(tree.level) >= 0).all()
+    assert len(set(tree.level.tolist())) > 10
+
+
+def test_components_within_which_each_one_lies():
+    tree = component_tree(smooth_noise((50, 50), seed=1))
+    for index, around in enumerate(tree.within.T.tolist()):
+        expected = [index]
+        while expected[-1] >= 0:
+            expected.append(tree.parent[expected[-1]].item())
+        assert around[: len(expected)] == expected[: len(around)]
+        assert set(around[len(expected) :]) <= {-1}
+
+
+def test_foreground_of_each_level():
+    tree = component_tree(smooth_noise((50, 50), seed=1))
+    assert tree.foreground.tolist() == [(tree.values > threshold).sum() for threshold in tree.thresholds]

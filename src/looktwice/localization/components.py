@@ -9,6 +9,7 @@ reduced does not depend on the values themselves, only on their order.
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
+N = TypeVar("N", np.int64, np.float64)
 
 LONGER_SIDE = 112
 """A larger map is reduced to this many cells on its longer side. So numbers of a region mean the same at any size."""
@@ -46,6 +48,7 @@ class ComponentTree:
         energy: the sum of its values (N,).
         squares: the sum of its squared values (N,).
         peak: its highest value (N,).
+        foreground: the number of cells of each level (L,).
     """
 
     values: Floats
@@ -59,6 +62,7 @@ class ComponentTree:
     energy: Floats
     squares: Floats
     peak: Floats
+    foreground: Whole
 
     def __len__(self) -> int:
         return len(self.parent)
@@ -75,10 +79,9 @@ class ComponentTree:
         return np.asarray((x2 - x1) * (y2 - y1))
 
     @cached_property
-    def of_level(self) -> list[slice]:
-        """The components of each level that has any, from the lowest level to the highest."""
-        starts = np.flatnonzero(np.diff(self.level, prepend=-1))
-        return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(self)], strict=True)]
+    def within(self) -> Whole:
+        """The components in which each one lies: itself, its parent, the parent's parent …, then -1 (D, N)."""
+        return chains(self.parent)
 
 
 def component_tree(heat: NDArray[np.floating]) -> ComponentTree:
@@ -107,6 +110,23 @@ def component_tree(heat: NDArray[np.floating]) -> ComponentTree:
         squares=every.squares[chosen],
         peak=every.peak[chosen],
     )
+
+
+def chains(following: Whole) -> Whole:
+    """What comes after each of N things: itself, the next one, the one after that …, -1 after the last (D, N).
+
+    Args:
+        following: the index of the next of each; -1 where there is none (N,). No thing comes after itself.
+
+    >>> chains(np.array([-1, 0, 1])).tolist()
+    [[0, 1, 2], [-1, 0, 1], [-1, -1, 0]]
+    """
+    steps = np.append(following, -1)  # its last entry, -1, leads to itself
+    at, found = np.arange(len(following)), []
+    while at.max(initial=-1) >= 0:
+        found.append(at)
+        at = steps[at]
+    return np.stack(found) if found else np.zeros((0, 0), dtype=np.int64)
 
 
 def reduced(heat: NDArray[np.floating]) -> Floats:
@@ -147,50 +167,111 @@ def _thresholds(values: Floats) -> Floats:
 
 def _every_component(values: Floats, thresholds: Floats) -> ComponentTree:
     """All components of all levels, small ones too. One that stays the same from level to level is listed at each."""
-    labels, stats, position, level = _label(values, thresholds)
-    passed = np.searchsorted(thresholds, values)  # how many thresholds lie strictly below
-    y, x = np.nonzero(passed)
-    own = position[labels[passed[y, x] - 1, y, x]]  # the highest component that holds each cell
-    cells = values[y, x]
-    energy: Floats = np.bincount(own, weights=cells, minlength=len(level)).astype(np.float64)
-    squares: Floats = np.bincount(own, weights=cells**2, minlength=len(level)).astype(np.float64)
-    peak = np.zeros(len(level))
-    np.maximum.at(peak, own, cells)
-    some = np.zeros((2, len(level)), dtype=np.int64)  # the row and the column of one cell of each component
-    some[:, own] = y, x
-    parent = np.full(len(level), -1)
-    starts = np.searchsorted(level, np.arange(len(thresholds) + 1))
-    for above in range(len(thresholds) - 1, 0, -1):
-        part = slice(starts[above], starts[above + 1])
-        below = position[labels[above - 1, some[0, part], some[1, part]]]
-        parent[part] = below
-        some[:, below] = some[:, part]
-        np.add.at(energy, below, energy[part])
-        np.add.at(squares, below, squares[part])
-        np.maximum.at(peak, below, peak[part])
-    left, top, width, height, area = stats.T
-    boxes = np.stack([left, top, left + width, top + height], axis=1)
-    label = np.empty_like(level)
-    label[position[1:]] = np.arange(1, len(position))
-    return ComponentTree(values, thresholds, labels, parent, level, label, area, boxes, energy, squares, peak)
+    height, width = values.shape
+    foreground, labels, count = _label(values, thresholds)
+    cells, holders = _hold(foreground, labels, count)
+    label = np.argsort(holders.level[1:], kind="stable") + 1  # of each component: level after level
+    position = np.full(count, -1)
+    position[label] = np.arange(len(label))
+    level, parent, area = holders.level[label], position[holders.above[label]], holders.area[label]
+    (y, x), heat = np.divmod(cells, width), values.ravel()[cells]
+    ends = (width - holders.highest(width - x), height - holders.highest(height - y))
+    boxes = np.stack([*ends, holders.highest(x + 1), holders.highest(y + 1)], axis=1)
+    energy, squares = _sums_up(np.stack([holders.sums(heat), holders.sums(heat**2)])[:, label], parent, level)
+    return ComponentTree(
+        values=values,
+        thresholds=thresholds,
+        labels=labels[:, :height],
+        parent=parent,
+        level=level,
+        label=label,
+        area=area,
+        boxes=boxes[label],
+        energy=energy,
+        squares=squares,
+        peak=holders.highest(heat)[label],
+        foreground=np.bincount(level, area, len(thresholds)).astype(np.int64),
+    )
 
 
-def _label(values: Floats, thresholds: Floats) -> tuple[NDArray[np.int32], Whole, Whole, Whole]:
-    """Labels (L, H, W), statistics (N, 5), the component of each label (1 + N,) and the level of each component (N,).
+def _label(values: Floats, thresholds: Floats) -> tuple[NDArray[np.uint8], NDArray[np.int32], int]:
+    """The foreground of each level and its labels, both (L, H + 1, W), and the number of labels with the background's.
 
     All levels lie below each other in one tall picture, with an empty line between them, so that one call labels them.
-    Statistics are left, top, width, height and area; components are ordered by level.
+    OpenCV could measure the components too. But it would look at all cells of all levels for this.
     """
     height, width = values.shape
     tall = np.zeros((len(thresholds), height + 1, width), dtype=np.uint8)
     np.greater(values, thresholds[:, None, None], out=tall[:, :height].view(np.bool_))
-    _, labels, found, _ = cv2.connectedComponentsWithStats(tall.reshape(-1, width), connectivity=8)
-    stats = found[1:].astype(np.int64)
-    level, stats[:, 1] = np.divmod(stats[:, 1], height + 1)
-    order = np.argsort(level, kind="stable")
-    position = np.zeros(len(stats) + 1, dtype=np.int64)
-    position[order + 1] = np.arange(len(stats))
-    return np.asarray(labels).reshape(tall.shape)[:, :height], stats[order], position, level[order]
+    count, labels = cv2.connectedComponents(tall.reshape(-1, width), connectivity=8)
+    return tall, np.asarray(labels).reshape(tall.shape), count
+
+
+@dataclass(frozen=True, eq=False)
+class _Holders:
+    """Which components hold which of C cells. A component is named by its label; 0 is background.
+
+    A cell's *own* component is the highest one that holds it. Every component holds the cells of some own component. So
+    what is known of the own components tells of all.
+
+    Attributes:
+        own: the own component of each cell (C,).
+        owners: the M components that are a cell's own.
+        around: the components that hold a cell of each of these, level by level; 0 where there is none (L, M).
+        level: of each component (count,).
+        above: the component of the level below that holds each component; 0 where there is none (count,).
+    """
+
+    own: Whole
+    owners: Whole
+    around: Whole
+    level: Whole
+    above: Whole
+
+    def sums(self, values: Floats) -> Floats:
+        """The sum of the values (C,) of each component's own cells (count,)."""
+        return np.bincount(self.own, values, len(self.level)).astype(np.float64)
+
+    def highest(self, values: NDArray[N]) -> NDArray[N]:
+        """The largest of the positive values (C,) of all cells of each component (count,)."""
+        found = np.zeros(len(self.level), dtype=values.dtype)
+        np.maximum.at(found, self.own, values)
+        np.maximum.at(found, self.around.ravel(), np.tile(found[self.owners], len(self.around)))
+        return found
+
+    @property
+    def area(self) -> Whole:
+        """The number of cells of each component (count,)."""
+        own = np.bincount(self.own, minlength=len(self.level))[self.owners]
+        return np.bincount(self.around.ravel(), np.tile(own, len(self.around)), len(self.level)).astype(np.int64)
+
+
+def _hold(foreground: NDArray[np.uint8], labels: NDArray[np.int32], count: int) -> tuple[Whole, _Holders]:
+    """The cells of the lowest foreground, as places in the map (C,), and the components that hold them."""
+    by_level = labels.reshape(len(labels), -1)
+    passed = foreground.sum(axis=0, dtype=np.uint8).ravel()  # how many thresholds lie strictly below each cell
+    cells = np.flatnonzero(passed)
+    own = by_level.take((passed[cells].astype(np.int64) - 1) * by_level.shape[1] + cells).astype(np.int64)
+    some = np.zeros(count, dtype=np.int64)
+    some[own] = cells
+    owners = np.flatnonzero(np.bincount(own, minlength=count))
+    around = by_level[:, some[owners]].astype(np.int64)
+    level, above = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    level[around] = np.arange(len(around))[:, None]
+    above[around[1:]] = around[:-1]
+    return cells, _Holders(own, owners, around, level, above)
+
+
+def _sums_up(own: Floats, parent: Whole, level: Whole) -> Floats:
+    """Two sums over each component's own cells (2, N) → the same over all its cells.
+
+    Complex numbers add both sums at once.
+    """
+    sums = own[0] + 1j * own[1]
+    starts = np.searchsorted(level, np.arange(level.max(initial=0) + 2)).tolist()
+    for start, end in zip(starts[-2:0:-1], starts[:1:-1], strict=True):
+        np.add.at(sums, parent[start:end], sums[start:end])
+    return np.stack([sums.real, sums.imag])
 
 
 def _each_once(every: ComponentTree, large: Whole) -> tuple[list[int], Whole]:

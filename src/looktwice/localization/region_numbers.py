@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from looktwice.localization.components import ComponentTree, Floats, Whole
+from looktwice.localization.components import ComponentTree, Floats, Whole, chains
 from looktwice.options import check_known
 
 STABLE_IOU = 0.7
@@ -91,25 +91,15 @@ def _stable_above(tree: ComponentTree) -> Floats:
 
 
 def _stable_along(tree: ComponentTree, following: Whole) -> Floats:
-    """log(1 + steps) for the steps from each region to the next in ``following`` that leave its box about the same."""
-    steps = np.zeros(len(tree))
-    at, walking = following, np.arange(len(tree))
-    while len(walking):
-        there = at[walking] >= 0
-        walking = walking[there]
-        same = _overlap(tree, walking, at[walking]) > STABLE_IOU
-        walking = walking[same]
-        steps[walking] += 1
-        at = np.where(at >= 0, following[at], -1)
-    return np.log1p(steps)
+    """log(1 + steps) for the steps from each region to the next in ``following`` that leave its box about the same.
 
-
-def _overlap(tree: ComponentTree, some: Whole, others: Whole) -> Floats:
-    """IoU of the boxes of two lists of regions, one by one."""
-    a, b = tree.boxes[some], tree.boxes[others]
-    sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
-    both = sides.prod(axis=1)
-    return np.asarray(both / (tree.box_area[some] + tree.box_area[others] - both))
+    Of two such regions one lies in the other. So the IoU of their boxes is the smaller area over the larger one.
+    """
+    along = chains(following)[1:]
+    others = tree.box_area[along]
+    overlap = np.minimum(others, tree.box_area) / np.maximum(others, tree.box_area)
+    same = (along >= 0) & (overlap > STABLE_IOU)
+    return np.asarray(np.log1p(np.logical_and.accumulate(same).sum(axis=0)))
 
 
 def _largest_child(tree: ComponentTree) -> Whole:
@@ -122,11 +112,8 @@ def _largest_child(tree: ComponentTree) -> Whole:
 
 
 def _parts(tree: ComponentTree) -> Floats:
-    count = (~_has_children(tree)).astype(np.float64)
-    for part in reversed(tree.of_level[1:]):
-        held = tree.parent[part] >= 0
-        np.add.at(count, tree.parent[part][held], count[part][held])
-    return np.log(count)
+    leaves = tree.within[:, ~_has_children(tree)]
+    return np.log(np.bincount(leaves[leaves >= 0], minlength=len(tree)))
 
 
 def _has_children(tree: ComponentTree) -> NDArray[np.bool_]:
@@ -141,7 +128,8 @@ def _ring(tree: ComponentTree) -> Floats:
     left, top = np.maximum(0, x1 - across), np.maximum(0, y1 - down)
     right, bottom = np.minimum(width, x2 + across), np.minimum(height, y2 + down)
     area = np.maximum((right - left) * (bottom - top) - tree.box_area, 1)
-    sums = np.pad(tree.values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sums = np.zeros((height + 1, width + 1))
+    np.cumsum(tree.values.cumsum(axis=0), axis=1, out=sums[1:, 1:])
     inside = _sum_within(sums, x1, y1, x2, y2)
     around = _sum_within(sums, left, top, right, bottom) - inside
     return np.asarray(np.log((inside / tree.box_area + 1e-6) / (np.maximum(around, 0.0) / area + 1e-6)))
@@ -169,10 +157,10 @@ def _valley(tree: ComponentTree) -> Floats:
     level[tree.parent[inner]] = tree.thresholds[tree.level[inner]]  # all children of a region begin at one level
     splits = (second > 0) & (first > 0)
     deepest[splits] = np.log(second[splits] / level[splits] + _TINY)
-    for part in reversed(tree.of_level[1:]):
-        held = tree.parent[part] >= 0
-        np.maximum.at(deepest, tree.parent[part][held], deepest[part][held])
-    return deepest
+    found = np.zeros(len(tree))
+    there = tree.within >= 0
+    np.maximum.at(found, tree.within[there], np.broadcast_to(deepest, there.shape)[there])
+    return found
 
 
 def _largest_sibling(tree: ComponentTree) -> Floats:
@@ -210,8 +198,7 @@ def _share_of_foreground(tree: ComponentTree) -> Floats:
 
 def _foreground_share(tree: ComponentTree) -> Floats:
     """For each region the share of all cells that are above its threshold (N,)."""
-    ascending = np.sort(tree.values, axis=None)
-    below = np.searchsorted(ascending, tree.thresholds, side="right")
+    below = tree.values.size - tree.foreground
     return np.asarray(1 - below[tree.level] / tree.values.size)
 
 
