@@ -9,12 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from looktwice.localization import contours as outlines
-from looktwice.localization.contours import pixels_within, trace_cuts
+from looktwice.localization.contours import trace_cuts
 
-WAYS = {
-    "external": (cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE),
-    "tree": (cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE),
-}
+WAYS = {"external": cv2.RETR_EXTERNAL, "tree": cv2.RETR_TREE}
 
 
 def picture_of(height, width, values, margin, seed):
@@ -36,21 +33,24 @@ pictures = st.builds(
 def test_all_cuts_are_each_cut_on_its_own(way, picture, levels, pixels):
     """The same contours in the same order, wherever a tall picture ends and whatever the order of levels."""
     with patch.object(outlines, "PIXELS_AT_ONCE", pixels):
-        found = trace_cuts(picture, np.array(levels, dtype=np.uint8), *WAYS[way])
+        found = trace_cuts(picture, np.array(levels, dtype=np.uint8), WAYS[way])
     assert found.cut.tolist() == sorted(found.cut.tolist())
     for cut, level in enumerate(levels):
-        expected, _ = cv2.findContours((picture > level).astype(np.uint8), *WAYS[way])
+        expected, _ = cv2.findContours((picture > level).astype(np.uint8), WAYS[way], cv2.CHAIN_APPROX_SIMPLE)
         places = np.flatnonzero(found.cut == cut).tolist()
         assert len(places) == len(expected)
         for place, contour in zip(places, expected, strict=True):
             assert np.array_equal(found.contours[place] - [0, found.below[place]], contour)
             assert tuple(found.rectangles[place]) == cv2.boundingRect(contour)
+            assert found.areas[place] == cv2.contourArea(contour)
 
 
 @settings(max_examples=80, deadline=None)
 @given(picture=pictures)
 def test_pixels_within_are_those_that_filling_paints(picture):
-    contours, _ = cv2.findContours((picture > 0).astype(np.uint8), *WAYS["external"])
-    for number, contour in enumerate(contours):
+    contours, _ = cv2.findContours((picture > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found = trace_cuts(picture, np.zeros(1, dtype=np.uint8), cv2.RETR_EXTERNAL)
+    for number, pixels in enumerate(found.pixels_within.tolist()):
         filled = cv2.drawContours(np.zeros_like(picture), contours, number, 1, cv2.FILLED)
-        assert pixels_within(contour) == filled.sum()
+        assert pixels == filled.sum()
+    assert len(found.pixels_within) == len(contours)

@@ -17,7 +17,7 @@ from looktwice.defaults import DEFAULT_BOX, DEFAULT_MIN_SCORE
 from looktwice.errors import OptionError
 from looktwice.images import Window, check_map
 from looktwice.localization.components import ComponentTree, component_tree, shares_of_maximum
-from looktwice.localization.contours import pixels_within, trace_cuts
+from looktwice.localization.contours import trace_cuts
 from looktwice.localization.objects import choose_regions, score_regions
 from looktwice.localization.regions import Region
 from looktwice.options import check_choice
@@ -262,8 +262,8 @@ def contour_boxes(
     rule = BoxRule("contour", threshold, by, smallest)
     shares = _shares_of_maximum(heat)
     foreground = shares > rule.threshold if by == "max" else _holding(shares, rule.threshold)
-    outlines = trace_cuts(foreground.view(np.uint8), _ONE_CUT, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    areas = [pixels_within(contour) for contour in outlines.contours]
+    outlines = trace_cuts(foreground.view(np.uint8), _ONE_CUT, cv2.RETR_EXTERNAL)
+    areas = outlines.pixels_within.tolist()
     large = [index for index, area in enumerate(areas) if area >= smallest * shares.size]
     labels = np.zeros(shares.shape, dtype=np.int32)
     for label, index in enumerate(large, start=1):

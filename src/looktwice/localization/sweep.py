@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from looktwice.errors import OptionError
 from looktwice.images import check_map
 from looktwice.localization.boxes import ROUNDING_SLACK, BoxRule
-from looktwice.localization.contours import CutContours, pixels_within, trace_cuts
+from looktwice.localization.contours import CutContours, trace_cuts
 
 Floats = NDArray[np.float64]
 
@@ -179,8 +179,8 @@ def _trace_contours(
 ) -> TracedBoxes:
     """For each number in ``needed`` (T,) the boxes of the pixels that passed more thresholds than that number."""
     height, width = passed.shape
-    found = trace_cuts(passed, needed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    areas = np.array([pixels_within(contour) for contour in found.contours])
+    found = trace_cuts(passed, needed, cv2.RETR_EXTERNAL)
+    areas = found.pixels_within
     large = np.flatnonzero(areas >= smallest * passed.size)
     areas, which, (x, y, w, h) = areas[large], found.cut[large], found.rectangles[large].T
     energy = _energies_of_equals(found, large, areas, shares)

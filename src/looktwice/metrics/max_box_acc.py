@@ -85,12 +85,11 @@ def protocol_boxes(heat: ArrayLike, *, thresholds: ArrayLike | None = None) -> P
     # Thresholds without a gray value between them leave the same pixels: their contours are traced once.
     below = np.cumsum(np.bincount(gray.ravel(), minlength=256) > 0)[levels]
     _, first, cut = np.unique(below, return_index=True, return_inverse=True)
-    found = trace_cuts(gray, levels[first].astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    areas = np.array([cv2.contourArea(contour) for contour in found.contours])
+    found = trace_cuts(gray, levels[first].astype(np.uint8), cv2.RETR_TREE)
     bare = np.setdiff1d(np.arange(len(first)), found.cut)  # without a contour, the box is 0, 0, 0, 0
     cuts = np.append(found.cut, bare)
     corners = np.append(found.rectangles, np.zeros((len(bare), 4), dtype=np.int64), axis=0)
-    order = np.lexsort((-np.append(areas, np.zeros(len(bare))), cuts))  # of equal areas, OpenCV's first
+    order = np.lexsort((-np.append(found.areas, np.zeros(len(bare))), cuts))  # of equal areas, OpenCV's first
     boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)[order]
     height, width = gray.shape
     return ProtocolBoxes(
