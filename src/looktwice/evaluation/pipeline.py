@@ -24,6 +24,7 @@ from looktwice.evaluation.plan import EvaluationPlan
 from looktwice.evaluation.workers import handing_over
 from looktwice.metrics.judged_maps import TOP_CLASSES, Target
 from looktwice.models.model import Model, as_input
+from looktwice.runs.arrow import arrow
 
 
 def attend_chunk(model: Model, decoded: Decoded[EvaluationImage], plan: EvaluationPlan) -> Chunk:
@@ -171,6 +172,9 @@ def measuring(plan: MeasurementPlan, *, workers: int, done: Callable[[int], None
     Raises:
         RunError: a part cannot be written, or a worker was killed.
     """
+    # Here once, and not in each worker: with its first array pyarrow imports pandas, if that is installed.
+    arrow().array([])
+    arrow("parquet")
     with handing_over(partial(write_chunk, plan), "measures rows", workers=workers) as hand_over:
         yield lambda chunk: hand_over(chunk, partial(done, chunk.index))
 

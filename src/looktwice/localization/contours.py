@@ -105,7 +105,9 @@ def _measured(contours: list[cv2.typing.MatLike]) -> tuple[Whole, Floats, Whole]
     first = np.cumsum(sizes) - sizes
     x, y = np.concatenate(contours)[:, 0].T.copy()
     to_x, to_y = (_following(values, first, sizes) for values in (x, y))
-    lowest, highest = (np.stack([ends.reduceat(x, first), ends.reduceat(y, first)]) for ends in (np.minimum, np.maximum))
+    lowest, highest = (
+        np.stack([ends.reduceat(values, first) for values in (x, y)]) for ends in (np.minimum, np.maximum)
+    )
     # Half the sum of these products is the area; a tall picture may be too tall for products in single precision.
     doubled = np.add.reduceat(np.multiply(x, to_y, dtype=np.int64) - np.multiply(to_x, y, dtype=np.int64), first)
     steps = np.add.reduceat(np.maximum(np.abs(to_x - x), np.abs(to_y - y)), first)

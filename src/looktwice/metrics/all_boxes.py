@@ -33,6 +33,9 @@ MOST_BOXES = 100
 """Boxes of a map that count for AP50, those with the highest scores. It is the usual ``maxDets`` of COCO."""
 
 
+_AT_ONCE = 2**18
+"""Boxes of resamples that are counted at once. Few at a time bound the memory."""
+
 Objects = Literal["one", "several", "all"]
 """Maps with one ground-truth box, with two or more, or all of them."""
 
@@ -116,14 +119,19 @@ def average_precision(scores: ArrayLike, right: ArrayLike, truths: int) -> float
         raise InputError(f"there are {truths} ground truths; one or more are needed")
     order = _descending(scores)
     hits = np.flatnonzero(np.asarray(right, dtype=np.bool_)[order])
-    return _average_precision(np.arange(1.0, len(hits) + 1), (hits + 1).astype(np.float64), truths)
+    right, boxes = np.arange(1.0, len(hits) + 1), (hits + 1).astype(np.float64)
+    return float(_average_precisions(right[None], boxes[None], np.array([float(truths)]))[0])
 
 
-def _average_precision(right: Floats, boxes: Floats, truths: float) -> float:
-    """AP from the number of right boxes, and of all boxes, up to each right box (K,)."""
-    best = np.zeros(len(right) + 1)  # the last entry: recalls that no box reaches
-    best[:-1] = np.maximum.accumulate((right / np.maximum(boxes, 1.0))[::-1])[::-1]
-    return float(best[np.searchsorted(right / truths, RECALL_LEVELS)].mean())
+def _average_precisions(right: Floats, boxes: Floats, truths: Floats) -> Floats:
+    """AP of R resamples (R,), from the numbers of right boxes and of all boxes up to each right box (R, K).
+
+    ``truths`` has the ground truths of each resample (R,).
+    """
+    best = np.zeros((len(right), right.shape[1] + 1))  # the last entry: recalls that no box reaches
+    best[:, :-1] = np.maximum.accumulate((right / np.maximum(boxes, 1.0))[:, ::-1], axis=1)[:, ::-1]
+    reached = [np.searchsorted(recalls, RECALL_LEVELS) for recalls in right / truths[:, None]]
+    return np.asarray(np.take_along_axis(best, np.array(reached), axis=1).mean(axis=1))
 
 
 def _descending(scores: ArrayLike) -> NDArray[np.int64]:
@@ -243,9 +251,11 @@ class _Ranking:
 
         Copies of a map follow each other, as images with the same scores do.
         """
-        return np.array([self._average_precision(each) for each in counts])
+        at_once = max(1, _AT_ONCE // max(1, len(self.owner)))
+        parts = [self._some(counts[start : start + at_once]) for start in range(0, len(counts), at_once)]
+        return np.concatenate(parts)
 
-    def _average_precision(self, counts: Floats) -> float:
-        drawn = counts[self.owner]
-        right, boxes = np.cumsum(drawn[self.hits]), np.cumsum(drawn)[self.hits]
-        return _average_precision(right, boxes, float(counts @ self.truths))
+    def _some(self, counts: Floats) -> Floats:
+        drawn = counts[:, self.owner]
+        right, boxes = drawn[:, self.hits].cumsum(axis=1), drawn.cumsum(axis=1)[:, self.hits]
+        return _average_precisions(right, boxes, counts @ self.truths)
