@@ -25,14 +25,15 @@ def energy_in_box(heat: ArrayLike, truths: ArrayLike, window: Window) -> float:
     # inside or outside each box.
     xs = np.unique(np.concatenate([np.arange(width + 1), inside[:, 0], inside[:, 2]]))
     ys = np.unique(np.concatenate([np.arange(height + 1), inside[:, 1], inside[:, 3]]))
-    covered = np.zeros((len(ys) - 1, len(xs) - 1), dtype=bool)
-    for x1, y1, x2, y2 in inside:
-        covered[
-            np.searchsorted(ys, y1) : np.searchsorted(ys, y2), np.searchsorted(xs, x1) : np.searchsorted(xs, x2)
-        ] = True
-    pixels = heat.take(ys[:-1].astype(int), axis=0).take(xs[:-1].astype(int), axis=1)
-    held = np.diff(ys) @ (pixels * covered) @ np.diff(xs)
-    return min(float(held / heat.sum()), 1.0) if heat.any() else 0.0
+    rows, columns = ys[:-1].astype(np.int64), xs[:-1].astype(np.int64)
+    covered = np.zeros((len(rows), len(columns)))
+    for (left, right), (top, bottom) in zip(
+        np.searchsorted(xs, inside[:, ::2]).tolist(), np.searchsorted(ys, inside[:, 1::2]).tolist(), strict=True
+    ):
+        covered[top:bottom, left:right] = heat[rows[top:bottom, None], columns[left:right]]
+    held = np.diff(ys) @ covered @ np.diff(xs)
+    energy = heat.sum()
+    return min(float(held / energy), 1.0) if energy else 0.0
 
 
 def energies_in_box(maps: JudgedMaps, _: Thresholds) -> Sample:

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from operator import index
 from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torchvision.transforms.functional as TF  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -138,9 +141,12 @@ class Preprocessing:
         box = (window.left, window.top, min(window.right, image.width), min(window.bottom, image.height))
         resampling = Image.Resampling[self.interpolation.upper()]
         height, width = as_pair(self.crop)
-        resized = [band.resize((width, height), resampling, box=box) for band in self._bands(image)]
-        pixels = torch.cat([TF.pil_to_tensor(band) for band in resized]).float().div_(255)
-        return TF.normalize(pixels, self.mean, self.std, inplace=True)[None], window
+        resized = (np.asarray(band.resize((width, height), resampling, box=box)) for band in self._bands(image))
+        planes = (plane for band in resized for plane in np.atleast_3d(band).transpose(2, 0, 1))
+        pixels = np.empty(self.input_shape, dtype=np.float32)
+        for channel, table, plane in zip(pixels, _input_values(self.mean, self.std), planes, strict=True):
+            np.take(table, plane, out=channel, mode="clip")  # this mode writes without a buffer
+        return torch.from_numpy(pixels)[None], window
 
     def _check_picture(self, image: object) -> None:
         needed = (self.mode, "L") if self.channels == 1 else (self.mode,)
@@ -200,6 +206,14 @@ class Preprocessing:
         mean, std = numbers
         size = input_text(self.resize, self.crop, squash=self.squash)
         return f"{size}; {self.interpolation}; mean {mean}; std {std}"
+
+
+@lru_cache(maxsize=8)
+def _input_values(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+    """What each of the 256 values of a picture becomes in each channel (C, 256)."""
+    values = torch.arange(256).float().div(255).repeat(len(mean), 1)
+    table: NDArray[np.float32] = TF.normalize(values[:, None], mean, std)[:, 0].numpy()
+    return table
 
 
 def _size(name: str, value: Any) -> InputSize:
