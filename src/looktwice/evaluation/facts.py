@@ -2,16 +2,20 @@
 
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import PIL
 import torch
-import torchvision  # type: ignore[import-untyped]
 
 from looktwice import __version__
 from looktwice.attention.choice import ChosenMethod
@@ -144,5 +148,21 @@ def network_facts(model: Model) -> NetworkFacts:
 
 def versions() -> dict[str, str]:
     """The versions of the packages on which numbers depend."""
-    packages = {"torch": torch, "torchvision": torchvision, "numpy": np, "opencv": cv2, "pillow": PIL}
-    return {"looktwice": __version__} | {name: str(package.__version__) for name, package in packages.items()}
+    packages = {"numpy": np, "opencv": cv2, "pillow": PIL}
+    return {
+        "looktwice": __version__,
+        "torch": str(torch.__version__),
+        "torchvision": _torchvision_version(),
+        **{name: str(package.__version__) for name, package in packages.items()},
+    }
+
+
+def _torchvision_version() -> str:
+    """The version of torchvision, read and not imported: that takes a second, and many networks need nothing of it."""
+    found = find_spec("torchvision")
+    for folder in (found and found.submodule_search_locations) or ():
+        with suppress(OSError):
+            text = (Path(folder) / "version.py").read_text(encoding="utf-8")
+            if stated := re.search(r"^__version__ = ['\"](.+)['\"]$", text, re.MULTILINE):
+                return stated[1]
+    return version("torchvision")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from torch import nn
-from torchvision import models as torchvision_models  # type: ignore[import-untyped]
 
 from looktwice.defaults import DEFAULT_MODEL
 from looktwice.errors import ModelError, OptionError
@@ -94,7 +93,9 @@ def _plan_lite(name: str, classes: Sequence[str] | None) -> NetworkPlan:
 
 
 def _plan_torchvision(name: str, classes: Sequence[str] | None) -> NetworkPlan:
-    best = torchvision_models.get_model_weights(name).DEFAULT
+    from torchvision.models import get_model, get_model_weights  # type: ignore[import-untyped]
+
+    best = get_model_weights(name).DEFAULT
     preprocessing = of_torchvision(best.transforms())
     names = tuple(best.meta["categories"] if classes is None else classes)
 
@@ -106,7 +107,7 @@ def _plan_torchvision(name: str, classes: Sequence[str] | None) -> NetworkPlan:
             options |= {"aux_logits": False, "transform_input": kind != "random"}
         if name.startswith("vit"):
             options["image_size"] = preprocessing.crop  # torchvision's own builder takes it from the weights
-        network: nn.Module = torchvision_models.get_model(name, weights=None, **options)
+        network: nn.Module = get_model(name, weights=None, **options)
         made = Model(name, network, preprocessing, names)
         if kind != "default":
             return made
@@ -123,5 +124,8 @@ def _with_published(made: Model, published: tuple[Mapping[str, Any], str]) -> Mo
 
 
 def _torchvision_names() -> list[str]:
-    names: list[str] = torchvision_models.list_models(module=torchvision_models)
+    # Imported where it is needed: it takes a second, and many networks need nothing of it.
+    from torchvision import models  # type: ignore[import-untyped]
+
+    names: list[str] = models.list_models(module=models)
     return names

@@ -1,13 +1,14 @@
 """Names of classes where a network brings none."""
 
 from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
 
 
+@cache
 def imagenet_classes() -> tuple[str, ...]:
-    """The names of ImageNet's 1,000 classes, as torchvision has them."""
-    from torchvision.models import ResNet50_Weights  # type: ignore[import-untyped]
-
-    return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
+    """The names of ImageNet's 1,000 classes, as torchvision has them. Importing torchvision for them takes a second."""
+    return tuple((files("looktwice.models") / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
 def default_classes(count: int) -> Sequence[str]:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torchvision.transforms.functional as TF  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -211,9 +210,8 @@ class Preprocessing:
 @lru_cache(maxsize=8)
 def _input_values(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
     """What each of the 256 values of a picture becomes in each channel (C, 256)."""
-    values = torch.arange(256).float().div(255).repeat(len(mean), 1)
-    table: NDArray[np.float32] = TF.normalize(values[:, None], mean, std)[:, 0].numpy()
-    return table
+    means, deviations = (np.array(numbers, dtype=np.float32)[:, None] for numbers in (mean, std))
+    return np.asarray((np.arange(256, dtype=np.float32) / np.float32(255) - means) / deviations)
 
 
 def _size(name: str, value: Any) -> InputSize:

@@ -1,12 +1,10 @@
 """A network of the user's own, made by a function in a file or a package."""
 
-from collections.abc import Callable, Mapping
+import sys
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from torch import nn
-from torchvision.transforms._presets import ImageClassification  # type: ignore[import-untyped]
 
 from looktwice.errors import ModelError
 from looktwice.gating.outputs import NetworkOutput
@@ -20,7 +18,7 @@ NEEDED = "a function that returns a torch.nn.Module or a looktwice.models.Model 
 def call_factory(name: str) -> Model:
     """What a user's own function makes. A plain network has no names of classes.
 
-    It has the preprocessing that it carries as an attribute; see ``CARRIED``. Any other gets ImageNet's.
+    It has the preprocessing that it carries as an attribute, ours or torchvision's. Any other gets ImageNet's.
 
     Args:
         name: where the function is: ``FILE.py:factory`` or ``package.module:factory``.
@@ -40,16 +38,13 @@ def call_factory(name: str) -> Model:
     return _checked(made, name)
 
 
-CARRIED: Mapping[type, Callable[[Any], Preprocessing]] = MappingProxyType(
-    {Preprocessing: lambda own: own, ImageClassification: of_torchvision}
-)
-"""What a network may carry as its attribute ``preprocessing``, by type, and how it is read."""
-
-
 def _carried(module: nn.Module) -> Preprocessing | None:
     """The preprocessing that a network carries; ``None`` if it carries none that can be read."""
     carried = getattr(module, "preprocessing", None)
-    return next((read(carried) for kind, read in CARRIED.items() if isinstance(carried, kind)), None)
+    if isinstance(carried, Preprocessing):
+        return carried
+    presets = sys.modules.get("torchvision.transforms._presets")  # not imported: then nothing can be of its type
+    return of_torchvision(carried) if presets and isinstance(carried, presets.ImageClassification) else None
 
 
 def _checked(made: Model, name: str) -> Model:
