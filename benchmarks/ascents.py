@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from looktwice.attention.methods import MAP_OPTIONS, METHODS
-from looktwice.feedback import Feedback, ascend, layer_unit, open_gates, probes_for
+from looktwice.feedback import Feedback, ascend, layer_units, open_gates, probes_for
 from looktwice.feedback.trace_norm import trace_gradient
 from looktwice.gating import ActivationCall, Layers, Network, Saturation, select_layers
 
@@ -46,7 +46,7 @@ def optimiser(move: Move, *, start: float = 1.0) -> Callable[..., Feedback]:
             for index, z in gates.items():
                 state = states.setdefault(index, {"step": -1})
                 state["step"] += 1
-                gradient = gradients[index] / layer_unit(gradients[index], "mean")
+                gradient = gradients[index] / layer_units({0: gradients[index]}, "mean")[0]
                 moved[index] = move(state, z, gradient, step_size, trace_weight)
             return moved
 

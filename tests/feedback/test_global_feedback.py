@@ -12,7 +12,7 @@ import networks
 import reference
 from looktwice import feedback as gradients
 from looktwice.errors import ModelError, OptionError
-from looktwice.feedback import Feedback, ascend, closed_form_feedback, layer_unit, open_gates
+from looktwice.feedback import Feedback, ascend, closed_form_feedback, layer_units, open_gates
 from looktwice.feedback import feedback_from_options as feedback
 from looktwice.feedback.ascent import _parts
 from looktwice.gating import ActivationCall, PrefixCache, activation_calls
@@ -278,11 +278,11 @@ def test_a_projected_gate_steps_with_all_singular_values_it_has_left():
 
 def test_layer_units_by_hand():
     gradient = torch.tensor([[1.0, -3.0], [0.0, 0.0]])
-    assert (gradient / layer_unit(gradient, "none")).tolist() == [[1, -3], [0, 0]]
-    assert layer_unit(gradient, "mean").tolist() == [[2], [1]]
-    assert layer_unit(gradient, "max").tolist() == [[3], [1]]
+    assert (gradient / layer_units({0: gradient}, "none")[0]).tolist() == [[1, -3], [0, 0]]
+    assert layer_units({0: gradient}, "mean")[0].tolist() == [[2], [1]]
+    assert layer_units({0: gradient}, "max")[0].tolist() == [[3], [1]]
     tiny = torch.full((1, 2, 2, 2), 1e-30)
-    assert torch.allclose(tiny / layer_unit(tiny, "mean"), torch.ones_like(tiny))
+    assert torch.allclose(tiny / layer_units({0: tiny}, "mean")[0], torch.ones_like(tiny))
 
 
 def test_no_step_leaves_open_gates():

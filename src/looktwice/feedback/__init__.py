@@ -10,7 +10,7 @@ from looktwice.feedback.closed_form import closed_form_feedback as closed_form_f
 from looktwice.feedback.global_feedback import GradientScale as GradientScale
 from looktwice.feedback.global_feedback import feedback as feedback
 from looktwice.feedback.global_feedback import feedback_from_options as feedback_from_options
-from looktwice.feedback.global_feedback import layer_unit as layer_unit
+from looktwice.feedback.global_feedback import layer_units as layer_units
 from looktwice.feedback.open_gates import open_gates as open_gates
 from looktwice.feedback.open_gates import probes_for as probes_for
 from looktwice.feedback.open_pass import OpenLayers as OpenLayers

@@ -99,11 +99,9 @@ def feedback(
         moved = dict(gates)
         if trace_norm.weight:
             moved |= _penalised(calls, gates, trace_norm, step_size, in_units=gradient_scale != "none")
-        for index, z in moved.items():
-            if index not in units or not fixed_scale:
-                units[index] = layer_unit(dS_dz[index], gradient_scale)
-            moved[index] = torch.addcdiv(z, dS_dz[index], units[index], value=step_size)
-        return moved
+        if not units or not fixed_scale:
+            units.update(layer_units({index: dS_dz[index] for index in moved}, gradient_scale))
+        return {index: torch.addcdiv(z, dS_dz[index], units[index], value=step_size) for index, z in moved.items()}
 
     return ascend(
         network,
@@ -137,13 +135,24 @@ def feedback_from_options(
     return feedback(network, calls, images, targets, watched, trace_norm=trace_norm, **options)
 
 
-def layer_unit(gradient: Tensor, scale: GradientScale) -> Tensor:
-    """A layer's gradient (N, ...) → its unit (N, 1, ...): mean or largest magnitude per image, or 1 where that is 0."""
-    if scale == "none":
-        return gradient.new_ones([1] * gradient.ndim)
+def layer_units(gradients: Mapping[int, Tensor], scale: GradientScale) -> dict[int, Tensor]:
+    """Each layer's gradient (N, ...) → its unit (N, 1, ...): mean or largest magnitude per image, or 1 where that is 0.
+
+    All layers are compared with 0 at once, because on a GPU each small operation costs as much as a large one.
+    """
+    if scale == "none" or not gradients:
+        return {index: gradient.new_ones([1] * gradient.ndim) for index, gradient in gradients.items()}
+    found = torch.stack([_magnitude(gradient, scale) for gradient in gradients.values()])
+    units = torch.where(found > 0, found, 1).unbind()
+    return {
+        index: unit.view(-1, *[1] * (gradient.ndim - 1))
+        for (index, gradient), unit in zip(gradients.items(), units, strict=True)
+    }
+
+
+def _magnitude(gradient: Tensor, scale: GradientScale) -> Tensor:
     magnitude, axes = gradient.abs(), tuple(range(1, gradient.ndim))
-    unit = magnitude.mean(axes, keepdim=True) if scale == "mean" else magnitude.amax(axes, keepdim=True)
-    return torch.where(unit > 0, unit, torch.ones_like(unit))
+    return magnitude.mean(axes) if scale == "mean" else magnitude.amax(axes)
 
 
 def check_ascent_options(steps: int, step_size: float, gradient_scale: str, objective: str) -> None:

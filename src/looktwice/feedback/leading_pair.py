@@ -6,9 +6,14 @@ of a decomposition.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
 
 import torch
 from torch import Tensor
+
+from looktwice.gating.memory import is_out_of_memory
 
 
 def _chebyshev_zeros(count: int, below: float) -> tuple[float, ...]:
@@ -56,17 +61,39 @@ def leading_pair(z: Tensor) -> tuple[Tensor, Tensor]:
     iterations. Those that are still not settled are decomposed. Products are written as sums, which run along memory in
     gates that lie ``channels_last``.
     """
+    u, gamma_v, few = _power_iteration(z)
+    if few.any():
+        closer, v = _close_pair(z[few])
+        return u.index_put((few,), closer), gamma_v.index_put((few,), v)
+    return u, gamma_v
+
+
+def _power_iteration(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """u, γ vᵀ, and which matrices (...) have not settled."""
+    kernel = _kernel() if z.is_cuda else None
+    if kernel is not None and kernel.fits(z):
+        found: tuple[Tensor, Tensor, Tensor] = kernel.power_iteration(z, SHIFTS, UNSETTLED)
+        return found
     across = z.ndim == 4 and z.is_contiguous(memory_format=torch.channels_last)
     batch = _Matrices(z.movedim(1, -1), 1, 2) if across else _Matrices(z, z.ndim - 2, z.ndim - 1)
     u, gamma_v = batch.power_iteration(SHIFTS)
     unsettled = batch.unsettled(u, gamma_v)
     if across:
         u, gamma_v, unsettled = u.movedim(-1, 1), gamma_v.movedim(-1, 1), unsettled.movedim(-1, 1)
-    few = unsettled[..., 0, 0]
-    if few.any():
-        closer, v = _close_pair(z[few])
-        return u.index_put((few,), closer), gamma_v.index_put((few,), v)
-    return u, gamma_v
+    return u, gamma_v, unsettled[..., 0, 0]
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> ModuleType | None:
+    """The same in one kernel. ``None`` where Triton is missing, or cannot compile: it needs a C compiler."""
+    try:
+        kernel = import_module("looktwice.feedback.leading_pair_kernel")
+        kernel.power_iteration(torch.ones(1, 1, 1, 1, device="cuda"), SHIFTS, UNSETTLED)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return None
+    return kernel
 
 
 def _close_pair(z: Tensor) -> tuple[Tensor, Tensor]:
