@@ -20,6 +20,7 @@ from looktwice.gating.class_scores import class_scores
 from looktwice.gating.convolutions import Convolutions
 from looktwice.gating.memo import looks_of
 from looktwice.gating.outputs import RECOGNISED, NetworkOutput
+from looktwice.gating.precision import full_precision
 from looktwice.gating.snapshot import snapshot
 
 Targets = int | Sequence[int] | Tensor | None
@@ -138,8 +139,9 @@ def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[Fro
     Inside, the network is in evaluation mode and its weights take no gradients. BatchNorm uses its running statistics
     and Dropout is off, whatever mode the model was in: a method explains the trained classifier, and a result must not
     depend on the other images of the batch. Gradients are enabled, also under an outer ``torch.no_grad()`` or
-    ``torch.inference_mode()``. Checkpointed parts are computed without checkpoints. Afterwards flags, weights, buffers
-    and attributes are put back, after an exception too. Other threads that want the same model wait until then.
+    ``torch.inference_mode()``. Checkpointed parts are computed without checkpoints, and convolutions without TF32.
+    Afterwards flags, weights, buffers and attributes are put back, after an exception too. Other threads that want the
+    same model wait until then.
 
     Raises:
         ModelError: not an ``nn.Module``, a TorchScript model, or weights that no gradient can pass.
@@ -151,7 +153,12 @@ def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[Fro
     if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
         raise ModelError("a TorchScript part hides its activations; pass the eager nn.Module it was made from")
     _check_weights([*weights, *(number for part in parts for number in part._buffers.values() if number is not None)])
-    with _locks_of([*parts, *weights]), _without_parametrization_cache(), without_checkpointing():
+    with (
+        _locks_of([*parts, *weights]),
+        _without_parametrization_cache(),
+        without_checkpointing(),
+        full_precision(),
+    ):
         network = FrozenNetwork(module, output)
         restore = snapshot(module, network.looks)
         try:
