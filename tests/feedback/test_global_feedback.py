@@ -555,7 +555,7 @@ def test_evidence_below_the_first_gate_whatever_is_in_use_there(network, monkeyp
 def test_layers_of_one_size_are_penalised_together_as_they_are_alone(monkeypatch):
     network, images = networks.branching(), networks.pictures(2)
     together = run(network, images, [1, 2])
-    monkeypatch.setattr("looktwice.feedback.global_feedback.GATES_PER_CALL", 1)
+    monkeypatch.setattr("looktwice.feedback.global_feedback.GATES_PER_THREAD", 1)
     alone = run(network, images, [1, 2])
     assert len({z.shape[2:] for z in alone.gates.values() if z.ndim == 4}) < sum(
         z.ndim == 4 for z in alone.gates.values()

@@ -38,7 +38,8 @@ def kept_evidence(
         ModelError: the evidence is not finite.
     """
     layers = select_layers([calls[index] for index in evidence], shown)
-    if not torch.stack([evidence[index].isfinite().all() for index in layers]).all():
+    sums = [evidence[index].sum(dtype=torch.double) for index in layers]  # no sum of finite numbers overflows there
+    if not torch.stack(sums).isfinite().all():
         raise ModelError(f"the class evidence is not finite; {FINITE_REMEDY}")
     positive = {index: evidence[index].clamp_min(0) for index in layers}
     kept = {index: gates[index] * found if index in gates else found for index, found in positive.items()}

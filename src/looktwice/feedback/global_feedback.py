@@ -38,8 +38,9 @@ all-open gate, and g⁻¹z counts √(HW) times. So the penalty is 1/√(1 + μ)
 part, whatever the size. A step of α takes a suppressed part off without overshooting while αλ ≤ √μ.
 """
 
-GATES_PER_CALL = 2**17
-"""Gates penalised per call on the CPU (half a megabyte): small layers share a call, and a call fits a core's cache."""
+GATES_PER_THREAD = 2**17
+"""Gates penalised per call on the CPU, for each thread (half a megabyte). Small layers share a call, and a call fits
+the cores' own caches."""
 
 GATES_PER_LAUNCH = 2**26
 """The same on an accelerator (256 MB), for the power iteration. There each call costs some launches, whatever its size.
@@ -226,4 +227,6 @@ def _of_one_size(maps: Mapping[int, Tensor], most: int) -> list[list[int]]:
 def _most_gates(maps: Mapping[int, Tensor], trace_norm: TraceNorm) -> int:
     """How many gates are penalised per call."""
     on_cpu = all(z.device.type == "cpu" for z in maps.values())
-    return GATES_PER_LAUNCH if trace_norm.takes_leading_pair and not on_cpu else GATES_PER_CALL
+    return (
+        GATES_PER_LAUNCH if trace_norm.takes_leading_pair and not on_cpu else GATES_PER_THREAD * torch.get_num_threads()
+    )
