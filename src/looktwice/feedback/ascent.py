@@ -72,7 +72,7 @@ def ascend(
         network: images (N, C, H, W) → scores (N, K).
         images: each is optimised for itself.
         targets: class k of each image, int64 (N,).
-        gates: where the ascent starts; they are replaced as it climbs.
+        gates: where the ascent starts; they are replaced as it climbs, and lie in memory like their layer's output.
         step: the update.
         steps: how many, from 0.
         probes: for the evidence of calls without gates. The first pass goes down to them.
@@ -88,6 +88,7 @@ def ascend(
     passes = _Passes(network, images, targets, objective, guided, saturation, calls)
     prefix, scores, gradients = passes.first(gates, probes, opened)
     evidence, trajectory = gradients, [scores]
+    gates.update({index: torch.empty_like(gradients[index]).copy_(z) for index, z in gates.items()})
     closed: set[tuple[int, int]] = set()
     for left in reversed(range(steps)):
         with torch.no_grad():
@@ -171,15 +172,14 @@ class _Passes:
     def _first_in_parts(
         self, gates: Mapping[int, Tensor], probes: Mapping[int, Tensor]
     ) -> tuple[PrefixCache, Tensor, dict[int, Tensor]]:
-        gradients = {index: torch.empty_like(leaf) for index, leaf in {**probes, **gates}.items()}
-        prefixes, scores = [], []
+        prefixes, scores, gradients = [], [], []
         for part in _parts(len(self.images)):
             prefixes.append(PrefixCache(min(gates)))
             of_part, found = self.down(gates, prefixes[-1], probes, part)
             scores.append(of_part)
-            for index, gradient in found.items():
-                gradients[index][part] = gradient
-        return PrefixCache.joined(prefixes), torch.cat(scores), gradients
+            gradients.append(found)
+        whole = {index: torch.cat([found.pop(index) for found in gradients]) for index in list(gradients[0])}
+        return PrefixCache.joined(prefixes), torch.cat(scores), whole
 
     def down(
         self,

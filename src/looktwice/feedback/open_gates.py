@@ -9,14 +9,13 @@ from looktwice.gating.calls import ActivationCall
 
 
 def open_gates(calls: Sequence[ActivationCall], layers: Sequence[int], images: Tensor) -> dict[int, Tensor]:
-    """z = 1 at each of the given calls: call index → (N, ...) on the images' device, in single precision or better."""
+    """z = 1 at each of the given calls: call index → (N, ...) on the images' device, in single precision or better.
+
+    All of them are one number in memory, since a first pass needs no more. They cannot be written on.
+    """
     dtype = torch.promote_types(images.dtype, torch.float32)  # a step is too small for half precision
-    return {
-        index: images.new_ones((len(images), *calls[index].gate_shape), dtype=dtype).contiguous(
-            memory_format=calls[index].layout
-        )
-        for index in layers
-    }
+    one = images.new_ones((), dtype=dtype)
+    return {index: one.expand(len(images), *calls[index].gate_shape) for index in layers}
 
 
 def probes_for(calls: Sequence[ActivationCall], layers: Collection[int], images: Tensor) -> dict[int, Tensor]:

@@ -55,13 +55,13 @@ class OpenPass:
         probes = probes_for(calls, set(layers.watched) - set(gates), images)
         self._images, self._layers = images, layers
         self.calls = calls
-        self._leaves = {index: leaf.requires_grad_() for index, leaf in {**probes, **gates}.items()}
+        self._leaves = {index: leaf.detach().requires_grad_() for index, leaf in {**probes, **gates}.items()}
         self.prefix = PrefixCache(min(gates))
         scores = gated_scores(
             network,
             images,
-            gates,
-            probes=probes,
+            {index: self._leaves[index] for index in gates},
+            probes={index: self._leaves[index] for index in probes},
             guided=layers.guided,
             saturation=layers.saturation,
             calls=calls,
