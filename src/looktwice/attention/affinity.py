@@ -43,11 +43,15 @@ class Affinity:
 
 
 class Features:
-    """Collects the outputs of the activation calls whose grid is nearest to ``GRID_CELLS`` cells."""
+    """Collects the outputs of the activation calls whose grid is nearest to ``GRID_CELLS`` cells.
 
-    def __init__(self) -> None:
+    They are compared when somebody asks, after the first ascent has given back the memory of its first pass.
+    """
+
+    def __init__(self, known: Affinity | None = None) -> None:
         self._grid: tuple[int, int] | None = None
         self._seen: list[Tensor] = []
+        self._known = known
 
     def look(self, call: ActivationCall, output: Tensor) -> None:
         """Takes another call's output (N, ...). A copy is kept until a call with a nearer grid comes."""
@@ -65,8 +69,16 @@ class Features:
         Features are centred by their mean over the image. Without that all places look alike, because activations are
         not negative. The similarity is the mean over the calls.
         """
-        if not self._seen:
-            return None
+        if self._known is None and self._seen:
+            self._known, self._seen = self._compared(), []
+        return self._known
+
+    def of(self, images: slice | Sequence[int]) -> "Features":
+        """The features of some of the images, by their places in the batch. They are compared now."""
+        affinity = self.affinity()
+        return Features(None if affinity is None else affinity.of(images))
+
+    def _compared(self) -> Affinity:
         count, _, rows, columns = self._seen[0].shape
         device, places = self._seen[0].device, rows * columns
         precision = torch.promote_types(self._seen[0].dtype, torch.float32)

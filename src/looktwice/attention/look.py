@@ -30,7 +30,7 @@ class Look:
         scores: the class scores (N, K), as the network returns them. A single score that is declared to speak of two
             classes has become (N, 2).
         output: what these scores are: logits, or probabilities of some kind.
-        affinity: which places of the images look alike to the network; ``None`` if no method needs it.
+        features: what tells which places of the images look alike to the network; empty if no method needs it.
         notes: what is doubtful about the choice of the scores, a line each.
         doubts: what is doubtful about the probabilities, a line each.
         handwritten: how many activations the network writes out in its own code, where no gate can stand.
@@ -42,11 +42,16 @@ class Look:
     calls: Sequence[ActivationCall]
     scores: Tensor
     output: OutputKind
-    affinity: Affinity | None
+    features: Features
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     handwritten: int = 0
     opened: OpenPass | None = None
+
+    @property
+    def affinity(self) -> Affinity | None:
+        """Which places of the images look alike to the network; ``None`` if no method needs it."""
+        return self.features.affinity()
 
     def probabilities(self) -> Tensor:
         """The network's own probability of each class, in double precision, on the CPU: (N, K) in [0, 1].
@@ -62,12 +67,12 @@ class Look:
         everyone = range(len(self.images))
         if list(everyone[images] if isinstance(images, slice) else images) == list(everyone):
             return self
-        affinity = None if self.affinity is None else self.affinity.of(images)
-        return replace(self, images=self.images[images], scores=self.scores[images], affinity=affinity, opened=None)
+        features = self.features.of(images)
+        return replace(self, images=self.images[images], scores=self.scores[images], features=features, opened=None)
 
 
 Opening = Callable[[Sequence[ActivationCall]], OpenLayers | None]
-"""A network's activation calls → what the first pass of the method carries that comes first; see ``layers_to_open``."""
+"""A network's activation calls → what the first pass of the method carries that comes first; see ``opening_of``."""
 
 _HANDWRITTEN: Memo[int] = Memo()
 """How many activations a network writes out, by the size of its images."""
@@ -117,8 +122,7 @@ def look_at(
         output.check(scores)
         kind, doubts = (mode.kind_of(scores), mode.doubts(scores)) if output.kind is None else (output.kind, ())
         handwritten = _HANDWRITTEN.of(network.module, network.looks)[tuple(images.shape[1:])]
-        affinity = features.affinity()
-        yield Look(network, images, calls, scores, kind, affinity, network.notes, doubts, handwritten, opened)
+        yield Look(network, images, calls, scores, kind, features, network.notes, doubts, handwritten, opened)
 
 
 def _plain_pass(

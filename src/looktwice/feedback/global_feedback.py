@@ -97,12 +97,15 @@ def feedback(
 
     def step(gates: Mapping[int, Tensor], dS_dz: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
         """z + α ∂ℓ/∂z (Eq. 12) for every layer, before the projection."""
-        moved = dict(gates)
+        moved: Mapping[int, Tensor] = {}
         if trace_norm.weight:
-            moved |= _penalised(calls, gates, trace_norm, step_size, in_units=gradient_scale != "none")
+            moved = _penalised(calls, gates, trace_norm, step_size, in_units=gradient_scale != "none")
         if not units or not fixed_scale:
-            units.update(layer_units({index: dS_dz[index] for index in moved}, gradient_scale))
-        return {index: torch.addcdiv(z, dS_dz[index], units[index], value=step_size) for index, z in moved.items()}
+            units.update(layer_units({index: dS_dz[index] for index in gates}, gradient_scale))
+        return {
+            index: (moved[index] if index in moved else z.clone()).addcdiv_(dS_dz[index], units[index], value=step_size)
+            for index, z in gates.items()
+        }
 
     return ascend(
         network,
