@@ -60,6 +60,15 @@ def test_blur_of_one_pixel_is_a_gaussian_and_of_a_constant_is_constant():
     assert torch.allclose(flat, torch.ones_like(flat), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("blur", [0.02, 0.1, 0.5])
+def test_the_blur_of_a_map_in_half_precision_is_that_in_single_precision(dtype, blur):
+    maps = torch.rand(2, 60, 80, generator=torch.Generator().manual_seed(0)).to(dtype)
+    half, single = (finish_map(heat, values="maximum", blur=blur) for heat in (maps, maps.float()))
+    assert half.dtype == dtype
+    assert torch.allclose(half.float(), single, atol=2 * torch.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-30, 1.0, 1e30, 3e38])
 @pytest.mark.parametrize("channels", ["max", "sum"])
 @pytest.mark.parametrize("blur", [0.0, 0.1])

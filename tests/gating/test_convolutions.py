@@ -1,6 +1,6 @@
 """Convolutions in the layout of their images: the same numbers as PyTorch's own, and no stale weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from looktwice.attention.api import attend
+from looktwice.errors import InputError
 from looktwice.gating import convolutions
 from looktwice.gating.frozen import frozen
 from looktwice.gating.passes import gated_scores
@@ -134,3 +135,84 @@ def test_double_precision_and_autocast_are_left_to_pytorch(monkeypatch: pytest.M
         gated_scores(fixed, torch.rand(1, 6, 9, 9), {})
     with pytest.raises(AssertionError), frozen(network) as fixed:
         gated_scores(fixed, torch.rand(1, 6, 9, 9), {})
+
+
+class InTurns(nn.Module):
+    """Computes with two weights in turns, that it writes into one convolution."""
+
+    def __init__(self, kernel: int, write: Callable[[nn.Parameter, Tensor], None]) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(4, 4, kernel, padding=kernel // 2)
+        self.weights = torch.randn(2, 4, 4, kernel, kernel)
+        self.write = write
+
+    def forward(self, images: Tensor) -> Tensor:
+        for weight in self.weights:
+            self.write(self.layer.weight, weight)
+            images = self.layer(images)
+        return images
+
+
+def through_data(weight: nn.Parameter, values: Tensor) -> None:
+    weight.data.copy_(values)
+
+
+def without_gradient(weight: nn.Parameter, values: Tensor) -> None:
+    with torch.no_grad():
+        weight.copy_(values)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("write", [through_data, without_gradient])
+def test_weights_that_are_written_in_turns(kernel: int, write: Callable[[nn.Parameter, Tensor], None]):
+    network = Headed(InTurns(kernel, write), 4).eval()
+    images = torch.randn(1, 4, 6, 6)
+    expected = network(images)
+    with frozen(network) as fixed:
+        for _ in range(2):
+            assert torch.allclose(gated_scores(fixed, images, {}), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_weight_that_changes_before_the_way_back_gives_no_wrong_gradient():
+    network = Headed(InTurns(1, without_gradient), 4).eval()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        scores_and_gradient(network, torch.randn(1, 4, 6, 6), ours=True)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_another_precision_by_default_changes_nothing(kernel: int):
+    network = Headed(nn.Conv2d(6, 8, kernel), 8).eval()
+    images = torch.randn(1, 6, 9, 9)
+    expected = scores_and_gradient(network, images, ours=True)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = scores_and_gradient(network, images, ours=True)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_images_of_another_number_of_channels_are_refused_in_one_line():
+    with pytest.raises(InputError, match="the images have 4 channels, and the network takes 6 channels"):
+        attend(Headed(nn.Conv2d(6, 8, 1), 8).eval(), torch.randn(1, 4, 9, 9), method="gradient")
+
+
+class Mapped(nn.Module):
+    """Maps a convolution over two copies of the images."""
+
+    def __init__(self, kernel: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, kernel, padding=kernel // 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        copies = torch.stack([images, images / 2])
+        return torch.vmap(self.layer)(copies).mean(0)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_convolution_inside_vmap(kernel: int):
+    network = Headed(Mapped(kernel), 4).eval()
+    images = torch.randn(2, 3, 8, 8)
+    plain, ours = (scores_and_gradient(network, images, ours=each) for each in (False, True))
+    for expected, found in zip(plain, ours, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)

@@ -50,3 +50,15 @@ def test_convolutions_that_were_chosen_apart_are_put_back(monkeypatch: pytest.Mo
         assert CUDNN.conv.fp32_precision == "ieee"
     assert CUDNN.conv.fp32_precision == "tf32"
     assert CUDNN.rnn.fp32_precision != "tf32"
+
+
+def test_a_choice_that_nothing_may_change_is_left(monkeypatch: pytest.MonkeyPatch):
+    """As after ``torch.backends.disable_global_flags()``."""
+    monkeypatch.setattr(CUDNN, "allow_tf32", True)
+    with monkeypatch.context() as fixed:
+        fixed.setattr(torch.backends, "flags_frozen", lambda: True)
+        with frozen(networks.Plain()):
+            assert CUDNN.allow_tf32
+    with frozen(networks.Plain()):
+        assert not CUDNN.allow_tf32
+    assert CUDNN.allow_tf32

@@ -57,7 +57,7 @@ def _ascending_order(rows: Tensor) -> Tensor:
     """The order of each row's values, the least first. NumPy sorts on a CPU, in a fifth of the time."""
     if rows.device.type != "cpu":
         return rows.argsort(1)
-    known_to_numpy = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    known_to_numpy = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
     return torch.from_numpy(np.argsort(known_to_numpy.numpy(), axis=1))
 
 
@@ -75,10 +75,11 @@ def gaussian_blur(heat: Tensor, sigma: float) -> Tensor:
         heat: maps, or the channels of images.
         sigma: in pixels, above 0.
     """
+    found = heat.to(torch.promote_types(heat.dtype, torch.float32))  # many small numbers add up
     for axis in (1, 2):
-        inside = torch.ones_like(heat[:1].narrow(3 - axis, 0, 1))
-        heat = _weighted_sums(heat, sigma, axis) / _weighted_sums(inside, sigma, axis)
-    return heat
+        inside = torch.ones_like(found[:1].narrow(3 - axis, 0, 1))
+        found = _weighted_sums(found, sigma, axis) / _weighted_sums(inside, sigma, axis)
+    return found.to(heat.dtype)
 
 
 def _weighted_sums(maps: Tensor, sigma: float, axis: int) -> Tensor:

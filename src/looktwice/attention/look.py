@@ -155,16 +155,19 @@ def _open_pass(
 ) -> OpenPass | None:
     """The plain pass with open gates. ``None`` if it cannot be made: a plain pass takes less memory."""
     known, key = _CALLS.of(network.module, network.looks), (images.shape, images.dtype, images.device)
-    if key not in known:
+    counted = tuple(images.shape[1:]) in _HANDWRITTEN.of(network.module, network.looks)
+    if is_new := key not in known or not counted:
         known[key] = _plain_pass(network, images, places, _ignore)[0]
     layers = opening(known[key])
     if layers is None:
         return None
     try:
         return OpenPass(network, images, layers, known[key], look)
-    except LooktwiceError:
-        raise
-    except Exception:  # any other error than a lack of memory comes again
+    except LooktwiceError as error:
+        if is_new and error.__cause__ is None:  # the network changed between two passes of this look
+            raise
+        return None
+    except Exception:  # another method of this look may do without; any other error than a lack of memory comes again
         return None
 
 

@@ -143,9 +143,9 @@ def _open_layers(options: Mapping[str, Any], calls: Sequence[ActivationCall]) ->
     with suppress(LooktwiceError):  # the method itself says what is wrong
         shows_all = options["source"] == "evidence" and options["scales"] == "all"
         return OpenLayers(
-            gated=select_layers(calls, options["layers"]),
+            gated=select_layers(calls, options.get("layers")),
             watched=select_layers(calls, "fine") if shows_all else (),
-            guided=options["guided_gates"],
+            guided=options.get("guided_gates", "none"),
             saturation=options["saturation"],
         )
     return None

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 CONVOLUTIONS = frozenset((torch.conv2d, torch.ops.aten.conv2d, torch.ops.aten.conv2d.default))
 """The functions that are computed here."""
 
+READS_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
+"""What ``weight.data`` calls. A write through it leaves no trace on the weight."""
+
 Size = int | tuple[int, ...] | list[int]
 
 FEW_VALUES = 2**15
@@ -30,6 +33,11 @@ class Convolutions:
 
     def __init__(self) -> None:
         self._copies: dict[int, tuple[Tensor, object, Tensor]] = {}
+        self._left: dict[int, Tensor] = {}  # the weights themselves: while they are alive, no other gets their id
+
+    def leave(self, weight: Tensor) -> None:
+        """Copies a weight no more, because the network may write on it unseen."""
+        self._left[id(weight)] = weight
 
     def convolve(
         self,
@@ -43,10 +51,16 @@ class Convolutions:
         groups: int = 1,
     ) -> Any:
         """``func``, one of ``CONVOLUTIONS``, with the same arguments."""
-        if groups == 1 and isinstance(weight, nn.Parameter) and _lies_across(input):
+        if groups == 1 and type(weight) is nn.Parameter and _lies_across(input):  # and of no class of its own
             if weight.shape[2:] != (1, 1):
-                weight = self._across(weight)
-            elif _is_faster_as_product(input) and _all(stride, 1) and _all(padding, 0) and not _has_gradient(bias):
+                weight = weight if id(weight) in self._left else self._across(weight)
+            elif (
+                _is_faster_as_product(input)
+                and weight.shape[1] == input.shape[1]  # else PyTorch's own error says what is wrong
+                and _all(stride, 1)
+                and _all(padding, 0)
+                and not _has_gradient(bias)
+            ):
                 return _Pointwise.apply(input, weight.flatten(1), bias)
         return func(input, weight, bias, stride, padding, dilation, groups)
 
@@ -62,7 +76,8 @@ class Convolutions:
 
 def _lies_across(images: Tensor) -> bool:
     return (
-        images.ndim == 4
+        not torch._C._are_functorch_transforms_active()  # vmap does not tell the layout
+        and images.ndim == 4
         and images.device.type == "cpu"
         and images.dtype == torch.float32
         and images.is_contiguous(memory_format=torch.channels_last)
@@ -90,8 +105,9 @@ class _Pointwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.weight = weight
-        result = torch.empty((len(images), len(weight), *images.shape[2:]), memory_format=torch.channels_last)
+        ctx.save_for_backward(weight)  # autograd refuses it if the network writes on the weight before the way back
+        shape = len(images), len(weight), *images.shape[2:]
+        result = torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
         products = _pixels(result)
         if bias is None:
             torch.mm(_pixels(images), weight.t(), out=products)
@@ -101,9 +117,9 @@ class _Pointwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = gradients
+        (gradient,), (weight,) = gradients, ctx.saved_tensors
         count, _, rows, columns = gradient.shape
-        at_images = _pixels(gradient) @ ctx.weight
+        at_images = _pixels(gradient) @ weight
         return at_images.view(count, rows, columns, -1).permute(0, 3, 1, 2), None, None
 
 

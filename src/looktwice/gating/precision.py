@@ -30,16 +30,18 @@ def full_precision() -> Iterator[None]:
 def _count(change: int) -> None:
     global _USERS  # noqa: PLW0603 - there is one choice in a process
     with _LOCK:
-        _USERS += change
-        if _USERS and not _RESTORE:
+        if not _USERS:
             _RESTORE.append(_without_tf32())
-        elif not _USERS:
+        _USERS += change
+        if not _USERS:
             _RESTORE.pop()()
 
 
 def _without_tf32() -> Callable[[], None]:
     """Switches TF32 off, and returns what puts the choice back."""
     cudnn = torch.backends.cudnn
+    if torch.backends.flags_frozen():  # type: ignore[no-untyped-call]  # by disable_global_flags: then no choice can be changed
+        return lambda: None
     try:
         allowed = cudnn.allow_tf32
     except RuntimeError:  # convolutions and recurrent layers were chosen apart, which only newer versions can

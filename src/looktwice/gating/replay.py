@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from looktwice.gating.activations import Activation, input_of, read_call
-from looktwice.gating.convolutions import CONVOLUTIONS, Convolutions
+from looktwice.gating.convolutions import CONVOLUTIONS, READS_DATA, Convolutions
 from looktwice.gating.tensors import tensors_in
 
 CallRule = Callable[[int, Tensor, Activation, bool], Tensor]
@@ -42,8 +42,11 @@ class ActivationMode(TorchFunctionMode):
         kwargs = kwargs or {}
         call = read_call(func, args, kwargs)
         if call is None:
-            if func in CONVOLUTIONS and self.convolutions is not None:
-                return self.convolutions.convolve(func, *args, **kwargs)
+            if self.convolutions is not None:
+                if func in CONVOLUTIONS:
+                    return self.convolutions.convolve(func, *args, **kwargs)
+                if func == READS_DATA and isinstance(args[0], nn.Parameter):
+                    self.convolutions.leave(args[0])
             return func(*args, **kwargs)
         index, self.calls = self.calls, self.calls + 1
         return self.rule(index, input_of(args, kwargs), *call)
