@@ -1,8 +1,11 @@
 """A look whose plain pass is the first pass of an ascent too."""
 
+import gc
+import weakref
 from types import MappingProxyType
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 import networks
 from attending import assert_same
 from looktwice import METHODS, attend
+from looktwice.attention.api import attend_look
 from looktwice.attention.look import look_at
 from looktwice.attention.maps import opening_of
 from looktwice.attention.methods import FINISH_OPTIONS, MAP_OPTIONS, Method, resolve_options
@@ -105,3 +109,15 @@ def test_a_map_of_an_own_method_that_carries_its_gradient():
     own = Method(METHODS["feedback"].label, "squares", "us", options, attribute=squares)
     maps = attend(networks.Plain().eval(), IMAGE, 1, method=own).maps
     assert maps.amax() == 1
+
+
+@pytest.mark.parametrize("wanted", [[0, 1], [1]])
+def test_the_memory_of_an_open_pass_is_free_once_it_is_used_or_of_no_use(wanted: list[int]):
+    network, images, method = networks.Plain().eval(), IMAGE.repeat(2, 1, 1, 1), METHODS["feedback"]
+    options = resolve_options("feedback", {"layers": None, "steps": 2})
+    with look_at(network, images, propagate=False, opening=opening_of(method, options)) as look:
+        assert look.opened is not None
+        held = [weakref.ref(part) for part in (*look.opened._held, *look.opened._leaves.values())]
+        attend_look(look.some(wanted), torch.tensor([1] * len(wanted)), method, options)
+        gc.collect()
+        assert [part() for part in held] == [None] * len(held)

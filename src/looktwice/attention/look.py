@@ -63,10 +63,15 @@ class Look:
         return as_probabilities(self.scores, self.output)
 
     def some(self, images: slice | Sequence[int]) -> "Look":
-        """The look at some of the images, by their places in the batch; a place may come twice."""
+        """The look at some of the images, by their places in the batch; a place may come twice.
+
+        If these are not all of them, the pass with open gates is released: it is of no use, and its memory is large.
+        """
         everyone = range(len(self.images))
         if list(everyone[images] if isinstance(images, slice) else images) == list(everyone):
             return self
+        if self.opened is not None:
+            self.opened.release()
         features = self.features.of(images)
         return replace(self, images=self.images[images], scores=self.scores[images], features=features, opened=None)
 

@@ -155,8 +155,9 @@ class _Passes:
         of the batch: maps that probes reach are large, and so it needs no more memory than the others.
         """
         taken = None if opened is None else opened.take(self.images, gates, probes, self.guided, self.saturation)
-        if opened is not None and taken is not None:
-            return opened.prefix, *self._back(*taken, gates, slice(None))
+        if taken is not None:
+            prefix, scores, leaves = taken
+            return prefix, *self._back(scores, leaves, gates, slice(None))
         if probes and len(self.images) > 1:
             try:
                 return self._first_in_parts(gates, probes)

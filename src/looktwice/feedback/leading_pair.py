@@ -72,7 +72,8 @@ def _power_iteration(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """u, γ vᵀ, and which matrices (...) have not settled."""
     kernel = _kernel() if z.is_cuda else None
     if kernel is not None and kernel.fits(z):
-        found: tuple[Tensor, Tensor, Tensor] = kernel.power_iteration(z, SHIFTS, UNSETTLED)
+        with torch.cuda.device(z.device):  # Triton starts kernels on the current one
+            found: tuple[Tensor, Tensor, Tensor] = kernel.power_iteration(z, SHIFTS, UNSETTLED)
         return found
     across = z.ndim == 4 and z.is_contiguous(memory_format=torch.channels_last)
     batch = _Matrices(z.movedim(1, -1), 1, 2) if across else _Matrices(z, z.ndim - 2, z.ndim - 1)

@@ -39,7 +39,6 @@ class OpenPass:
     Attributes:
         calls: the activation calls.
         scores: the class scores (N, K), without a gradient.
-        prefix: what was computed before the first gate.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class OpenPass:
         self._images, self._layers = images, layers
         self.calls = calls
         self._leaves = {index: leaf.detach().requires_grad_() for index, leaf in {**probes, **gates}.items()}
-        self.prefix = PrefixCache(min(gates))
+        prefix = PrefixCache(min(gates))
         scores = gated_scores(
             network,
             images,
@@ -65,10 +64,10 @@ class OpenPass:
             guided=layers.guided,
             saturation=layers.saturation,
             calls=calls,
-            prefix=self.prefix,
+            prefix=prefix,
             look=look,
         )
-        self._scores: Tensor | None = scores
+        self._held: tuple[PrefixCache, Tensor] | None = prefix, scores
         self.scores = scores.detach()
 
     def take(
@@ -78,20 +77,27 @@ class OpenPass:
         probes: Mapping[int, Tensor],
         guided: Guidance,
         saturation: Saturation,
-    ) -> tuple[Tensor, dict[int, Tensor]] | None:
-        """The scores (N, K) with their gradient, and the leaves they depend on: probes and gates by call index.
+    ) -> tuple[PrefixCache, Tensor, dict[int, Tensor]] | None:
+        """What an ascent needs of the pass; then it is released.
 
-        ``None`` if the pass was taken before, or is not the one that these arguments describe.
+        Returns:
+            what was computed before the first gate, the scores (N, K) with their gradient, and the leaves they depend
+            on: probes and gates by call index. ``None`` if the pass was taken or released before, or is not the one
+            that these arguments describe.
         """
-        scores, self._scores = self._scores, None
-        leaves, self._leaves = self._leaves, {}
+        held, leaves = self._held, self._leaves
+        self.release()
         is_it = (
             images is self._images
             and (tuple(probes), tuple(gates)) == self._indices(leaves)
             and (guided, saturation) == (self._layers.guided, self._layers.saturation)
             and all(bool((z == 1).all()) for z in gates.values())
         )
-        return (scores, leaves) if scores is not None and is_it else None
+        return (*held, leaves) if held is not None and is_it else None
+
+    def release(self) -> None:
+        """Frees the memory. No ascent can begin with the pass any more."""
+        self._held, self._leaves = None, {}
 
     def _indices(self, leaves: Mapping[int, Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         gated = set(self._layers.gated)
