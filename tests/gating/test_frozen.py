@@ -3,7 +3,7 @@
 import copy
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -437,3 +437,24 @@ def test_an_error_of_the_network_s_own_that_speaks_of_types_stays():
 
     with pytest.raises(RuntimeError, match="an unknown type of thing"):
         attend(Own().eval(), torch.rand(1, 3, 8, 8))
+
+
+class Viewing(networks.Plain):
+    """Flattens its maps by ``view``, which channels that lie side by side do not allow. It counts its passes."""
+
+    passes: ClassVar[list[bool]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes.append(images.is_contiguous())
+        features = self.features(images)
+        return self.classify(features.view(len(images), -1).view(features.shape))
+
+
+@pytest.mark.parametrize("method", ["gradient", "global_feedback"])
+def test_a_network_that_needs_its_own_layout_is_not_tried_again_in_another(method: str):
+    network, images = Viewing(), torch.randn(1, 3, 8, 8)
+    first = attend(network, images, 0, method=method)
+    Viewing.passes.clear()
+    again = attend(network, images, 0, method=method)
+    assert all(Viewing.passes)
+    assert torch.equal(again.maps, first.maps)

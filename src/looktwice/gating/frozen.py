@@ -18,7 +18,7 @@ from looktwice.errors import InputError, ModelError
 from looktwice.gating.checkpointing import without_checkpointing
 from looktwice.gating.class_scores import class_scores
 from looktwice.gating.convolutions import Convolutions
-from looktwice.gating.memo import looks_of
+from looktwice.gating.memo import Memo, looks_of
 from looktwice.gating.outputs import RECOGNISED, NetworkOutput
 from looktwice.gating.precision import full_precision
 from looktwice.gating.snapshot import snapshot
@@ -64,7 +64,7 @@ class FrozenNetwork(nn.Module):
         self.notes: tuple[str, ...] = ()
         self.training = False
         self.convolutions = Convolutions()
-        self._channels_last = True
+        self._known = _OWN_LAYOUT.of(module, self.looks)
 
     def forward(self, images: Tensor) -> Tensor:
         """The class scores. The network gets a copy of the images, because it may work in place.
@@ -72,7 +72,7 @@ class FrozenNetwork(nn.Module):
         Raises:
             InputError: the images have another number of channels than the network takes.
         """
-        faster = self._channels_last and images.device.type == "cpu" and images.dtype != torch.float64
+        faster = not self._known and images.device.type == "cpu" and images.dtype != torch.float64
         layout = torch.channels_last if faster else torch.preserve_format
         try:
             answer = self.module(images.clone(memory_format=layout))
@@ -87,9 +87,14 @@ class FrozenNetwork(nn.Module):
 
     def takes_back_layout(self, error: Exception) -> bool:
         """Whether the network failed because of the layout, as ``Tensor.view`` does. Then it gets the images' own."""
-        failed = self._channels_last and "view size is not compatible" in str(error)
-        self._channels_last = self._channels_last and not failed
+        failed = not self._known and "view size is not compatible" in str(error)
+        if failed:
+            self._known["own layout"] = True
         return failed
+
+
+_OWN_LAYOUT: Memo[bool] = Memo()
+"""Networks that cannot work on images whose channels lie side by side."""
 
 
 def _check_channels(error: RuntimeError, images: Tensor) -> None:
