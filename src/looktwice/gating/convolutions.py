@@ -28,7 +28,9 @@ class Convolutions:
     With several threads, a 1×1 convolution becomes a matrix product. The weights of a larger one are copied once to the
     layout of the images. Results differ by rounding from PyTorch's own.
 
-    Only parameters are copied. Weights that a network computes are other tensors in each pass.
+    Only parameters are copied. Weights that a network computes are other tensors in each pass. If a network writes on a
+    weight between two of its own calls, the weight is copied again or left alone. Only a write through an array of
+    NumPy that shares its memory is not seen until the next look.
     """
 
     def __init__(self) -> None:
