@@ -14,7 +14,7 @@ from looktwice.images import Window
 from looktwice.localization import Box, BoxRule
 from looktwice.metrics import box_curve, energy_in_box, pointing_hit
 from looktwice.runs.columns import ALL_BOXES, COLUMNS, CURVES, options_hash
-from looktwice.runs.folder import is_complete, open_run, row_schema
+from looktwice.runs.folder import open_run, part_fault, row_schema
 from looktwice.runs.manifest import About, Manifest
 
 SIDE = 20
@@ -217,9 +217,9 @@ def test_a_written_chunk_can_be_read_and_is_complete(tmp_path):
     write_chunk(where, chunk(images, targets, heat))
     schema = row_schema(COLUMNS)
     keys = {(name, method) for name in ("a.png", "c/b.png") for method in where.rules}
-    assert is_complete(tmp_path, 3, keys, schema)
-    assert not is_complete(tmp_path, 3, keys - {("a.png", "gradient")}, schema)
-    assert not is_complete(tmp_path, 4, keys, schema)
+    assert part_fault(tmp_path, 3, keys, schema) is None
+    assert part_fault(tmp_path, 3, keys - {("a.png", "gradient")}, schema) is not None
+    assert part_fault(tmp_path, 4, keys, schema) is not None
     table = pq.read_table(tmp_path / "rows" / "part-000003.parquet")
     assert table.schema.equals(schema)
     expected = list(measure_chunk(where, chunk(images, targets, heat)))

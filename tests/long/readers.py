@@ -291,13 +291,13 @@ def _read_facts(folder: Path, broken: Path, chance: Random) -> None:
 
 def _read_part(folder: Path, broken: Path, chance: Random) -> None:
     from looktwice.runs.columns import COLUMNS
-    from looktwice.runs.folder import is_complete, read_manifest, read_rows, row_schema
+    from looktwice.runs.folder import part_fault, read_manifest, read_rows, row_schema
     from looktwice.runs.scoring import Scoring
     from looktwice.runs.summarise import summarise
 
     run = folder / "run"
     scoring = Scoring.of_manifest(read_manifest(run))
-    is_complete(run, 0, [("a", "b")], row_schema(COLUMNS))
+    part_fault(run, 0, [("a", "b")], row_schema(COLUMNS))
     rows = read_rows(run, [0], list(COLUMNS) if chance.random() < 0.2 else scoring.columns)
     if chance.random() < 0.1:
         summarise(rows, scoring)

@@ -76,7 +76,7 @@ def test_rows_have_the_names_of_today(finished):
 def test_its_parts_are_complete(finished):
     rows = runs.read_rows(finished / "first", [0], ("sample", "method")).to_pylist()
     keys = {(row["sample"], row["method"]) for row in rows}
-    assert runs.is_complete(finished / "old-first", 0, keys, runs.row_schema(COLUMNS))
+    assert runs.part_fault(finished / "old-first", 0, keys, runs.row_schema(COLUMNS)) is None
 
 
 def test_an_older_part_whose_texts_are_damaged_is_refused(finished, tmp_path):
@@ -87,7 +87,7 @@ def test_an_older_part_whose_texts_are_damaged_is_refused(finished, tmp_path):
     part.write_bytes(part.read_bytes().replace(name, b"\xff" + name[1:]))
     with pytest.raises(RunError, match=r"part-000000\.parquet cannot be read; run the command"):
         runs.read_rows(tmp_path / "run", [0], ["sample"])
-    assert not runs.is_complete(tmp_path / "run", 0, [], None)
+    assert runs.part_fault(tmp_path / "run", 0, [], None) is not None
 
 
 def test_its_summary_is_the_same(finished, tmp_path):

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import reduce
 from math import prod
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from looktwice.attention.choice import ChosenMethod
 from looktwice.attention.look import Look, look_at
 from looktwice.attention.maps import Attention, method_attention, opening_of
 from looktwice.attention.methods import Method, find_method, resolve_options
@@ -83,6 +85,26 @@ def _rounds(targets: Targets, scores: Tensor) -> list[Tensor]:
         return [resolve_targets(targets, scores)]
     shape = getattr(targets, "shape", (len(targets),) if isinstance(targets, Sequence) else ())
     return [one[None] for one in resolve_targets(targets, scores.expand(max(1, prod(shape)), -1))]
+
+
+def look_for(
+    model: nn.Module, images: Tensor, methods: Sequence[ChosenMethod], *, output: NetworkOutput = RECOGNISED
+) -> AbstractContextManager[Look]:
+    """``look_at`` for some methods: one plain pass that has what all of them need, and that the first one begins with.
+
+    Args:
+        model: the classifier.
+        images: (N, C, H, W), normalised as the model was trained.
+        methods: one or more, the one that attends first before the others.
+        output: what is declared of the network's output.
+
+    Raises:
+        InputError: images that cannot be used.
+        ModelError: as ``look_at``.
+    """
+    first, propagate = methods[0], any(method.options["propagate"] for method in methods)
+    opening = opening_of(first.method, first.options)
+    return look_at(model, images, propagate=propagate, output=output, opening=opening)
 
 
 def attend_look(look: Look, targets: Tensor, method: str | Method, options: Mapping[str, Any]) -> Attention:

@@ -79,11 +79,8 @@ class Look:
 Opening = Callable[[Sequence[ActivationCall]], OpenLayers | None]
 """A network's activation calls → what the first pass of the method carries that comes first; see ``opening_of``."""
 
-_HANDWRITTEN: Memo[int] = Memo()
-"""How many activations a network writes out, by the size of its images."""
-
-_CALLS: Memo[Sequence[ActivationCall]] = Memo()
-"""The activation calls of a network, by the shape and kind of its images."""
+_SEEN: Memo[tuple[Sequence[ActivationCall], int]] = Memo()
+"""The activation calls of a network, and how many activations it writes out, by the shape and kind of its images."""
 
 
 @contextmanager
@@ -126,7 +123,7 @@ def look_at(
                 calls, scores = opened.calls, opened.scores
         output.check(scores)
         kind, doubts = (mode.kind_of(scores), mode.doubts(scores)) if output.kind is None else (output.kind, ())
-        handwritten = _HANDWRITTEN.of(network.module, network.looks)[tuple(images.shape[1:])]
+        _, handwritten = _SEEN.of(network.module, network.looks)[_kind(images)]
         yield Look(network, images, calls, scores, kind, features, network.notes, doubts, handwritten, opened)
 
 
@@ -137,8 +134,8 @@ def _plain_pass(
     look: Callable[[ActivationCall, Tensor], None],
 ) -> tuple[list[ActivationCall], Tensor]:
     """The activation calls and the scores (N, K). Activations that are written out are counted in the first pass."""
-    handwritten, size = _HANDWRITTEN.of(network.module, network.looks), tuple(images.shape[1:])
-    if size in handwritten:
+    seen, kind = _SEEN.of(network.module, network.looks), _kind(images)
+    if kind in seen:
         return activation_calls(network, images, look, places)
     with HandwrittenMode(len(images)) as counting:
 
@@ -146,9 +143,9 @@ def _plain_pass(
             counting.forget(output)
             look(call, output)
 
-        found = activation_calls(network, images, see, places)
-    handwritten[size] = counting.found
-    return found
+        calls, scores = activation_calls(network, images, see, places)
+    seen[kind] = calls, counting.found
+    return calls, scores
 
 
 def _open_pass(
@@ -159,21 +156,26 @@ def _open_pass(
     look: Callable[[ActivationCall, Tensor], None],
 ) -> OpenPass | None:
     """The plain pass with open gates. ``None`` if it cannot be made: a plain pass takes less memory."""
-    known, key = _CALLS.of(network.module, network.looks), (images.shape, images.dtype, images.device)
-    counted = tuple(images.shape[1:]) in _HANDWRITTEN.of(network.module, network.looks)
-    if is_new := key not in known or not counted:
-        known[key] = _plain_pass(network, images, places, _ignore)[0]
-    layers = opening(known[key])
+    seen, kind = _SEEN.of(network.module, network.looks), _kind(images)
+    if is_new := kind not in seen:
+        _plain_pass(network, images, places, _ignore)
+    calls, _ = seen[kind]
+    layers = opening(calls)
     if layers is None:
         return None
     try:
-        return OpenPass(network, images, layers, known[key], look)
+        return OpenPass(network, images, layers, calls, look)
     except LooktwiceError as error:
         if is_new and error.__cause__ is None:  # the network changed between two passes of this look
             raise
         return None
     except Exception:  # another method of this look may do without; any other error than a lack of memory comes again
         return None
+
+
+def _kind(images: Tensor) -> tuple[object, ...]:
+    """What a network's calls depend on, besides the network."""
+    return images.shape, images.dtype, images.device
 
 
 def _ignore(_call: ActivationCall, _output: Tensor) -> None:

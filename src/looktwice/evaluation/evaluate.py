@@ -218,10 +218,8 @@ def _unfinished(measurement: MeasurementPlan, own: Iterable[int], chunks: Chunks
         told = "1 part cannot be used and is" if len(unusable) == 1 else f"{len(unusable)} parts cannot be used and are"
         warnings.warn(f"{run}: {told} computed again ({part.name}: {fault})", LooktwiceWarning, stacklevel=3)
     for part, fault in unusable.items():
-        if fault in (
-            OTHER_IMAGES,
-            OTHER_OPTIONS,
-        ):  # a process with other chunks cannot see it, and would count the part
+        # A process with other chunks cannot see these faults, and would count the part.
+        if fault in (OTHER_IMAGES, OTHER_OPTIONS):
             part.unlink()
     return list(faults)
 

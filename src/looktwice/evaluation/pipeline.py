@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from looktwice.attention.api import attend_look
+from looktwice.attention.api import attend_look, look_for
 from looktwice.attention.choice import ChosenMethod
-from looktwice.attention.look import Look, look_at
-from looktwice.attention.maps import opening_of
+from looktwice.attention.look import Look
 from looktwice.errors import LooktwiceWarning, RunError
 from looktwice.evaluation.chunks import Chunk, Decoded, EvaluationImage, Faithfulness, MeasurementPlan, TargetClass
 from looktwice.evaluation.faithfulness import chunk_faithfulness
@@ -90,13 +89,8 @@ def rehearse(model: Model, methods: Sequence[ChosenMethod], image: Tensor) -> tu
 @contextmanager
 def look_at_pixels(model: Model, pixels: Tensor, methods: Sequence[ChosenMethod]) -> Iterator[Look]:
     """One plain pass of a batch (N, C, H, W), which all methods and classes share."""
-    propagate = any(method.options["propagate"] for method in methods)
     images = as_input(model.module, pixels)
-    opening = opening_of(methods[0].method, methods[0].options)
-    with (
-        enough_memory(),
-        look_at(model.module, images, propagate=propagate, output=model.output, opening=opening) as look,
-    ):
+    with enough_memory(), look_for(model.module, images, methods, output=model.output) as look:
         model.check_scores(look.scores)
         yield look
 

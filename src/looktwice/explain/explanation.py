@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from looktwice.attention.api import attend_in_parts
+from looktwice.attention.api import attend_in_parts, look_for
 from looktwice.attention.choice import ChosenMethod
-from looktwice.attention.look import Look, look_at
-from looktwice.attention.maps import Attention, opening_of
+from looktwice.attention.look import Look
+from looktwice.attention.maps import Attention
 from looktwice.decoding import to_rgb
 from looktwice.errors import InputError, ModelError
 from looktwice.explain.doubt import doubts
@@ -274,10 +274,8 @@ def look_at_batch(
         ModelError: the network cannot be gated, its output cannot be read, or the device's memory is too small.
     """
     pixels = torch.cat([image.pixels for image in images])
-    propagate = any(method.options["propagate"] for method in methods)
-    opening = opening_of(methods[0].method, methods[0].options)
     try:
-        with look_at(model.module, pixels, propagate=propagate, output=model.output, opening=opening) as look:
+        with look_for(model.module, pixels, methods, output=model.output) as look:
             model.check_scores(look.scores)
             yield BatchLook(model, images, look, look.probabilities())
     except (RuntimeError, MemoryError) as error:

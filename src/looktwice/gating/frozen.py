@@ -64,7 +64,7 @@ class FrozenNetwork(nn.Module):
         self.notes: tuple[str, ...] = ()
         self.training = False
         self.convolutions = Convolutions()
-        self._known = _OWN_LAYOUT.of(module, self.looks)
+        self._own_layout = _OWN_LAYOUT.of(module, self.looks)
 
     def forward(self, images: Tensor) -> Tensor:
         """The class scores. The network gets a copy of the images, because it may work in place.
@@ -72,7 +72,7 @@ class FrozenNetwork(nn.Module):
         Raises:
             InputError: the images have another number of channels than the network takes.
         """
-        faster = not self._known and images.device.type == "cpu" and images.dtype != torch.float64
+        faster = not self._own_layout and images.device.type == "cpu" and images.dtype != torch.float64
         layout = torch.channels_last if faster else torch.preserve_format
         try:
             answer = self.module(images.clone(memory_format=layout))
@@ -87,9 +87,9 @@ class FrozenNetwork(nn.Module):
 
     def takes_back_layout(self, error: Exception) -> bool:
         """Whether the network failed because of the layout, as ``Tensor.view`` does. Then it gets the images' own."""
-        failed = not self._known and "view size is not compatible" in str(error)
+        failed = not self._own_layout and "view size is not compatible" in str(error)
         if failed:
-            self._known["own layout"] = True
+            self._own_layout["needed"] = True
         return failed
 
 

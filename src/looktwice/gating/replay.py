@@ -117,7 +117,7 @@ class PrefixCache:
         """Whether this pass has come to the first gated call."""
         return self._next == len(self._returned)
 
-    def play(self, func: Callable[..., Any]) -> "tuple[Any, bool]":
+    def play(self, func: Callable[..., Any]) -> tuple[Any, bool]:
         """What the next function returned when it was recorded, and whether it is an activation call.
 
         Raises:

@@ -235,17 +235,6 @@ def check_is_still(run: Path, identity: str) -> Manifest:
     return found
 
 
-def is_complete(
-    run: Path,
-    index: int,
-    keys: Collection[tuple[str, str]],
-    schema: Any,
-    options: Mapping[str, str] | None = None,
-) -> bool:
-    """Whether the part of a chunk is there and right; see ``part_fault``."""
-    return part_fault(run, index, keys, schema, options) is None
-
-
 def part_fault(
     run: Path,
     index: int,

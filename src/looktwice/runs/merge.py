@@ -23,9 +23,9 @@ from looktwice.runs.folder import (
     PROBLEMS,
     PartReader,
     differences,
-    is_complete,
     of_method,
     open_run,
+    part_fault,
     read_manifest,
     read_summary,
     stacked,
@@ -171,7 +171,7 @@ def _write_part(run: Path, index: int, sources: Sequence[_Source], identity: str
     """Writes the maps of a part, then the part; not if it is there already."""
     rows = _joined_rows(index, sources)
     keys = {*zip(rows["sample"].to_pylist(), rows["method"].to_pylist(), strict=True)}
-    if is_complete(run, index, keys, rows.schema):
+    if part_fault(run, index, keys, rows.schema) is None:
         return
     maps = _joined_maps(index, sources)
     if maps:

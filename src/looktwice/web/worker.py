@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from looktwice.attention.api import attend_look
+from looktwice.attention.api import attend_look, look_for
 from looktwice.attention.choice import ChosenMethod, choose_method
-from looktwice.attention.look import Look, look_at
-from looktwice.attention.maps import Attention, opening_of
+from looktwice.attention.look import Look
+from looktwice.attention.maps import Attention
 from looktwice.decoding import to_rgb
 from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import LooktwiceError, ModelError
@@ -73,11 +73,9 @@ def answers(upload: Upload, asked: AttendRequest, limits: Limits, given_up: thre
     """
     methods = [_with_choices(choose_method(name), asked) for name in asked.methods]
     pixels, window, preview = _prepared(upload, asked.model, limits)
-    propagate = any(method.options["propagate"] for method in methods)
-    opening = opening_of(methods[0].method, methods[0].options)
     check(given_up)
     with (
-        look_at(asked.model.module, pixels, propagate=propagate, output=asked.model.output, opening=opening) as look,
+        look_for(asked.model.module, pixels, methods, output=asked.model.output) as look,
         _until(given_up, look.network),
     ):
         asked.model.check_scores(look.scores)
