@@ -148,7 +148,9 @@ def test_guided_grad_cam_of_maps_that_captum_cannot_read_is_refused(network, see
         attend(network, IMAGES.float(), 1, method="guided_grad_cam")
 
 
-@pytest.mark.parametrize("activation", [nn.GELU(), nn.SiLU(), nn.Hardswish(), F.relu], ids=str)
+@pytest.mark.parametrize(
+    "activation", [nn.GELU(), nn.SiLU(), nn.Hardswish(), F.relu], ids=["GELU", "SiLU", "Hardswish", "relu"]
+)
 def test_guided_grad_cam_without_the_modules_that_captum_guides_says_so(activation):
     network = Convolutions(activation)
     with pytest.warns(LooktwiceWarning, match="this network has none; the map is the plain gradient times Grad-CAM"):

@@ -218,7 +218,11 @@ def test_torchscript_is_refused(wrap):
         pass
 
 
-@pytest.mark.parametrize("thing", [lambda images: images, torch.zeros(2), "resnet50", None, nn.Linear], ids=repr)
+@pytest.mark.parametrize(
+    "thing",
+    [lambda images: images, torch.zeros(2), "resnet50", None, nn.Linear],
+    ids=["function", "tensor", "name", "nothing", "class"],
+)
 def test_what_is_no_module_is_refused(thing):
     with pytest.raises(ModelError, match=r"a torch\.nn\.Module is needed, not"), frozen(thing):
         pass
