@@ -291,3 +291,35 @@ def test_weights_that_pass_an_activation_carry_no_gates(count):
     ours, theirs = (attend(network, images, 1, layers=None) for network in (seen, hidden))
     assert torch.equal(ours.maps, theirs.maps)
     assert [call.shape for call in ours.layers] == [call.shape for call in theirs.layers]
+
+
+class Mapped(nn.Module):
+    """A layer that turns three channels into three, mapped over two copies of the images, before a ReLU."""
+
+    def __init__(self, *, inside: bool, by: str = "vmap") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.head = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 4)
+        self.inside, self.by = inside, by
+
+    def forward(self, images: Tensor) -> Tensor:
+        def layer(copy: Tensor) -> Tensor:
+            return F.relu(self.first(copy)) if self.inside else self.first(copy)
+
+        copies = torch.stack([images, 2 * images])
+        mapped = torch.vmap(layer)(copies) if self.by == "vmap" else torch.stack([layer(copy) for copy in copies])
+        return self.head(F.relu(self.last(mapped.mean(0))).mean((2, 3)))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_picture_made_inside_vmap_changes_nothing(count):
+    images = torch.randn(count, 3, 32, 32)
+    mapped, plain = (attend(Mapped(inside=False, by=by).eval(), images, 1) for by in ("vmap", "loop"))
+    assert torch.allclose(mapped.maps, plain.maps, atol=1e-3)
+    assert torch.allclose(mapped.gates[0], plain.gates[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["gradient", "global_feedback"])
+def test_an_activation_inside_vmap_is_refused(method):
+    with pytest.raises(ModelError, match=r"calls relu inside torch\.vmap .*; call it on the whole batch"):
+        attend(Mapped(inside=True).eval(), torch.randn(2, 3, 32, 32), 1, method=method)

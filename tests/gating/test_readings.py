@@ -12,6 +12,7 @@ from looktwice.errors import ModelError
 from looktwice.gating import frozen
 from looktwice.gating.geometry import measured_places
 from looktwice.gating.places import NOWHERE, Place
+from looktwice.gating.readings import Differences, Likeness, Reading
 
 Cells = Callable[[Tensor], Tensor]
 
@@ -141,3 +142,42 @@ def test_the_long_cells_of_a_spectrogram_network_are_maps():
     with frozen(network) as inside:
         places = measured_places(inside, torch.randn(1, 3, 64, 96))
     assert [place.grid for place in places[::2]] == [(32, 96), (16, 96), (8, 96), (4, 96), (2, 96)]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_sums_along_axes_are_those_over_all_others(memory_format):
+    values = torch.rand(3, 4, 5, 6, dtype=torch.double).contiguous(memory_format=memory_format)
+    letters = "cij"
+    differences = Differences(values)
+    for axes in ((0, 1), (1, 2), (2, 1), (0, 2), (2, 0), (0,), (1,), (2,)):
+        expected = torch.einsum(f"pcij->p{''.join(letters[axis] for axis in axes)}", values)
+        assert torch.allclose(differences.along(axes), expected), axes
+    assert torch.allclose(differences.on_grid(Place("channels", (5, 6))), values.sum(1))
+    assert torch.allclose(differences.on_grid(Place("channels_last", (4, 5))), values.sum(3))
+
+
+def test_tokens_on_a_grid_are_those_after_the_first_ones():
+    values = torch.rand(3, 7, 4, dtype=torch.double)
+    found = Differences(values).on_grid(Place("tokens", (2, 3), prefix=1))
+    assert torch.allclose(found, values[:, 1:].sum(2).reshape(3, 2, 3))
+
+
+def test_likeness_is_the_mean_cosine_between_seen_and_covered_cells():
+    centres, side = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25)), 0.3
+    seen = torch.rand(3, 2, 6, 8, dtype=torch.double)
+    covered = torch.zeros(3, 6, 8, dtype=torch.double)
+    for number, (y, x) in enumerate(centres):  # each cell in a hundred times a hundred points
+        inside = [
+            (abs((torch.arange(100 * cells) + 0.5) / (100 * cells) - middle) < side / 2).double().reshape(cells, 100)
+            for cells, middle in ((6, y), (8, x))
+        ]
+        covered[number] = torch.outer(*(each.mean(1) for each in inside))
+    share = seen.sum(1).flatten(1) / seen.sum((1, 2, 3))[:, None]
+    own = (share - share.mean(0)).clamp_min(0)
+    expected = torch.cosine_similarity(own, covered.flatten(1), dim=1).mean()
+    found = Likeness(Differences(seen), centres, side, (48, 64)).of(Reading((1, 2), (6, 8)))
+    assert found == pytest.approx(float(expected), abs=1e-3)
+    windows = covered.reshape(3, 3, 2, 4, 2).transpose(2, 3).flatten(1)  # 2×2 cells after each other
+    in_order = Reading((0,), (6, 8), before=1, order="windows", window=(2, 2))
+    tokens = torch.nn.functional.pad(windows, (1, 0))[..., None] + torch.rand(3, 49, 1, dtype=torch.double) * 1e-9
+    assert Likeness(Differences(tokens), centres, side, (48, 64)).of(in_order) > 0.9

@@ -26,7 +26,7 @@ from looktwice.gating.frozen import FrozenNetwork
 from looktwice.gating.memo import Memo
 from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.places import NOWHERE, Place, is_squeeze, place_candidates, place_of_shape
-from looktwice.gating.readings import Likeness, Reading
+from looktwice.gating.readings import Differences, Likeness, Reading
 from looktwice.gating.replay import ActivationMode
 
 PLACES = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25))
@@ -215,28 +215,42 @@ def _probes(image: Tensor) -> Tensor:
 
 def _measure(network: FrozenNetwork, probes: Tensor, batch: int, watch: Watch) -> Measured:
     """The place and shape of every output, from passes of ``batch`` images."""
+    places = _Places(probes.shape[-2:])
+    if batch >= len(probes):  # every output is placed when it is there, and need not be kept
+        _show(network, probes, range(batch), watch, places.add)
+        return places.found
     found: list[list[tuple[Tensor, bool]]] = []
     for start in range(0, len(probes), batch):
-        chosen = [(start + number) % len(probes) for number in range(batch)]
-        outputs: list[tuple[Tensor, bool]] = []
-
-        def see(output: Tensor, is_picture: bool = False, outputs: list[tuple[Tensor, bool]] = outputs) -> None:
-            known = output[: len(probes)].clone() if _is_batch(output, batch) else output.flatten()[:0]
-            outputs.append((known, is_picture))
-
-        pictures = _PictureMode((batch, probes.shape[1]), partial(see, is_picture=True))
-        with torch.no_grad(), pictures, watch(see):
-            network(probes[chosen])
-        found.append(outputs)
-    moved: Tensor | None = None
-    tokens: dict[int, Place] = {}
-    measured: Measured = []
+        found.append([])
+        _show(network, probes, range(start, start + batch), watch, lambda *seen: found[-1].append(seen), keeps=True)
     for parts in zip(*found, strict=True):
-        outputs_of_all, is_picture = torch.cat([part for part, _ in parts])[: len(probes)], parts[0][1]
-        place, moved = _place(outputs_of_all, probes.shape[-2:], moved, is_picture, tokens)
-        if not is_picture:
-            measured.append((place, tuple(outputs_of_all.shape[1:])))
-    return measured
+        places.add(torch.cat([part for part, _ in parts])[: len(probes)], parts[0][1])
+    return places.found
+
+
+def _show(
+    network: FrozenNetwork,
+    probes: Tensor,
+    numbers: range,
+    watch: Watch,
+    see: Callable[[Tensor, bool], None],
+    *,
+    keeps: bool = False,
+) -> None:
+    """One pass of a batch of probes, by their numbers; after the last comes the first.
+
+    ``see`` gets each output of the different probes, and whether it is a picture. If it ``keeps`` the outputs, they are
+    copies: the network may write on its own.
+    """
+
+    def look(output: Tensor, is_picture: bool = False) -> None:
+        with torch._C.DisableTorchFunction():  # what is computed here is not the network's
+            known = output[: len(probes)] if _is_batch(output, len(numbers)) else output.flatten()[:0]
+            see(known.clone() if keeps else known, is_picture)
+
+    pictures = _PictureMode((len(numbers), probes.shape[1]), partial(look, is_picture=True))
+    with torch.no_grad(), pictures, watch(look):
+        network(probes[[number % len(probes) for number in numbers]])
 
 
 class _PictureMode(TorchFunctionMode):
@@ -251,6 +265,7 @@ class _PictureMode(TorchFunctionMode):
     ) -> Any:
         made = func(*args, **(kwargs or {}))
         is_map = isinstance(made, Tensor) and made.ndim == 4 and made.is_floating_point()
+        is_map = is_map and not torch._C._are_functorch_transforms_active()  # inside vmap it has no values to look at
         if is_map and made.shape[:2] == self._wanted and min(made.shape[2:]) >= TELLING:
             self._see(made)
         return made
@@ -260,66 +275,81 @@ def _is_batch(output: Tensor, batch: int) -> bool:
     return output.ndim > 1 and len(output) == batch
 
 
-def _place(
-    outputs: Tensor, image: Sequence[int], moved: Tensor | None, is_picture: bool, tokens: dict[int, Place]
-) -> tuple[Place, Tensor | None]:
-    """The place of outputs (3, ...), one for each probe, in an image of (height, width).
+class _Places:
+    """Finds the places of outputs in images of (height, width), in the order of the network's calls.
 
-    It is ``NOWHERE`` for squeezes and where the batch was folded into other axes. ``moved`` is where the network before
-    these outputs has moved the patches to, if it has. It comes back as it is after them. ``tokens`` remembers the place
-    of the first outputs with as many tokens. Nothing has mixed them yet.
+    Attributes:
+        found: the place and shape of each output but the pictures.
     """
-    shape = tuple(outputs.shape[1:])
-    if not len(outputs) or is_squeeze(shape):
-        return NOWHERE, moved
-    if len(shape) == 1:
-        return Place("vector"), moved
-    answers, moved_here = False, None
-    differences = _differences(outputs)
-    fitting: dict[Place, Tensor] = {}
-    for place in place_candidates(shape, image):
-        seen = _seen_places(place.to_grid(place.gated_part(differences)), is_picture)
-        if seen is None or place.grid is None:
-            continue
-        displacement = _displacement(seen, place, PICTURE_TOLERANCE if is_picture else TOLERANCE)
-        if displacement <= 1:
-            fitting[place] = seen
-            continue
-        answers = True
-        if displacement > (1 if is_picture else DRIFT) and min(place.grid) >= TELLING and _is_spread(seen):
-            moved_here = seen
-    if is_picture and fitting:
-        return _unless_moved(*next(iter(fitting.items())), moved)
-    if fitting:
-        place = _likeliest(list(fitting), differences, image, tokens)
-        return _unless_moved(place, fitting[place], moved) if place in fitting else (NOWHERE, moved)
-    if answers:
-        return NOWHERE, moved if moved_here is None else moved_here
-    # Where nothing answers to the image, the shape is all there is to know.
-    return (place_of_shape(shape) if moved is None else NOWHERE), moved
 
+    def __init__(self, image: Sequence[int]) -> None:
+        self.found: Measured = []
+        self._image = image
+        self._moved: Tensor | None = None
+        """Where the network before the next output has moved the patches to, if it has."""
+        self._tokens: dict[int, Place] = {}
+        """The place of the first outputs with as many tokens. Nothing has mixed them yet."""
 
-def _likeliest(fitting: Sequence[Place], differences: Tensor, image: Sequence[int], tokens: dict[int, Place]) -> Place:
-    """The place that explains best where the patches are seen; ``NOWHERE`` if it is not certain."""
-    shape = tuple(differences.shape[1:])
-    is_tokens = fitting[0].kind == "tokens"
-    if is_tokens and shape[0] in tokens:
-        return tokens[shape[0]]
-    likeness = Likeness(differences, PLACES, PATCH, image)
-    best = max(fitting, key=lambda place: likeness.of(Reading.of_place(place)))
-    if not likeness.is_certain(best, shape):
-        best = NOWHERE
-    if is_tokens:
-        tokens[shape[0]] = best
-    return best
+    def add(self, outputs: Tensor, is_picture: bool) -> None:
+        """Outputs (3, ...), one for each probe."""
+        place = self._place(outputs, is_picture)
+        if not is_picture:
+            self.found.append((place, tuple(outputs.shape[1:])))
 
+    def _place(self, outputs: Tensor, is_picture: bool) -> Place:
+        """It is ``NOWHERE`` for squeezes and where the batch was folded into other axes."""
+        shape = tuple(outputs.shape[1:])
+        if not len(outputs) or is_squeeze(shape):
+            return NOWHERE
+        if len(shape) == 1:
+            return Place("vector")
+        answers, moved_here = False, None
+        differences = Differences(_differences(outputs))
+        fitting: dict[Place, Tensor] = {}
+        for place in place_candidates(shape, self._image):
+            seen = _seen_places(differences.on_grid(place), is_picture)
+            if seen is None or place.grid is None:
+                continue
+            displacement = _displacement(seen, place, PICTURE_TOLERANCE if is_picture else TOLERANCE)
+            if displacement <= 1:
+                fitting[place] = seen
+                continue
+            answers = True
+            if displacement > (1 if is_picture else DRIFT) and min(place.grid) >= TELLING and _is_spread(seen):
+                moved_here = seen
+        if is_picture and fitting:
+            return self._unless_moved(*next(iter(fitting.items())))
+        if fitting:
+            place = self._likeliest(list(fitting), differences, shape)
+            return self._unless_moved(place, fitting[place]) if place in fitting else NOWHERE
+        if answers:
+            self._moved = self._moved if moved_here is None else moved_here
+            return NOWHERE
+        # Where nothing answers to the image, the shape is all there is to know.
+        return place_of_shape(shape) if self._moved is None else NOWHERE
 
-def _unless_moved(place: Place, seen: Tensor, moved: Tensor | None) -> tuple[Place, Tensor | None]:
-    """The place of outputs that may lie like the image, if the network before them does not tell otherwise."""
-    if moved is None:
-        return place, None
-    is_upright = (seen - _expected(seen)).abs().max() < (seen - moved).abs().max()
-    return (place, None) if min(place.grid or (0,)) >= CLEARING and is_upright else (NOWHERE, moved)
+    def _likeliest(self, fitting: Sequence[Place], differences: Differences, shape: tuple[int, ...]) -> Place:
+        """The place that explains best where the patches are seen; ``NOWHERE`` if it is not certain."""
+        is_tokens = fitting[0].kind == "tokens"
+        if is_tokens and shape[0] in self._tokens:
+            return self._tokens[shape[0]]
+        likeness = Likeness(differences, PLACES, PATCH, self._image)
+        best = max(fitting, key=lambda place: likeness.of(Reading.of_place(place)))
+        if not likeness.is_certain(best, shape):
+            best = NOWHERE
+        if is_tokens:
+            self._tokens[shape[0]] = best
+        return best
+
+    def _unless_moved(self, place: Place, seen: Tensor) -> Place:
+        """The place of outputs that may lie like the image, if the network before them does not tell otherwise."""
+        if self._moved is None:
+            return place
+        is_upright = (seen - _expected(seen)).abs().max() < (seen - self._moved).abs().max()
+        if min(place.grid or (0,)) < CLEARING or not is_upright:
+            return NOWHERE
+        self._moved = None
+        return place
 
 
 def _expected(places: Tensor) -> Tensor:
@@ -343,19 +373,21 @@ def _displacement(seen: Tensor, place: Place, tolerance: float) -> float:
 
 def _differences(outputs: Tensor) -> Tensor:
     """How much each of three outputs (3, ...) differs from the output without any patch."""
-    one, two, three = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    one, two, three = outputs
     # Where only one probe has a patch, the median is the output without any.
-    median = torch.maximum(torch.minimum(one, two), torch.minimum(torch.maximum(one, two), three))
-    return torch.stack([(output - median).abs() for output in (one, two, three)])
+    low, high = torch.minimum(one, two), torch.maximum(one, two)
+    median = torch.maximum(low, torch.minimum(high, three, out=high), out=low)
+    return (outputs - median).abs_()
 
 
 def _seen_places(differences: Tensor, is_picture: bool) -> Tensor | None:
-    """Where the patches are seen in maps that differ so much (3, C, rows, columns), as shares of the sides (3, 2).
+    """Where the patches are seen in cells that differ so much (3, rows, columns), as shares of the sides (3, 2).
 
     ``None`` where nothing differs. In a picture, all pixels that differ count alike: how much they do depends on what
     the image shows there.
     """
-    response = differences.sum(1).double()
+    response = differences.double()
     if is_picture:
         response = (response > 1e-3 * response.amax((1, 2), keepdim=True)).double()
     share = response / response.sum((1, 2), keepdim=True).clamp_min(torch.finfo(torch.double).tiny)

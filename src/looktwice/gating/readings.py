@@ -68,18 +68,52 @@ class Reading:
         return cls(axes, place.grid, place.prefix)
 
 
+class Differences:
+    """How much each value of an output differs from the output without a patch: (P, ...), one for each patch."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._sums = {tuple(range(values.ndim - 1)): values}
+
+    def along(self, axes: tuple[int, ...]) -> Tensor:
+        """Their sums over all other axes, (P, ...) in the order of ``axes``; axis 0 is the first one after P."""
+        kept = tuple(sorted(axes))
+        if kept not in self._sums:
+            wider = min((each for each in self._sums if set(kept) <= set(each)), key=len)
+            others = [number + 1 for number, axis in enumerate(wider) if axis not in kept]
+            self._sums[kept] = _sum(self._sums[wider], others)
+        found = self._sums[kept]
+        return found if kept == axes else found.mT
+
+    def on_grid(self, place: Place) -> Tensor:
+        """Their sums over the channels of a place that has a grid: (P, rows, columns)."""
+        reading = Reading.of_place(place)
+        cells = self.along(reading.axes)
+        return cells if len(reading.axes) == 2 else cells[:, reading.before :].reshape(-1, *reading.grid)
+
+
+def _sum(values: Tensor, axes: Sequence[int]) -> Tensor:
+    """``values.sum(axes)``, but up to thirty times as fast where axes do not follow each other as in memory."""
+    order = sorted(range(values.ndim), key=values.stride, reverse=True)
+    kept = [axis for axis in order if axis not in axes]
+    return (
+        values.permute(order)
+        .sum([order.index(axis) for axis in axes])
+        .permute([kept.index(axis) for axis in sorted(kept)])
+    )
+
+
 class Likeness:
     """How like the cells where patches are seen are to those where each reading expects them.
 
     Args:
-        differences: how much each value differs from the output without a patch: (P, ...), one for each patch.
+        differences: of P patches.
         centres: rows and columns of the patches, as shares of height and width.
         side: the side of a patch, as a share of the image's.
         image: height and width.
     """
 
     def __init__(
-        self, differences: Tensor, centres: Sequence[tuple[float, float]], side: float, image: Sequence[int]
+        self, differences: Differences, centres: Sequence[tuple[float, float]], side: float, image: Sequence[int]
     ) -> None:
         self._differences = differences
         self._patches = tuple((centre, side) for centre in centres)
@@ -89,10 +123,10 @@ class Likeness:
     def of(self, reading: Reading) -> float:
         """The cosine between where patches are seen and where they are expected: 1 where they agree."""
         own = self._own_of(reading.axes)
-        return max(
-            float(torch.cosine_similarity(own, _expected(reading, self._patches, cover).to(own), dim=1).mean())
-            for cover in _covers(reading, self._image)
-        )
+        cosines = [
+            (own * _expected(reading, self._patches, cover).to(own)).sum() for cover in _covers(reading, self._image)
+        ]
+        return float(max(cosines)) / len(self._patches)
 
     def is_certain(self, place: Place, shape: Sequence[int]) -> bool:
         """Whether a place explains what is seen, and no reading without a place does so clearly better.
@@ -107,33 +141,33 @@ class Likeness:
         elif not is_proportionate(reading.grid, self._image):
             least, margin = LEAST_FOR_LONG_CELLS, -DOUBT_OF_LONG_CELLS
         better = max(LEAST_LIKENESS, found + margin)
-        return found >= least and all(self.of(rival) <= better for rival in _rivals(place, shape, self._image))
+        return found >= least and all(self.of(rival) <= better for rival in _rivals(place, tuple(shape), self._image))
 
     def _own_of(self, axes: tuple[int, ...]) -> Tensor:
-        """What each patch alone changes, along these axes: (P, cells)."""
+        """What each patch alone changes, along these axes, in units of its length: (P, cells)."""
         if axes not in self._own:
-            others = [axis + 1 for axis in range(self._differences.ndim - 1) if axis not in axes]
-            found = self._differences.sum(others) if others else self._differences
-            found = (found.mT if len(axes) == 2 and axes[0] > axes[1] else found).flatten(1).double()
+            found = self._differences.along(axes).flatten(1).double()
             share = found / found.sum(1, keepdim=True).clamp_min(torch.finfo(torch.double).tiny)
-            self._own[axes] = (share - share.mean(0)).clamp_min(0)
+            self._own[axes] = _unit((share - share.mean(0)).clamp_min(0))
         return self._own[axes]
 
 
-def _rivals(place: Place, shape: Sequence[int], image: tuple[int, int]) -> Iterator[Reading]:
+@lru_cache(maxsize=1024)
+def _rivals(place: Place, shape: tuple[int, ...], image: tuple[int, int]) -> tuple[Reading, ...]:
     """Readings of a shape that have no place."""
+    found: list[Reading] = []
     if len(shape) == 2:
         in_turn = _along_one_axis(0, shape[0], image, most_before=None)
-        yield from (reading for reading in in_turn if reading.order != "rows")
-        yield from (Reading((0,), (shape[0], 1)), Reading((0,), (1, shape[0])))
+        found += (reading for reading in in_turn if reading.order != "rows")
+        found += (Reading((0,), (shape[0], 1)), Reading((0,), (1, shape[0])))
         for after in range(1, place.prefix + 1):
-            yield replace(Reading.of_place(place), before=place.prefix - after, after=after)
+            found.append(replace(Reading.of_place(place), before=place.prefix - after, after=after))
     else:
-        yield from _along_two_axes(shape, image)
+        found += _along_two_axes(shape, image)
     for axis, count in list(enumerate(shape))[len(shape) == 2 :]:
-        for reading in _along_one_axis(axis, count, image, most_before=1):
-            if min(reading.grid) >= LEAST_SIDE:
-                yield reading
+        in_turn = _along_one_axis(axis, count, image, most_before=1)
+        found += (reading for reading in in_turn if min(reading.grid) >= LEAST_SIDE)
+    return tuple(found)
 
 
 def _along_two_axes(shape: Sequence[int], image: tuple[int, int]) -> Iterator[Reading]:
@@ -181,27 +215,33 @@ def _covers(reading: Reading, image: tuple[int, int]) -> Iterator[Cover]:
 
 @lru_cache(maxsize=4096)
 def _expected(reading: Reading, patches: tuple[tuple[tuple[float, float], float], ...], cover: Cover) -> Tensor:
-    """How much of each cell each patch covers, as the reading has the cells: (P, before + cells + after)."""
-    found = []
-    for centre, side in patches:
-        down, across = (
-            _overlaps(count, (middle - side / 2) / share, (middle + side / 2) / share)
-            for count, middle, share in zip(reading.grid, centre, cover, strict=True)
-        )
-        cells = torch.outer(down, across)
-        found.append(_in_order(cells, reading))
-    return torch.nn.functional.pad(torch.stack(found), (reading.before, reading.after))
+    """How much of each cell each patch covers, as the reading has the cells: (P, before + cells + after).
+
+    Each patch is in units of its length.
+    """
+    centres = torch.tensor([centre for centre, _ in patches], dtype=torch.double)
+    halves = torch.tensor([[side / 2] for _, side in patches], dtype=torch.double)
+    share = torch.tensor(cover, dtype=torch.double)
+    starts, stops = (centres - halves) / share, (centres + halves) / share
+    down, across = (_overlaps(count, starts[:, axis], stops[:, axis]) for axis, count in enumerate(reading.grid))
+    cells = _in_order(down[:, :, None] * across[:, None], reading)
+    return _unit(torch.nn.functional.pad(cells, (reading.before, reading.after)))
 
 
-def _overlaps(cells: int, start: float, stop: float) -> Tensor:
-    """Which share of each of several equal cells in [0, 1] lies between two points."""
+def _unit(vectors: Tensor) -> Tensor:
+    """Vectors (P, cells) in units of their length; zeros stay zeros."""
+    return torch.nn.functional.normalize(vectors, dim=1)
+
+
+def _overlaps(cells: int, starts: Tensor, stops: Tensor) -> Tensor:
+    """Which share of each of several equal cells in [0, 1] lies between two points (P,): (P, cells)."""
     edges = torch.arange(cells + 1, dtype=torch.double) / cells
-    return (edges[1:].clamp_max(stop) - edges[:-1].clamp_min(start)).clamp_min(0) * cells
+    return (edges[1:].minimum(stops[:, None]) - edges[:-1].maximum(starts[:, None])).clamp_min(0) * cells
 
 
 def _in_order(cells: Tensor, reading: Reading) -> Tensor:
-    """A grid's cells one after the other: (rows, columns) → (cells,)."""
+    """The cells of grids one after the other: (P, rows, columns) → (P, cells)."""
     if reading.order != "windows":
-        return (cells if reading.order == "rows" else cells.mT).flatten()
+        return (cells if reading.order == "rows" else cells.mT).flatten(1)
     (rows, columns), (height, width) = reading.grid, reading.window
-    return cells.reshape(rows // height, height, columns // width, width).transpose(1, 2).flatten()
+    return cells.reshape(len(cells), rows // height, height, columns // width, width).transpose(2, 3).flatten(1)

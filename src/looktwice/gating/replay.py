@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
+from looktwice.errors import ModelError
 from looktwice.gating.activations import Activation, input_of, read_call
 from looktwice.gating.convolutions import CONVOLUTIONS, READS_DATA, Convolutions
 from looktwice.gating.tensors import tensors_in
@@ -48,6 +49,11 @@ class ActivationMode(TorchFunctionMode):
                 if func == READS_DATA and isinstance(args[0], nn.Parameter):
                     self.convolutions.leave(args[0])
             return func(*args, **kwargs)
+        if torch._C._are_functorch_transforms_active():
+            raise ModelError(
+                f"the network calls {call[0].name} inside torch.vmap or torch.func, where no gate can stand; call it "
+                "on the whole batch"
+            )
         index, self.calls = self.calls, self.calls + 1
         return self.rule(index, input_of(args, kwargs), *call)
 
