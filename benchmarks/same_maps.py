@@ -4,7 +4,9 @@
     python benchmarks/same_maps.py compare BEFORE.npz AFTER.npz [--tolerance 0] [--alike]
 
 Run it before and after a change that must not change any result. For an older edition of the package, name its ``src``
-folder in PYTHONPATH. ``compare`` tells which arrays are not the same to the last bit, and ends with 1 if there are any.
+folder in PYTHONPATH. ``compare`` names the arrays that are not the same to the last bit, and ends with 1 if there are
+any.
+With ``write --noise 1e-6`` the pictures are a little different, so that two files tell how much rounding may change.
 With ``--alike`` it ends with 1 only if a method on a network has a map that correlates with the one before by less than
 0.999, or less than 99 % of its boxes are the same to a thousandth of a pixel.
 """
@@ -54,6 +56,7 @@ def main() -> None:
     writing.add_argument("--device", default="cpu")
     writing.add_argument("--precision", choices=get_args(Precision), default="float32")
     writing.add_argument("--channels-last", action="store_true")
+    writing.add_argument("--noise", type=float, default=0.0, help="standard deviation added to the normalised pictures")
     comparing = commands.add_parser("compare")
     comparing.add_argument("before", type=Path)
     comparing.add_argument("after", type=Path)
@@ -79,16 +82,19 @@ def write(choices: argparse.Namespace) -> None:
             model = case.load()
             for method in choices.methods.split(","):
                 for start in range(0, len(paths), BATCH):
-                    for kind, array in looked(model, case, paths[start : start + BATCH], method):
+                    for kind, array in looked(model, case, paths[start : start + BATCH], method, noise=choices.noise):
                         with file.open(f"{Path(name).name} {method} {start} {kind}.npy", "w") as member:
                             np.lib.format.write_array(member, array)
             print(name, flush=True)  # noqa: T201 - a script's output
 
 
-def looked(model: Model, case: Case, paths: Sequence[Path], method: str) -> Iterator[tuple[str, Array]]:
+def looked(
+    model: Model, case: Case, paths: Sequence[Path], method: str, *, noise: float
+) -> Iterator[tuple[str, Array]]:
     """The maps (N, H, W) that are shown, those that boxes are drawn from, and the boxes, of some images."""
     prepared = [model.prepare(read_image(path)) for path in paths]
     images = torch.cat([batch for batch, _ in prepared])
+    images += noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     if case.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     attention = attend(model.module, images, method=method)
@@ -110,11 +116,15 @@ class Alike:
 
     Attributes:
         correlation: the least of any map; 1 without maps.
+        unlike: how many maps correlate by less than ``LEAST_CORRELATION``.
+        maps: how many maps there are.
         same: how many boxes are the same.
         boxes: how many boxes there are, in the file with more.
     """
 
     correlation: float
+    unlike: int
+    maps: int
     same: int
     boxes: int
 
@@ -135,9 +145,9 @@ def compare(before: Path, after: Path, tolerance: float, *, alike: bool) -> bool
             if not same:
                 differing.append(key)
     for group, one in found.items():
-        boxes = f"{one.same} of {one.boxes} boxes the same"
-        print(f"{group}: least correlation {one.correlation:.6f}, {boxes}")  # noqa: T201
-    print(f"{len(both)} arrays in both, {len(differing)} differ", *differing, sep="\n")  # noqa: T201
+        maps = f"least correlation {one.correlation:.6f}, {one.unlike} of {one.maps} maps below {LEAST_CORRELATION}"
+        print(f"{group}: {maps}, {one.same} of {one.boxes} boxes the same")  # noqa: T201
+    print(f"{len(both)} arrays in both, {len(differing)} differ", *([] if alike else differing), sep="\n")  # noqa: T201
     return bool(both) and all(one.enough for one in found.values()) if alike else not differing
 
 
@@ -149,15 +159,16 @@ def group_of(key: str) -> str:
 
 def likeness(pairs: Iterable[tuple[Array, Array]]) -> Alike:
     """How alike pairs of arrays are: maps (N, H, W), or boxes (B, 6) as the number of the image, corners and score."""
-    correlation, same, boxes = 1.0, 0, 0
+    correlations: list[float] = []
+    same, boxes = 0, 0
     for one, other in pairs:
         if one.ndim == 3:
-            each = [correlated(a, b) for a, b in zip(one, other, strict=True)]
-            correlation = min([correlation, *each])
+            correlations += [correlated(a, b) for a, b in zip(one, other, strict=True)]
         else:
             same += same_boxes(one, other)
             boxes += max(len(one), len(other))
-    return Alike(correlation, same, boxes)
+    unlike = sum(each < LEAST_CORRELATION for each in correlations)
+    return Alike(min(correlations, default=1.0), unlike, len(correlations), same, boxes)
 
 
 def correlated(one: Array, other: Array) -> float:
