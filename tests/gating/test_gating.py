@@ -453,6 +453,24 @@ def unseen(images: Tensor) -> Tensor:
     return torch.stack([F.relu(early - 0.5).flatten(1).sum(1), early.flatten(1).sum(1)], 1)
 
 
+def marked(images: Tensor) -> Tensor:
+    """The network marks a tensor, as a plain Python object, and asks for the mark before it sets it."""
+    early = images * 2
+    seen_before = hasattr(early, "mark")
+    early.mark = True
+    late = F.relu(F.relu(early - 1) - 0.5) * (2 if seen_before else 1)
+    return torch.stack([late.flatten(1).sum(1), late.flatten(1).square().sum(1)], 1)
+
+
+def through_numpy(images: Tensor) -> Tensor:
+    """An array is written on, and used again behind the first gate."""
+    array = (images * 2).numpy()
+    array += 1
+    early = torch.from_numpy(array)
+    late = F.relu(F.relu(early - 1) - 0.5)
+    return torch.stack([late.flatten(1).sum(1), (late * early).flatten(1).sum(1)], 1)
+
+
 def passes(network, images: Tensor, index: int, prefix: PrefixCache | None) -> list[Tensor]:
     """Scores and gate gradients of four passes, each through other gates."""
     calls, _ = activation_calls(network, images)
@@ -470,9 +488,11 @@ def passes(network, images: Tensor, index: int, prefix: PrefixCache | None) -> l
         (residual_in_place, 1, True),
         (halves, 1, False),
         (unseen, 1, False),
+        (marked, 1, True),
+        (through_numpy, 1, False),
         (networks.branching().float().requires_grad_(False), 4, True),
     ],
-    ids=["residual in place", "views", "unseen operation", "branching"],
+    ids=["residual in place", "views", "unseen operation", "marked tensor", "array that is written on", "branching"],
 )
 def test_a_pass_that_is_played_back_is_the_pass(network, index, plays):
     images = torch.rand(2, 3, 9, 8)

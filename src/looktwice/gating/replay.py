@@ -11,6 +11,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -83,8 +84,10 @@ class PrefixCache:
     def note(self, returned: "Sequence[_Returned]", kept: list[Tensor], *, apart: bool) -> None:
         """Takes what the first pass found. ``apart``: the kept tensors share no memory, so copies will do."""
         self._returned, self._kept, self.usable = list(returned), kept, apart
-        values = [each.value for each in returned]
-        self._refs = [leaf for leaf in tree_leaves(values) if isinstance(leaf, _TensorRef)]
+        leaves = tree_leaves([each.value for each in returned])
+        self._refs = [leaf for leaf in leaves if isinstance(leaf, _TensorRef)]
+        if any(isinstance(leaf, _MEMORY) for leaf in leaves):
+            self.usable = False
 
     @classmethod
     def joined(cls, parts: Sequence["PrefixCache"]) -> "PrefixCache":
@@ -154,6 +157,10 @@ class _Returned:
     is_call: bool
 
 
+_MEMORY = (np.ndarray, torch.UntypedStorage, torch.TypedStorage)
+"""Other holders of a tensor's memory. The network may write on it through them, and no copy of the tensor has that."""
+
+
 class _TensorRef:
     """A returned tensor that is not kept alive. ``number`` is its place among the kept copies, if it has one."""
 
@@ -164,10 +171,13 @@ class _TensorRef:
         self._stand_in: Tensor | None = None
 
     def stand_in(self) -> Tensor:
-        """A tensor of the same shape without numbers. Nothing is ever computed with it, so one does for all passes."""
+        """A tensor of the same shape without numbers, another one each time, because the network may set a mark on it.
+
+        To detach one costs a sixth of making one.
+        """
         if self._stand_in is None:
             self._stand_in = torch.empty(self.shape, dtype=self.dtype, device="meta")
-        return self._stand_in
+        return self._stand_in.detach()
 
 
 class _NotJoinableError(Exception):
