@@ -9,6 +9,7 @@ MobileNetV3-Small's. Without TF32, 99 and 93 % stayed.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -19,7 +20,13 @@ _USERS = 0
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Inside the ``with``, convolutions do not use TF32. What was chosen before comes back when all threads are out."""
+    """Inside the ``with``, convolutions do not use TF32. What was chosen before comes back when all threads are out.
+
+    Where nothing can be on a GPU yet, no choice is touched.
+    """
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        yield
+        return
     _count(+1)
     try:
         yield
@@ -45,8 +52,34 @@ def _without_tf32() -> Callable[[], None]:
     try:
         allowed = cudnn.allow_tf32
     except RuntimeError:  # convolutions and recurrent layers were chosen apart, which only newer versions can
-        before = cudnn.conv.fp32_precision  # type: ignore[attr-defined]
-        cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        return lambda: setattr(cudnn.conv, "fp32_precision", before)  # type: ignore[attr-defined]
+        return _in_full(cudnn.conv)  # type: ignore[attr-defined]
+    if not allowed:
+        return lambda: None
     cudnn.allow_tf32 = False
-    return lambda: setattr(cudnn, "allow_tf32", allowed)
+    # In newer versions that means: as is chosen for all of cuDNN, or for all backends. These may allow it still.
+    parts = [getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name)]
+    apart = [_in_full(part) for part in parts]
+
+    def restore() -> None:
+        cudnn.allow_tf32 = True
+        for put_back in apart:
+            put_back()
+
+    return restore
+
+
+def _in_full(part: Any) -> Callable[[], None]:
+    """Switches TF32 off for convolutions or recurrent layers, and returns what puts the choice back.
+
+    A choice for all comes back as that, so that the part follows if it is changed later.
+    """
+    if part.fp32_precision != "tf32":
+        return lambda: None
+    part.fp32_precision = "ieee"
+
+    def restore() -> None:
+        part.fp32_precision = "none"  # as is chosen for all
+        if part.fp32_precision != "tf32":
+            part.fp32_precision = "tf32"
+
+    return restore
