@@ -96,3 +96,19 @@ def test_grid_index_knows_the_grid_only():
     for threshold in (0.205, 0.996, 1.0, -0.01, float("inf"), float("nan"), 10**400):
         with pytest.raises(OptionError, match=r"0\.00, 0\.01"):
             grid_index(threshold)
+
+
+def test_each_contour_is_drawn_from_its_own_corners(monkeypatch):
+    """OpenCV reads all the contours that it gets: with all of them at each one, noise took minutes."""
+    draw, taken = cv2.drawContours, []
+
+    def counted(image, contours, *further, **named):
+        taken.append(len(contours))
+        return draw(image, contours, *further, **named)
+
+    monkeypatch.setattr(cv2, "drawContours", counted)
+    noise = heat_map("noise", 24, 24, 0)
+    trace(noise, by_energy=True, smallest=0)
+    locate(noise, Window.whole(24, 24), BoxRule("contour", smallest=0))
+    assert len(taken) > 100
+    assert set(taken) == {1}

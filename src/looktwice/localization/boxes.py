@@ -267,7 +267,7 @@ def contour_boxes(
     large = [index for index, area in enumerate(areas) if area >= smallest * shares.size]
     labels = np.zeros(shares.shape, dtype=np.int32)
     for label, index in enumerate(large, start=1):
-        cv2.drawContours(labels, outlines.contours, index, label, cv2.FILLED)
+        cv2.drawContours(labels, outlines.contours[index : index + 1], 0, label, cv2.FILLED)
     energy = np.bincount(labels.ravel(), weights=shares.ravel(), minlength=len(large) + 1)[1:] / (shares.sum() or 1.0)
     found = []
     for label, (index, score) in enumerate(zip(large, energy.tolist(), strict=True), start=1):

@@ -203,7 +203,7 @@ def _energies_of_equals(found: CutContours, large: NDArray[np.int64], areas: Flo
         labels = np.zeros(shares.shape, dtype=np.int32)
         for number, member in enumerate(large[members].tolist(), start=1):
             above = (0, -int(found.below[member]))
-            cv2.drawContours(labels, found.contours, member, number, cv2.FILLED, offset=above)
+            cv2.drawContours(labels, found.contours[member : member + 1], 0, number, cv2.FILLED, offset=above)
         # Summed in reading order, as ``contour_boxes`` does, so that equal energies are equal here too.
         sums = np.bincount(labels.ravel(), weights=shares.ravel(), minlength=len(members) + 1)
         energy[members] = np.minimum(sums[1:] / shares.sum(), 1.0)
