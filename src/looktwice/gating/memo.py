@@ -1,8 +1,9 @@
 """What was found out about a network, remembered as long as the network looks the same."""
 
 from collections import OrderedDict
+from types import FunctionType
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
@@ -28,8 +29,10 @@ def looks_of(module: nn.Module) -> object:
 
     Two looks are equal if nothing was changed between them, except through ``Tensor.data``. Training mode and whether
     weights take gradients do not count, because ``frozen`` sets them.
+
+    A part or function that is gone equals no other, even if the other one has its place in memory and so its ``id``.
     """
-    return [(id(part), _marks(part)) for part in module.modules()]
+    return [(id(part), ref(part), _marks(part)) for part in module.modules()]
 
 
 _PLAIN = frozenset((bool, int, float, str, type(None)))
@@ -57,4 +60,6 @@ def _mark(value: object) -> object:
 def _mark_inside(value: object) -> object:
     if isinstance(value, Tensor):
         return id(value), 0 if value.is_inference() else value._version
-    return value if type(value) in _PLAIN else id(value)
+    if type(value) in _PLAIN:
+        return value
+    return ref(value) if isinstance(value, FunctionType) else (id(value), type(value))
