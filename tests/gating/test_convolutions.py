@@ -173,6 +173,94 @@ def test_weights_that_are_written_in_turns(kernel: int, write: Callable[[nn.Para
             assert torch.allclose(gated_scores(fixed, images, {}), expected, rtol=1e-4, atol=1e-6)
 
 
+def through_an_array(weight: nn.Parameter, values: Tensor) -> None:
+    weight.detach().numpy()[:] = values.numpy()
+
+
+def through_data_of_a_detached_one(weight: nn.Parameter, values: Tensor) -> None:
+    weight.detach().data.copy_(values)
+
+
+def through_its_memory(weight: nn.Parameter, values: Tensor) -> None:
+    torch.empty(0).set_(weight.untyped_storage()).copy_(values.flatten())
+
+
+def through_its_old_storage(weight: nn.Parameter, values: Tensor) -> None:
+    torch.empty(0).set_(weight.storage()).copy_(values.flatten())
+
+
+def through_dlpack(weight: nn.Parameter, values: Tensor) -> None:
+    torch.from_dlpack(weight.detach()).copy_(values)
+
+
+UNSEEN = [
+    through_an_array,
+    through_data_of_a_detached_one,
+    through_its_memory,
+    through_its_old_storage,
+    through_dlpack,
+]
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("write", UNSEEN)
+def test_weights_that_are_written_in_turns_and_unseen(write: Callable[[nn.Parameter, Tensor], None]):
+    network = Headed(InTurns(3, write), 4).eval()
+    images = torch.randn(1, 4, 6, 6)
+    with torch.no_grad():
+        expected = network(images)
+    with frozen(network) as fixed:
+        for _ in range(2):
+            assert torch.allclose(gated_scores(fixed, images, {}), expected, rtol=1e-4, atol=1e-6)
+
+
+class Aliased(nn.Module):
+    """Turns its weight's sign between two calls, through something else that has the same memory."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        whole = torch.randn(4, 2, 3, 3)
+        self.layer = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+        self.layer.weight = nn.Parameter(whole)
+        self.other = nn.Parameter(whole.data) if kind == "parameter" else whole.data
+        if kind == "part":
+            self.layer.weight, self.other = nn.Parameter(whole.data[:2]), whole.data[:1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.layer(images)
+        with torch.no_grad():
+            self.other.mul_(-1)
+        second = self.layer(images)
+        with torch.no_grad():
+            self.other.mul_(-1)
+        return first - 2 * second
+
+
+@pytest.mark.parametrize("kind", ["attribute", "parameter", "part"])
+def test_a_weight_whose_memory_something_else_has(kind: str):
+    network = Headed(Aliased(kind), 2 if kind == "part" else 4).eval()
+    images = torch.randn(1, 2, 6, 6)
+    with torch.no_grad():
+        expected = network(images)
+    with frozen(network) as fixed:
+        for _ in range(2):
+            assert torch.allclose(gated_scores(fixed, images, {}), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_made_in_each_pass_are_not_kept():
+    network = Headed(nn.Conv2d(3, 4, 3), 4).eval()
+    with frozen(network) as fixed:
+        for _ in range(3):
+            fixed.convolutions.convolve(
+                torch.conv2d,
+                torch.rand(1, 3, 8, 8).contiguous(memory_format=torch.channels_last),
+                nn.Parameter(torch.rand(4, 3, 3, 3)),
+            )
+        assert not fixed.convolutions._copies
+        gated_scores(fixed, torch.rand(1, 3, 8, 8), {})
+        assert len(fixed.convolutions._copies) == 1
+
+
 def test_a_weight_that_changes_before_the_way_back_gives_no_wrong_gradient():
     network = Headed(InTurns(1, without_gradient), 4).eval()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):

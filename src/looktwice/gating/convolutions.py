@@ -4,7 +4,7 @@ PyTorch copies weights to this layout in each call, forward and back, and an asc
 times. With several threads it also brings the weights of 1×1 convolutions into an order of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -13,8 +13,18 @@ from torch import Tensor, nn
 CONVOLUTIONS = frozenset((torch.conv2d, torch.ops.aten.conv2d, torch.ops.aten.conv2d.default))
 """The functions that are computed here."""
 
-READS_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
-"""What ``weight.data`` calls. A write through it leaves no trace on the weight."""
+SHARES_MEMORY = frozenset(
+    (
+        Tensor.data.__get__,  # type: ignore[attr-defined]  # what ``weight.data`` calls
+        Tensor.numpy,
+        Tensor.__array__,
+        Tensor.__dlpack__,
+        Tensor.untyped_storage,
+        Tensor.storage,
+        Tensor.data_ptr,
+    )
+)
+"""Functions that give a tensor's memory to something else. What that writes leaves no trace on the tensor."""
 
 Size = int | tuple[int, ...] | list[int]
 
@@ -28,18 +38,23 @@ class Convolutions:
     With several threads, a 1×1 convolution becomes a matrix product. The weights of a larger one are copied once to the
     layout of the images. Results differ by rounding from PyTorch's own.
 
-    Only parameters are copied. Weights that a network computes are other tensors in each pass. If a network writes on a
-    weight between two of its own calls, the weight is copied again or left alone. Only a write through an array of
-    NumPy that shares its memory is not seen until the next look.
+    Only the network's own parameters are copied. Weights that it computes are other tensors in each pass. If the
+    network writes on a weight between two of its own calls, the weight is copied again. A weight whose memory something
+    else has, or has had in this look, is left alone, because writes are not seen then. Two kinds of writes are not seen
+    until the next look: through ``Tensor.set_``, and through an array of NumPy that the weight was made of.
+
+    Args:
+        own: the network's parameters.
     """
 
-    def __init__(self) -> None:
-        self._copies: dict[int, tuple[Tensor, object, Tensor]] = {}
-        self._left: dict[int, Tensor] = {}  # the weights themselves: while they are alive, no other gets their id
+    def __init__(self, own: Iterable[nn.Parameter]) -> None:
+        self._own = {id(weight): weight for weight in own}  # while they are alive, no other tensor gets their id
+        self._copies: dict[int, tuple[object, Tensor]] = {}
+        self._left: set[int] = set()
 
-    def leave(self, weight: Tensor) -> None:
-        """Copies a weight no more, because the network may write on it unseen."""
-        self._left[id(weight)] = weight
+    def leave(self, tensors: Iterable[Tensor]) -> None:
+        """Copies weights that share these tensors' memory no more, because the network may write on them unseen."""
+        self._left.update(address for address in map(_memory, tensors) if address is not None)
 
     def convolve(
         self,
@@ -55,7 +70,7 @@ class Convolutions:
         """``func``, one of ``CONVOLUTIONS``, with the same arguments."""
         if groups == 1 and type(weight) is nn.Parameter and _lies_across(input):  # and of no class of its own
             if weight.shape[2:] != (1, 1):
-                weight = weight if id(weight) in self._left else self._across(weight)
+                weight = self._across(weight) if self._is_watched(weight) else weight
             elif (
                 _is_faster_as_product(input)
                 and weight.shape[1] == input.shape[1]  # else PyTorch's own error says what is wrong
@@ -66,14 +81,32 @@ class Convolutions:
                 return _Pointwise.apply(input, weight.flatten(1), bias)
         return func(input, weight, bias, stride, padding, dilation, groups)
 
+    def _is_watched(self, weight: Tensor) -> bool:
+        """Whether nothing can write on a weight unseen: it is the network's own, and has its memory for itself."""
+        return id(weight) in self._own and _memory(weight) not in self._left and _uses_of_memory(weight) == 1
+
     def _across(self, weight: Tensor) -> Tensor:
         """A copy of a weight in the images' layout, made again if the network has written on the weight."""
         state = weight._version, weight.data_ptr()
-        _, kept, copy = self._copies.get(id(weight), (weight, None, weight))
+        kept, copy = self._copies.get(id(weight), (None, weight))
         if kept != state:
             copy = weight.detach().contiguous(memory_format=torch.channels_last)
-            self._copies[id(weight)] = weight, state, copy  # with the weight alive, no other gets its id
+            self._copies[id(weight)] = state, copy
         return copy
+
+
+def _memory(tensor: Tensor) -> int | None:
+    """The address of a tensor's memory; ``None`` if it has none of its own, as inside ``vmap``."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
+def _uses_of_memory(tensor: Tensor) -> int:
+    """How many tensors have the same memory, this one with them."""
+    storage = tensor.untyped_storage()
+    return torch._C._storage_Use_Count(storage._cdata) - 1  # the storage itself counts
 
 
 def _lies_across(images: Tensor) -> bool:

@@ -63,7 +63,7 @@ class FrozenNetwork(nn.Module):
         self.looks: object = (looks_of(module), output.scores)
         self.notes: tuple[str, ...] = ()
         self.training = False
-        self.convolutions = Convolutions()
+        self.convolutions = Convolutions(module.parameters())
         self._own_layout = _OWN_LAYOUT.of(module, self.looks)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from looktwice.errors import ModelError
 from looktwice.gating.activations import Activation, input_of, read_call
-from looktwice.gating.convolutions import CONVOLUTIONS, READS_DATA, Convolutions
+from looktwice.gating.convolutions import CONVOLUTIONS, SHARES_MEMORY, Convolutions
 from looktwice.gating.tensors import tensors_in
 
 CallRule = Callable[[int, Tensor, Activation, bool], Tensor]
@@ -47,8 +47,8 @@ class ActivationMode(TorchFunctionMode):
             if self.convolutions is not None:
                 if func in CONVOLUTIONS:
                     return self.convolutions.convolve(func, *args, **kwargs)
-                if func == READS_DATA and isinstance(args[0], nn.Parameter):
-                    self.convolutions.leave(args[0])
+                if func in SHARES_MEMORY:
+                    self.convolutions.leave(tensors_in(args))
             return func(*args, **kwargs)
         if torch._C._are_functorch_transforms_active():
             raise ModelError(
