@@ -18,7 +18,7 @@ from looktwice.attention import Look, api
 from looktwice.attention.api import attend
 from looktwice.attention.maps import Attention
 from looktwice.attention.methods import METHODS
-from looktwice.errors import LooktwiceError, ModelError
+from looktwice.errors import InputError, LooktwiceError, ModelError
 
 
 def in_training() -> nn.Module:
@@ -151,6 +151,37 @@ def test_a_batch_too_large_for_the_memory_is_split(method, monkeypatch):
     assert tried == [5, 2, 3, 1, 2]
     if method == "global_feedback":
         assert {image for image, _ in expected.closed} == set(range(5))
+
+
+@pytest.mark.parametrize("targets", [None, 3, [4, 0, 2, 1, 3]], ids=["predicted", "one for all", "one each"])
+def test_a_batch_whose_plain_pass_does_not_fit_is_split(targets, monkeypatch):
+    network, images = networks.branching(), networks.pictures(5)
+    expected = attend(network, images, targets)
+    tried: list[int] = []
+    whole = api.look_at
+
+    @contextlib.contextmanager
+    def limited(model: Any, some: Any, **rest: Any) -> Any:
+        tried.append(len(some))
+        if len(some) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        with whole(model, some, **rest) as seen:
+            yield seen
+
+    monkeypatch.setattr(api, "look_at", limited)
+    assert_same(attend(network, images, targets), expected, 1e-8)
+    assert tried == [5, 2, 3, 1, 2]
+    with pytest.raises(InputError, match="4 targets for 5 images"):
+        attend(network, images, [0, 1, 2, 3])
+
+
+def test_an_image_whose_plain_pass_does_not_fit_is_an_error(monkeypatch):
+    def none_fits(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(api, "look_at", none_fits)
+    with pytest.raises(ModelError, match="too small for one image"):
+        attend(networks.branching(), networks.pictures(3), 0)
 
 
 def test_an_image_too_large_for_the_memory_is_an_error(monkeypatch):

@@ -158,3 +158,51 @@ def test_a_missing_package_is_named_with_the_remedy(pooled, images, method, monk
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(MissingExtraError, match=r"looktwice\[peers\]"):
         attend(pooled, images, 0, method=method)
+
+
+class Cut(Pooled):
+    """No gradient passes from its scores to its feature maps."""
+
+    def forward(self, images):
+        return self.classifier(self.last(self.features(images)).mean((2, 3)).detach())
+
+
+@pytest.mark.parametrize("method", PEERS)
+def test_a_network_that_cuts_the_gradient_off_is_refused(images, method):
+    with pytest.raises(ModelError, match=r"no gradient reaches the network's maps .* must not detach"):
+        attend(Cut(), images, 0, method=method)
+
+
+class Doubling(Pooled):
+    """It writes on the output of a ReLU, which the ReLU's gradient needs."""
+
+    def forward(self, images):
+        maps = self.last(self.features(images))
+        maps *= 2
+        return self.classifier(maps.mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", [*PEERS, "gradient", "guided_backprop"])
+def test_a_network_that_writes_on_an_activations_output_is_refused(images, method):
+    with pytest.raises(ModelError, match=r"writes in place on what its gradient needs, .*; write x = x \* 2 there"):
+        attend(Doubling(), images, 0, method=method)
+
+
+class Mixed(Pooled):
+    """Its layers work in bfloat16."""
+
+    def forward(self, images):
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(images)
+
+
+@pytest.mark.parametrize("method", PEERS)
+def test_feature_maps_in_bfloat16(images, method):
+    torch.manual_seed(1)
+    model = Mixed()
+    found = attend(model, images, 0, method=method)
+    full = Pooled()
+    full.load_state_dict(model.state_dict())
+    expected = attend(full, images, 0, method=method)
+    for one, other in zip(found.maps, expected.maps, strict=True):
+        assert torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1] > 0.9

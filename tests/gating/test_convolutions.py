@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from looktwice.attention.api import attend
-from looktwice.errors import InputError
+from looktwice.errors import InputError, ModelError
 from looktwice.gating import convolutions
 from looktwice.gating.frozen import frozen
 from looktwice.gating.passes import gated_scores
@@ -263,7 +263,7 @@ def test_weights_made_in_each_pass_are_not_kept():
 
 def test_a_weight_that_changes_before_the_way_back_gives_no_wrong_gradient():
     network = Headed(InTurns(1, without_gradient), 4).eval()
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+    with pytest.raises(ModelError, match="writes in place on what its gradient needs"):
         scores_and_gradient(network, torch.randn(1, 4, 6, 6), ours=True)
 
 

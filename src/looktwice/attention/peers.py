@@ -151,8 +151,12 @@ def _activation_map(name: str, network: FrozenNetwork, images: Tensor, targets: 
     grad_cam_package = _package("pytorch_grad_cam")
     wanted = [grad_cam_package.utils.model_targets.ClassifierOutputTarget(target) for target in targets.tolist()]
     part, place = last_feature_maps(network, images)
-    transform = None if place.kind == "channels" else lambda maps: place.to_grid(place.gated_part(maps))
-    with getattr(grad_cam_package, name)(network, [part], reshape_transform=transform) as method:
+
+    def as_maps(output: Tensor) -> Tensor:
+        maps = place.to_grid(place.gated_part(output))
+        return maps.to(torch.promote_types(maps.dtype, torch.float32))  # NumPy has no bfloat16
+
+    with getattr(grad_cam_package, name)(network, [part], reshape_transform=as_maps) as method:
         maps = method(images.clone().requires_grad_(), wanted)
     return torch.as_tensor(maps, device=images.device, dtype=images.dtype)
 

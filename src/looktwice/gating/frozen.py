@@ -137,6 +137,24 @@ def _check_views(error: RuntimeError) -> None:
         ) from error
 
 
+def _check_gradients(error: RuntimeError) -> None:
+    """Says it in one line if the network is made so that a method's gradient cannot pass it.
+
+    Raises:
+        ModelError: so it is.
+    """
+    if "modified by an inplace operation" in str(error):
+        raise ModelError(
+            "the network writes in place on what its gradient needs, such as the output of an activation; write "
+            "x = x * 2 there, not x *= 2"
+        ) from error
+    if "does not require grad and does not have a grad_fn" in str(error):
+        raise ModelError(
+            "no gradient reaches the network's maps from the class scores; the forward pass must not detach, nor run "
+            "parts of the network under no_grad"
+        ) from error
+
+
 @contextmanager
 def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[FrozenNetwork]:
     """The network as images (N, C, H, W) → scores (N, K), frozen inside the ``with`` and as found after it.
@@ -149,7 +167,8 @@ def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[Fro
     same model wait until then.
 
     Raises:
-        ModelError: not an ``nn.Module``, a TorchScript model, or weights that no gradient can pass.
+        ModelError: not an ``nn.Module``, a TorchScript model, or weights that no gradient can pass; or a gradient
+            that is taken inside the ``with`` does not pass the network.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"a torch.nn.Module is needed, not {type(model).__name__}; load_model(...).module is one")
@@ -173,6 +192,9 @@ def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[Fro
                 weight.requires_grad_(False)
             with torch.inference_mode(False), torch.enable_grad(), _eager():
                 yield network
+        except RuntimeError as error:
+            _check_gradients(error)
+            raise
         finally:
             restore()
 
@@ -273,8 +295,23 @@ def resolve_targets(targets: Targets, scores: Tensor) -> Tensor:
     images, classes = scores.shape
     if targets is None:
         return scores.argmax(1)
+    wanted = one_for_each(targets, images).to(scores.device)
+    outside = (wanted < 0) | (wanted >= classes)
+    if outside.any():
+        raise InputError(
+            f"target {int(wanted[outside][0])} is out of range; this network has classes 0 … {classes - 1}"
+        )
+    return wanted
+
+
+def one_for_each(targets: int | Sequence[int] | Tensor, images: int) -> Tensor:
+    """One target for all images, or one for each → int64 (N,), new.
+
+    Raises:
+        InputError: another number of targets, or targets that are no whole numbers.
+    """
     try:
-        wanted = torch.as_tensor(targets, device=scores.device)
+        wanted = torch.as_tensor(targets)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"targets must be whole numbers, not {targets!r}; pass class indices") from None
     if not wanted.numel():
@@ -286,9 +323,4 @@ def resolve_targets(targets: Targets, scores: Tensor) -> Tensor:
         wanted = wanted.expand(images)
     if len(wanted) != images:
         raise InputError(f"{len(wanted)} targets for {images} images; pass one for all or one each")
-    outside = (wanted < 0) | (wanted >= classes)
-    if outside.any():
-        raise InputError(
-            f"target {int(wanted[outside][0])} is out of range; this network has classes 0 … {classes - 1}"
-        )
     return wanted.clone()
