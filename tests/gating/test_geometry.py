@@ -323,3 +323,71 @@ def test_a_picture_made_inside_vmap_changes_nothing(count):
 def test_an_activation_inside_vmap_is_refused(method):
     with pytest.raises(ModelError, match=r"calls relu inside torch\.vmap .*; call it on the whole batch"):
         attend(Mapped(inside=True).eval(), torch.randn(2, 3, 32, 32), 1, method=method)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("method", ["grad_cam", "layer_cam"])
+def test_the_last_feature_maps_are_found_though_other_layers_are_mapped(method, count):
+    images = torch.randn(count, 3, 32, 32)
+    mapped, plain = (
+        attend(Mapped(inside=False, by=by).eval(), images, 1, method=method, propagate=False) for by in ("vmap", "loop")
+    )
+    assert torch.allclose(mapped.maps, plain.maps, atol=1e-4)
+
+
+class Transformed(nn.Module):
+    """Layers after a Fourier transform, which is a part or a function."""
+
+    def __init__(self, *, is_part: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 4)
+        self.transform = Fourier() if is_part else torch.fft.fft2
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = F.relu(self.first(images))
+        return self.head(F.relu(self.last(maps + self.transform(maps).abs() / 32)).mean((2, 3)))
+
+
+class Fourier(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.fft.fft2(maps)
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "layer_cam"])
+def test_a_part_with_complex_numbers_is_no_feature_map(method):
+    images = torch.randn(2, 3, 32, 32)
+    ours, theirs = (attend(Transformed(is_part=is_part).eval(), images, 1, method=method) for is_part in (True, False))
+    assert torch.equal(ours.maps, theirs.maps)
+
+
+class Deriving(nn.Module):
+    """It takes gradients in its own code: it has a number of its own that is derived, and may catch what fails."""
+
+    def __init__(self, *, derives: bool, catches: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
+        self.head = nn.Linear(8, 4)
+        self.derives, self.catches = derives, catches
+
+    def forward(self, images: Tensor) -> Tensor:
+        one = torch.ones((), requires_grad=self.derives)
+        try:
+            with torch.enable_grad():
+                return self.head(self.layers(images * one).mean((2, 3)))
+        except RuntimeError:
+            if not self.catches:
+                raise
+            return self.head(F.relu(images).mean((1, 2, 3))[:, None].expand(-1, 8))
+
+
+@pytest.mark.parametrize("catches", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("method", ["global_feedback", "grad_cam"])
+def test_a_network_may_take_gradients_in_its_own_code(method, count, catches):
+    images = torch.randn(count, 3, 64, 64)
+    deriving, plain = (Deriving(derives=derives, catches=catches).eval() for derives in (True, False))
+    assert kinds(deriving, images) == ["channels", "channels"]
+    ours, theirs = (attend(network, images, 1, method=method) for network in (deriving, plain))
+    assert torch.allclose(ours.maps, theirs.maps, atol=1e-4)

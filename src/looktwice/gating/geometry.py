@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ class PartOutput:
 
 
 def measured_parts(network: FrozenNetwork, images: Tensor) -> list[PartOutput]:
-    """The parts of a network that are called once and return a tensor, in call order. They are remembered too."""
+    """The parts of a network that are called once and return a real tensor, in call order. They are remembered too."""
     known = _PARTS.of(network.module, network.looks)
     key = _key(images)
     if key not in known:
@@ -143,7 +143,7 @@ def _activations(see: Callable[[Tensor], None]) -> AbstractContextManager[object
 @contextmanager
 def _modules(module: nn.Module, finished: list[nn.Module], see: Callable[[Tensor], None]) -> Iterator[None]:
     def hook(part: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, Tensor):
+        if _can_be_compared(output):
             finished.append(part)
             see(output)
 
@@ -244,7 +244,8 @@ def _show(
     """
 
     def look(output: Tensor, is_picture: bool = False) -> None:
-        with torch._C.DisableTorchFunction():  # what is computed here is not the network's
+        # What is computed here is not the network's, which may derive something itself.
+        with torch._C.DisableTorchFunction(), torch.no_grad():
             known = output[: len(probes)] if _is_batch(output, len(numbers)) else output.flatten()[:0]
             see(known.clone() if keeps else known, is_picture)
 
@@ -264,11 +265,16 @@ class _PictureMode(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        is_map = isinstance(made, Tensor) and made.ndim == 4 and made.is_floating_point()
-        is_map = is_map and not torch._C._are_functorch_transforms_active()  # inside vmap it has no values to look at
+        is_map = _can_be_compared(made) and made.ndim == 4 and made.is_floating_point()
         if is_map and made.shape[:2] == self._wanted and min(made.shape[2:]) >= TELLING:
             self._see(made)
         return made
+
+
+def _can_be_compared(output: object) -> TypeGuard[Tensor]:
+    """Whether it is a tensor with an order among its values. Inside ``vmap`` there are none to look at."""
+    is_ordered = isinstance(output, Tensor) and not output.is_complex()
+    return is_ordered and not torch._C._are_functorch_transforms_active()
 
 
 def _is_batch(output: Tensor, batch: int) -> bool:
