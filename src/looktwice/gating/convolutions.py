@@ -16,6 +16,7 @@ CONVOLUTIONS = frozenset((torch.conv2d, torch.ops.aten.conv2d, torch.ops.aten.co
 SHARES_MEMORY = frozenset(
     (
         Tensor.data.__get__,  # type: ignore[attr-defined]  # what ``weight.data`` calls
+        Tensor.data.__set__,  # type: ignore[attr-defined]
         Tensor.numpy,
         Tensor.__array__,
         Tensor.__dlpack__,
@@ -24,7 +25,7 @@ SHARES_MEMORY = frozenset(
         Tensor.data_ptr,
     )
 )
-"""Functions that give a tensor's memory to something else. What that writes leaves no trace on the tensor."""
+"""Functions that give a tensor's memory to something else, or other memory to it. Then writes leave no trace on it."""
 
 Size = int | tuple[int, ...] | list[int]
 
@@ -40,8 +41,9 @@ class Convolutions:
 
     Only the network's own parameters are copied. Weights that it computes are other tensors in each pass. If the
     network writes on a weight between two of its own calls, the weight is copied again. A weight whose memory something
-    else has, or has had in this look, is left alone, because writes are not seen then. Two kinds of writes are not seen
-    until the next look: through ``Tensor.set_``, and through an array of NumPy that the weight was made of.
+    else has, or has had in this look, is left alone, because writes are not seen then. So is one that got other memory.
+    Some writes are not seen until the next look: through ``Tensor.set_``, a capsule of ``to_dlpack``, or an array of
+    NumPy that the weight was made of, or that was made of it before; and those that PyTorch is told to count as none.
 
     Args:
         own: the network's parameters.
@@ -53,8 +55,11 @@ class Convolutions:
         self._left: set[int] = set()
 
     def leave(self, tensors: Iterable[Tensor]) -> None:
-        """Copies weights that share these tensors' memory no more, because the network may write on them unseen."""
-        self._left.update(address for address in map(_memory, tensors) if address is not None)
+        """Copies these weights no more, nor those that share their memory, because writes on them may not be seen."""
+        for tensor in tensors:
+            self._own.pop(id(tensor), None)  # wherever its memory will be
+            if (address := _memory(tensor)) is not None:
+                self._left.add(address)
 
     def convolve(
         self,
