@@ -462,3 +462,38 @@ def test_a_network_that_needs_its_own_layout_is_not_tried_again_in_another(metho
     again = attend(network, images, 0, method=method)
     assert all(Viewing.passes)
     assert torch.equal(again.maps, first.maps)
+
+
+def derived_alone() -> None:
+    torch.ones(2).sum().backward()
+
+
+def written_in_place() -> None:
+    with torch.enable_grad():
+        powers = torch.ones(3, requires_grad=True).exp()
+        powers.mul_(2).sum().backward()
+
+
+OWN_SLIPS = [
+    (derived_alone, "does not require grad and does not have a grad_fn"),
+    (written_in_place, "modified by an inplace operation"),
+]
+
+
+@pytest.mark.parametrize(("slip", "message"), OWN_SLIPS)
+def test_an_error_of_gradients_that_are_not_the_network_s_stays(slip: Callable[[], None], message: str):
+    def forward(bent: Bent, images: Tensor) -> Tensor:
+        slip()
+        return bent.classify(bent.features(images))
+
+    def slip_after_a_pass(network: nn.Module) -> None:
+        with frozen(network) as inside:
+            inside(torch.rand(1, 3, 8, 8))
+            slip()
+
+    with pytest.raises(RuntimeError, match=message), frozen(networks.Plain()):
+        slip()
+    with pytest.raises(RuntimeError, match=message):
+        slip_after_a_pass(networks.Plain())
+    with pytest.raises(RuntimeError, match=message):
+        attend(Bent(forward), torch.rand(1, 3, 8, 8), method="gradient")

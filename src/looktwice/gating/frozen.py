@@ -50,7 +50,8 @@ class FrozenNetwork(nn.Module):
 
     ``output`` is what the user declares of its output. ``looks`` is what it looked like before its first pass, and
     which entry is declared to be its scores. What is remembered of a network is asked for by it. ``notes`` says what is
-    doubtful about the output of its last pass, a line each.
+    doubtful about the output of its last pass, a line each. ``is_derived`` says whether the images of this pass took a
+    gradient, and ``passes_gradient`` whether its scores have one.
 
     On a CPU, in single precision or less, the images get the memory layout ``channels_last``. Most networks run a tenth
     to a third faster with it. Double precision does not gain.
@@ -62,6 +63,7 @@ class FrozenNetwork(nn.Module):
         self.output = output
         self.looks: object = (looks_of(module), output.scores)
         self.notes: tuple[str, ...] = ()
+        self.is_derived, self.passes_gradient = False, False
         self.training = False
         self.convolutions = Convolutions(module.parameters())
         self._own_layout = _OWN_LAYOUT.of(module, self.looks)
@@ -83,6 +85,7 @@ class FrozenNetwork(nn.Module):
             raise
         found = class_scores(answer, len(images), self.output.scores)
         self.notes = found.notes
+        self.is_derived, self.passes_gradient = images.requires_grad, found.scores.requires_grad
         return self.output.of_classes(found.scores)
 
     def takes_back_layout(self, error: Exception) -> bool:
@@ -137,18 +140,21 @@ def _check_views(error: RuntimeError) -> None:
         ) from error
 
 
-def _check_gradients(error: RuntimeError) -> None:
+def _check_gradients(error: RuntimeError, network: FrozenNetwork) -> None:
     """Says it in one line if the network is made so that a method's gradient cannot pass it.
+
+    The same errors of other code stay as they are: of a user's own, before a pass or after one without a gradient.
 
     Raises:
         ModelError: so it is.
     """
-    if "modified by an inplace operation" in str(error):
+    if "modified by an inplace operation" in str(error) and network.passes_gradient:
         raise ModelError(
             "the network writes in place on what its gradient needs, such as the output of an activation; write "
             "x = x * 2 there, not x *= 2"
         ) from error
-    if "does not require grad and does not have a grad_fn" in str(error):
+    is_cut = network.is_derived and not network.passes_gradient
+    if "does not require grad and does not have a grad_fn" in str(error) and is_cut:
         raise ModelError(
             "no gradient reaches the network's maps from the class scores; the forward pass must not detach, nor run "
             "parts of the network under no_grad"
@@ -193,7 +199,7 @@ def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[Fro
             with torch.inference_mode(False), torch.enable_grad(), _eager():
                 yield network
         except RuntimeError as error:
-            _check_gradients(error)
+            _check_gradients(error, network)
             raise
         finally:
             restore()
