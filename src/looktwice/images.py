@@ -229,16 +229,16 @@ def check_map(heat: ArrayLike) -> NDArray[np.floating]:
     """A map (H, W) as floating-point numbers. Half precision becomes single, other precisions stay.
 
     Raises:
-        InputError: not two-dimensional, empty, or with values that are not finite.
+        InputError: no real numbers, not two-dimensional, empty, or with values that are not finite.
     """
     try:
         values = np.asarray(heat)
-    except (TypeError, RuntimeError) as error:  # a tensor in bfloat16, on a GPU, or one that takes gradients
+        if not np.issubdtype(values.dtype, np.floating):
+            values = values.astype(np.float64, casting="same_kind")  # no complex numbers, no text
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor in bfloat16, on a GPU, or one with gradients
         raise InputError(f"a map cannot be read: {error}; pass map.detach().float().cpu().numpy()") from error
     if values.ndim != 2 or values.size == 0:
         raise InputError(f"a map must be (H, W) with at least one pixel, not {values.shape}; pass one map at a time")
-    if not np.issubdtype(values.dtype, np.floating):
-        values = values.astype(np.float64)
     if values.dtype == np.float16:
         values = values.astype(np.float32)
     if not np.isfinite(values).all():

@@ -180,6 +180,12 @@ def test_only_one_map_at_a_time(heat):
         check_map(heat)
 
 
+@pytest.mark.parametrize("heat", [np.ones((2, 2)) * 1j, np.array([["a", "b"]]), [[1.0, 2.0], [3.0]]])
+def test_only_maps_of_real_numbers(heat):
+    with pytest.raises(InputError, match=r"a map cannot be read: .*; pass map"):
+        check_map(heat)
+
+
 def test_precision_is_kept_but_for_half():
     assert [check_map(np.ones((1, 1), dtype)).dtype for dtype in ("f2", "f4", "f8", "u1")] == ["f4", "f4", "f8", "f8"]
 
