@@ -57,3 +57,16 @@ def test_an_error_of_the_networks_own_stays_as_it_is():
 
     with pytest.raises(RuntimeError, match="my own reason"):
         looktwice.attend(Breaks(), torch.rand(1, 3, 8, 8), 0)
+
+
+@pytest.mark.parametrize("method", ["gradient", "global_feedback", "grad_cam"])
+@pytest.mark.parametrize("targets", [1, [1, 0], None])
+def test_the_default_device_is_left_to_the_user(targets, method):
+    """As after ``torch.set_default_device("cuda")``: what is made without a device lies where no number is."""
+    images = torch.rand(2, 3, 64, 64)
+    expected = looktwice.attend(network(3), images, targets, method=method)
+    model = network(3)
+    with torch.device("meta"):
+        found = looktwice.attend(model, images, targets, method=method)
+    assert torch.equal(found.maps, expected.maps)
+    assert found.targets.tolist() == expected.targets.tolist()

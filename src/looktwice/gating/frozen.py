@@ -317,7 +317,7 @@ def one_for_each(targets: int | Sequence[int] | Tensor, images: int) -> Tensor:
         InputError: another number of targets, or targets that are no whole numbers.
     """
     try:
-        wanted = torch.as_tensor(targets)
+        wanted = targets if isinstance(targets, Tensor) else torch.as_tensor(targets, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"targets must be whole numbers, not {targets!r}; pass class indices") from None
     if not wanted.numel():

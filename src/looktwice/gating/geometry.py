@@ -208,7 +208,7 @@ def _probes(image: Tensor) -> Tensor:
     probes = image.repeat(len(PLACES), 1, 1, 1)
     for probe, (y, x) in zip(probes, PLACES, strict=True):
         top, left = int(height * y - rows / 2), int(width * x - columns / 2)
-        patch = torch.randn((image.shape[1], rows, columns), generator=noise).to(image)
+        patch = torch.randn((image.shape[1], rows, columns), generator=noise, device="cpu").to(image)
         probe[:, top : top + rows, left : left + columns] = patch * image.std().clamp_min(0.1) + image.mean()
     return probes
 
