@@ -167,10 +167,11 @@ class Cut(Pooled):
         return self.classifier(self.last(self.features(images)).mean((2, 3)).detach())
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("method", PEERS)
-def test_a_network_that_cuts_the_gradient_off_is_refused(images, method):
+def test_a_network_that_cuts_the_gradient_off_is_refused(images, method, kind):
     with pytest.raises(ModelError, match=r"no gradient reaches the network's maps .* must not detach"):
-        attend(Cut(), images, 0, method=method)
+        attend(Cut().to(kind), images.to(kind), 0, method=method)
 
 
 class Doubling(Pooled):

@@ -31,7 +31,7 @@ from looktwice.feedback.global_feedback import feedback_from_options
 from looktwice.feedback.open_pass import OpenLayers
 from looktwice.gating.activations import Saturation
 from looktwice.gating.calls import NO_ACTIVATIONS, ActivationCall, Guidance, Layers, select_layers
-from looktwice.gating.frozen import FrozenNetwork
+from looktwice.gating.frozen import FrozenNetwork, gradients_checked
 from looktwice.options import check_choice
 
 
@@ -216,7 +216,8 @@ def _attributed(
 ) -> Attention:
     """The attention of a function that makes the map, or an attribution, by itself."""
     network, images = _in_single_precision(look)
-    found = attribute(network, images, targets, **options)
+    with gradients_checked(network):  # it may be another network than the one that is frozen
+        found = attribute(network, images, targets, **options)
     if len(found) != len(look.images):
         raise ModelError(
             f"the method returned {len(found)} maps for {len(look.images)} images; it cannot be used on a network that "

@@ -140,25 +140,30 @@ def _check_views(error: RuntimeError) -> None:
         ) from error
 
 
-def _check_gradients(error: RuntimeError, network: FrozenNetwork) -> None:
-    """Says it in one line if the network is made so that a method's gradient cannot pass it.
+@contextmanager
+def gradients_checked(network: FrozenNetwork) -> Iterator[None]:
+    """Says it in one line if the network is made so that a gradient taken inside the ``with`` cannot pass it.
 
     The same errors of other code stay as they are: of a user's own, before a pass or after one without a gradient.
 
     Raises:
         ModelError: so it is.
     """
-    if "modified by an inplace operation" in str(error) and network.passes_gradient:
-        raise ModelError(
-            "the network writes in place on what its gradient needs, such as the output of an activation; write "
-            "x = x * 2 there, not x *= 2"
-        ) from error
-    is_cut = network.is_derived and not network.passes_gradient
-    if "does not require grad and does not have a grad_fn" in str(error) and is_cut:
-        raise ModelError(
-            "no gradient reaches the network's maps from the class scores; the forward pass must not detach, nor run "
-            "parts of the network under no_grad"
-        ) from error
+    try:
+        yield
+    except RuntimeError as error:
+        if "modified by an inplace operation" in str(error) and network.passes_gradient:
+            raise ModelError(
+                "the network writes in place on what its gradient needs, such as the output of an activation; write "
+                "x = x * 2 there, not x *= 2"
+            ) from error
+        is_cut = network.is_derived and not network.passes_gradient
+        if "does not require grad and does not have a grad_fn" in str(error) and is_cut:
+            raise ModelError(
+                "no gradient reaches the network's maps from the class scores; the forward pass must not detach, nor "
+                "run parts of the network under no_grad"
+            ) from error
+        raise
 
 
 @contextmanager
@@ -196,11 +201,8 @@ def frozen(model: nn.Module, output: NetworkOutput = RECOGNISED) -> Iterator[Fro
                 part.training = False
             for weight in weights:
                 weight.requires_grad_(False)
-            with torch.inference_mode(False), torch.enable_grad(), _eager():
+            with torch.inference_mode(False), torch.enable_grad(), _eager(), gradients_checked(network):
                 yield network
-        except RuntimeError as error:
-            _check_gradients(error, network)
-            raise
         finally:
             restore()
 
