@@ -310,7 +310,7 @@ class _Places:
         if len(shape) == 1:
             return Place("vector")
         answers, moved_here = False, None
-        differences = Differences(_differences(outputs))
+        differences = Differences.between(outputs)
         fitting: dict[Place, Tensor] = {}
         for place in place_candidates(shape, self._image):
             seen = _seen_places(differences.on_grid(place), is_picture)
@@ -375,16 +375,6 @@ def _displacement(seen: Tensor, place: Place, tolerance: float) -> float:
     if place.kind == "tokens":
         tolerated = tolerated.clamp_max(MOST_FOR_TOKENS)
     return float(((seen - _expected(seen)).abs() / tolerated).max())
-
-
-def _differences(outputs: Tensor) -> Tensor:
-    """How much each of three outputs (3, ...) differs from the output without any patch."""
-    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-    one, two, three = outputs
-    # Where only one probe has a patch, the median is the output without any.
-    low, high = torch.minimum(one, two), torch.maximum(one, two)
-    median = torch.maximum(low, torch.minimum(high, three, out=high), out=low)
-    return (outputs - median).abs_()
 
 
 def _seen_places(differences: Tensor, is_picture: bool) -> Tensor | None:

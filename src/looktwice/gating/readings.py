@@ -74,6 +74,16 @@ class Differences:
     def __init__(self, values: Tensor) -> None:
         self._sums = {tuple(range(values.ndim - 1)): values}
 
+    @classmethod
+    def between(cls, outputs: Tensor) -> "Differences":
+        """How much each of three outputs (3, ...) differs from the output without any patch."""
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        one, two, three = outputs
+        # Where only one probe has a patch, the median is the output without any.
+        low, high = torch.minimum(one, two), torch.maximum(one, two)
+        median = torch.maximum(low, torch.minimum(high, three, out=high), out=low)
+        return cls((outputs - median).abs_())
+
     def along(self, axes: tuple[int, ...]) -> Tensor:
         """Their sums over all other axes, (P, ...) in the order of ``axes``; axis 0 is the first one after P."""
         kept = tuple(sorted(axes))
