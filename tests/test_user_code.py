@@ -4,6 +4,7 @@ import copy
 import importlib
 import io
 import pickle
+import subprocess
 import sys
 import textwrap
 import threading
@@ -122,6 +123,24 @@ def test_a_module_named_like_an_installed_package(two):
     before = sys.modules["PIL"], sys.modules["random"]
     assert [classes(folder) for folder in two] == [3, 7]
     assert (sys.modules["PIL"], sys.modules["random"]) == before
+
+
+def test_an_installed_package_that_is_first_imported_by_a_users_file_gets_installed_modules(two):
+    """Beside a file that is named like a module that the package needs, and that the program has imported."""
+    code = (
+        "import sys, PIL.Image\n"
+        "from looktwice.user_code import load_object\n"
+        "make = load_object(sys.argv[1], 'network')\n"
+        "import torchvision.datasets.folder as folder\n"
+        "assert folder.Image is PIL.Image and sys.modules['PIL'] is PIL\n"
+        "print(make()[-1].out_features)"
+    )
+    for folder, classes in zip(two, ("3", "7"), strict=True):
+        write(folder, {"PIL": "from blocks import make as mine\n"})
+        (folder / "net.py").write_text("import torchvision.datasets\nfrom PIL import mine as make\n")
+        command = [sys.executable, "-c", code, f"{folder / 'net.py'}:make"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.stdout.strip(), done.stderr) == (classes, "")
 
 
 def test_a_module_named_like_one_that_the_program_has_imported_by_text(two, monkeypatch):

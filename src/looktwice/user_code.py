@@ -13,12 +13,13 @@ import os
 import re
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.abc import Loader
 from importlib.machinery import FrozenImporter, ModuleSpec, PathFinder, SourceFileLoader
 from itertools import count
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from looktwice.errors import LooktwiceError, ModelError, one_line
@@ -100,8 +101,25 @@ def user_code(what: str) -> Iterator[None]:
     except LooktwiceError:
         raise
     except (Exception, SystemExit) as error:
-        text = re.sub(rf"\b{_PREFIX}\d+\.", "", one_line(error))  # modules have their own names in messages
-        raise ModelError(f"{what}: its own code fails with {type(error).__name__}: {text}") from error
+        raise ModelError(_told(what, error)) from error
+
+
+def told_of_user_code(error: BaseException) -> str | None:
+    """Where the user's own code failed, and how, in one line; ``None`` if an error does not come from it.
+
+    An error may come later than in ``user_code``: a network may fail on some pictures only, or on some batches.
+    """
+    places = [
+        f"{frame.f_code.co_filename}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith(_PREFIX)
+    ]
+    return _told(places[-1], error) if places else None
+
+
+def _told(what: str, error: BaseException) -> str:
+    text = re.sub(rf"\b{_PREFIX}\d+\.", "", one_line(error))  # modules have their own names in messages
+    return f"{what}: its own code fails with {type(error).__name__}: {text}"
 
 
 def _likely(attribute: str, home: ModuleType) -> str:
@@ -132,6 +150,7 @@ class _UserModules:
         self.name = f"{_PREFIX}{next(_NUMBERS)}"
         self.builtins: Mapping[str, Any] = {**vars(builtins), "__import__": self._import}
         self.aliases: set[str] = set()
+        self.hidden: Mapping[str, ModuleType] = {}
         self._package = ModuleType(self.name)
         # The folders that are searched before and after the installed packages.
         self._folders: tuple[list[str], list[str]] = ([str(folder) for folder in folders], [])
@@ -146,7 +165,7 @@ class _UserModules:
             if outer is not None:
                 outer.drop_aliases()
             self._register()
-            hidden = self._hide()
+            self.hidden = self._hide()
             try:
                 yield
             except BaseException:
@@ -154,7 +173,7 @@ class _UserModules:
                 raise
             finally:
                 self._leave()
-                sys.modules.update(hidden)
+                sys.modules.update(self.hidden)
                 _ENTERED.modules = outer
 
     def import_file(self, file: Path) -> ModuleType:
@@ -337,6 +356,20 @@ class _AliasLoader(Loader):
         sys.modules[name] = importlib.import_module(f"{self._modules.name}.{name}")
 
 
+class _HiddenLoader(Loader):
+    """Puts a module that the entered load hides back into ``sys.modules``, the same as before."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The usual empty module; ``exec_module`` replaces it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Replaces the module. Python's import machinery allows that."""
+        sys.modules[module.__name__] = self._module
+
+
 class _Finder:
     """The entry of ``sys.meta_path`` that finds users' modules."""
 
@@ -348,7 +381,17 @@ class _Finder:
         modules: _UserModules | None = getattr(_ENTERED, "modules", None)
         if modules is None or not _may_be_aliased(top) or not modules.owns(top):
             return None
+        if _is_asked_by_a_package():
+            return ModuleSpec(name, _HiddenLoader(modules.hidden[name])) if name in modules.hidden else None
         return ModuleSpec(name, _AliasLoader(modules))
+
+
+def _is_asked_by_a_package() -> bool:
+    """Whether an installed package is being imported, and imports a module itself. It never means the user's."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("importlib"):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_name == "<module>" and _is_of_packages(frame.f_code.co_filename)
 
 
 _FINDER = _Finder()

@@ -127,3 +127,54 @@ def test_escape_codes_in_names_are_not_printed(attend, looktwice, net, tmp_path)
     assert "a\\x1b[31m\\x9b2J\\u202egpj.0.png" in outputs[0].out[0]
     (record,) = (tmp_path / "out\x1b[1m").glob("*.json")
     assert json.loads(record.read_text())["image"] == str(folder / STEERING)
+
+
+LATE = """
+import torch
+from torch import nn
+
+
+class Late(nn.Module):
+    def __init__(self, is_wrong):
+        super().__init__()
+        self.layer, self.is_wrong = nn.Conv2d(3, 4, 3), is_wrong
+
+    def forward(self, images):
+        if self.is_wrong(images):
+            raise KeyError("a slip")
+        return torch.relu(self.layer(images)).mean((2, 3))
+
+
+def on_a_batch():
+    return Late(lambda images: len(images) > 1)
+
+
+def on_noise():
+    return Late(lambda images: images.std() > 0.5)
+"""
+"""Networks that run on one blank image, and fail later."""
+
+
+@pytest.mark.parametrize(
+    ("command", "factory"),
+    [("attend", "on_noise"), ("compare", "on_noise"), ("label", "on_noise"), ("label", "on_a_batch")],
+)
+def test_a_network_of_the_users_own_that_fails_late_is_told_in_one_line(looktwice, tmp_path, command, factory):
+    (tmp_path / "late.py").write_text(LATE)
+    (tmp_path / "in").mkdir()
+    for seed in range(3):
+        noise(seed=seed).save(tmp_path / "in" / f"{seed}.png")
+    model = ("--model", f"{tmp_path}/late.py:{factory}", "--size", 32, "--device", "cpu")
+    ran = looktwice(command, tmp_path / "in", "--output", tmp_path / "out", *model)
+    assert ran.code == 1
+    assert ran.err[-1] == f"looktwice: {tmp_path}/late.py, line 13: its own code fails with KeyError: 'a slip'"
+    assert not any("Traceback" in line for line in ran.err)
+
+
+def test_a_fault_that_is_not_the_users_is_not_told_as_theirs(looktwice, net, photo, tmp_path, monkeypatch):
+    def slip(*_, **__):
+        raise KeyError("ours")
+
+    monkeypatch.setattr("looktwice.explain.images.attend_images", slip)
+    with pytest.raises(KeyError, match="ours"):
+        looktwice("attend", photo, "--model", net(), "--output", tmp_path / "out")

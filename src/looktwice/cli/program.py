@@ -22,6 +22,7 @@ from looktwice.cli.lists import methods_command, models_command
 from looktwice.cli.report import report_command
 from looktwice.cli.serve import serve_command
 from looktwice.errors import LooktwiceError, LooktwiceWarning, printable
+from looktwice.user_code import told_of_user_code
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -29,8 +30,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=T
 def run() -> None:
     """Runs the program and exits.
 
-    A mistake that its user can repair is one line, with exit code 1. Wrong usage has exit code 2. A closed pipe ends
-    the program without a message. Ctrl-C ends it with the line "stopped" and exit code 130.
+    A mistake that its user can repair is one line, with exit code 1; so is an error of the user's own code. Wrong usage
+    has exit code 2. A closed pipe ends the program without a message. Ctrl-C ends it with the line "stopped" and exit
+    code 130.
     """
     _prepare_streams()
     warnings.showwarning = _show_warning
@@ -85,6 +87,12 @@ def _exit_code() -> int:
         raise
     except (LooktwiceError, OSError) as error:
         complain(error)
+        return 1
+    except Exception as error:
+        told = told_of_user_code(error)
+        if told is None:
+            raise
+        complain(told)
         return 1
 
 
