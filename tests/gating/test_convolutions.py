@@ -153,6 +153,15 @@ class InTurns(nn.Module):
         return images
 
 
+def assert_scores_stay(network: nn.Module, images: Tensor) -> None:
+    """The scores of two passes in one look are those of the bare network."""
+    with torch.no_grad():
+        expected = network(images)
+    with frozen(network) as fixed:
+        for _ in range(2):
+            assert torch.allclose(gated_scores(fixed, images, {}), expected, rtol=1e-4, atol=1e-6)
+
+
 def through_data(weight: nn.Parameter, values: Tensor) -> None:
     weight.data.copy_(values)
 
@@ -166,11 +175,7 @@ def without_gradient(weight: nn.Parameter, values: Tensor) -> None:
 @pytest.mark.parametrize("write", [through_data, without_gradient])
 def test_weights_that_are_written_in_turns(kernel: int, write: Callable[[nn.Parameter, Tensor], None]):
     network = Headed(InTurns(kernel, write), 4).eval()
-    images = torch.randn(1, 4, 6, 6)
-    expected = network(images)
-    with frozen(network) as fixed:
-        for _ in range(2):
-            assert torch.allclose(gated_scores(fixed, images, {}), expected, rtol=1e-4, atol=1e-6)
+    assert_scores_stay(network, torch.randn(1, 4, 6, 6))
 
 
 def through_an_array(weight: nn.Parameter, values: Tensor) -> None:
@@ -215,12 +220,7 @@ UNSEEN = [
 @pytest.mark.parametrize("write", UNSEEN)
 def test_weights_that_are_written_in_turns_and_unseen(write: Callable[[nn.Parameter, Tensor], None]):
     network = Headed(InTurns(3, write), 4).eval()
-    images = torch.randn(1, 4, 6, 6)
-    with torch.no_grad():
-        expected = network(images)
-    with frozen(network) as fixed:
-        for _ in range(2):
-            assert torch.allclose(gated_scores(fixed, images, {}), expected, rtol=1e-4, atol=1e-6)
+    assert_scores_stay(network, torch.randn(1, 4, 6, 6))
 
 
 class Aliased(nn.Module):
@@ -248,12 +248,7 @@ class Aliased(nn.Module):
 @pytest.mark.parametrize("kind", ["attribute", "parameter", "part"])
 def test_a_weight_whose_memory_something_else_has(kind: str):
     network = Headed(Aliased(kind), 2 if kind == "part" else 4).eval()
-    images = torch.randn(1, 2, 6, 6)
-    with torch.no_grad():
-        expected = network(images)
-    with frozen(network) as fixed:
-        for _ in range(2):
-            assert torch.allclose(gated_scores(fixed, images, {}), expected, rtol=1e-4, atol=1e-6)
+    assert_scores_stay(network, torch.randn(1, 2, 6, 6))
 
 
 def test_weights_made_in_each_pass_are_not_kept():

@@ -43,7 +43,7 @@ class Convolutions:
     network writes on a weight between two of its own calls, the weight is copied again. A weight whose memory something
     else has, or has had in this look, is left alone, because writes are not seen then. So is one that got other memory.
     Some writes are not seen until the next look: through ``Tensor.set_``, a capsule of ``to_dlpack``, or an array of
-    NumPy that the weight was made of, or that was made of it before; and those that PyTorch is told to count as none.
+    NumPy that the weight was made of, or was given out as before; and those that PyTorch is told not to count.
 
     Args:
         own: the network's parameters.
