@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.abc import Loader
 from importlib.machinery import FrozenImporter, ModuleSpec, PathFinder, SourceFileLoader
 from itertools import count
@@ -209,6 +209,11 @@ class _UserModules:
             found.loader = _OwnLoader(name, found.loader.path)
         return found
 
+    def alias(self, name: str) -> ModuleType:
+        """The user's module of this name, to stand in ``sys.modules`` under its plain name too."""
+        self.aliases.add(name)
+        return importlib.import_module(f"{self.name}.{name}")
+
     def drop_aliases(self) -> None:
         """Removes the user's modules from ``sys.modules`` under their plain names."""
         for name in self.aliases:
@@ -340,34 +345,22 @@ class _OwnLoader(SourceFileLoader):
         super().exec_module(module)
 
 
-class _AliasLoader(Loader):
-    """Puts a module of the entered load into ``sys.modules`` under its plain name."""
+class _ReplacingLoader(Loader):
+    """Puts another module into ``sys.modules`` under the name that was asked for.
 
-    def __init__(self, modules: _UserModules) -> None:
-        self._modules = modules
+    Args:
+        module_of: the name → that module.
+    """
 
-    def create_module(self, spec: ModuleSpec) -> None:
-        """The usual empty module; ``exec_module`` replaces it."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Replaces the module. Python's import machinery allows that."""
-        name = module.__name__
-        self._modules.aliases.add(name)
-        sys.modules[name] = importlib.import_module(f"{self._modules.name}.{name}")
-
-
-class _HiddenLoader(Loader):
-    """Puts a module that the entered load hides back into ``sys.modules``, the same as before."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self._module = module
+    def __init__(self, module_of: Callable[[str], ModuleType]) -> None:
+        self._module_of = module_of
 
     def create_module(self, spec: ModuleSpec) -> None:
         """The usual empty module; ``exec_module`` replaces it."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Replaces the module. Python's import machinery allows that."""
-        sys.modules[module.__name__] = self._module
+        sys.modules[module.__name__] = self._module_of(module.__name__)
 
 
 class _Finder:
@@ -382,8 +375,8 @@ class _Finder:
         if modules is None or not _may_be_aliased(top) or not modules.owns(top):
             return None
         if _is_asked_by_a_package():
-            return ModuleSpec(name, _HiddenLoader(modules.hidden[name])) if name in modules.hidden else None
-        return ModuleSpec(name, _AliasLoader(modules))
+            return ModuleSpec(name, _ReplacingLoader(modules.hidden.__getitem__)) if name in modules.hidden else None
+        return ModuleSpec(name, _ReplacingLoader(modules.alias))
 
 
 def _is_asked_by_a_package() -> bool:

@@ -16,7 +16,7 @@ from looktwice.attention.maps import Attention, method_attention, opening_of
 from looktwice.attention.methods import Method, find_method, resolve_options
 from looktwice.defaults import DEFAULT_METHOD
 from looktwice.errors import LooktwiceWarning, ModelError
-from looktwice.gating.frozen import Targets, check_images, one_for_each, resolve_targets
+from looktwice.gating.frozen import Targets, one_for_each, resolve_targets
 from looktwice.gating.memory import is_out_of_memory
 from looktwice.gating.outputs import RECOGNISED, NetworkOutput
 
@@ -67,13 +67,14 @@ def attend(
     """
     chosen = resolve_options(method, options)
     opening = opening_of(find_method(method), chosen)
-    images = check_images(images)
-    count = len(images)
+    count = len(images) if isinstance(images, Tensor) and images.ndim == 4 else 1  # the look refuses all others
 
     def attend_part(part: slice) -> Attention:
-        some = targets if targets is None or part == slice(0, count) else one_for_each(targets, count)[part]
-        with look_at(model, images[part], propagate=chosen["propagate"], output=output, opening=opening) as look:
-            rounds = _rounds(some, look.scores)
+        some, wanted = images, targets
+        if part != slice(0, count):
+            some, wanted = images[part], None if targets is None else one_for_each(targets, count)[part]
+        with look_at(model, some, propagate=chosen["propagate"], output=output, opening=opening) as look:
+            rounds = _rounds(wanted, look.scores)
             return reduce(_joined, (attend_in_parts(look, one_each, method, chosen) for one_each in rounds))
 
     attention = _in_parts(attend_part, 0, count)
