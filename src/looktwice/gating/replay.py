@@ -83,11 +83,10 @@ class PrefixCache:
 
     def note(self, returned: "Sequence[_Returned]", kept: list[Tensor], *, apart: bool) -> None:
         """Takes what the first pass found. ``apart``: the kept tensors share no memory, so copies will do."""
-        self._returned, self._kept, self.usable = list(returned), kept, apart
         leaves = tree_leaves([each.value for each in returned])
+        self._returned, self._kept = list(returned), kept
+        self.usable = apart and not any(isinstance(leaf, _MEMORY) for leaf in leaves)
         self._refs = [leaf for leaf in leaves if isinstance(leaf, _TensorRef)]
-        if any(isinstance(leaf, _MEMORY) for leaf in leaves):
-            self.usable = False
 
     @classmethod
     def joined(cls, parts: Sequence["PrefixCache"]) -> "PrefixCache":
